@@ -1,0 +1,13 @@
+"""Number formats as values: frozen, hashable, comparable, picklable; standard library and NumPy only."""
+
+from lowprec.formats.block import BlockFloatingPoint as BlockFloatingPoint
+from lowprec.formats.fixed import FixedPoint as FixedPoint
+from lowprec.formats.floating import FloatingPoint as FloatingPoint
+from lowprec.formats.format import Format as Format
+from lowprec.formats.granularity import PerChannel as PerChannel
+from lowprec.formats.granularity import PerGroup as PerGroup
+from lowprec.formats.granularity import PerTensor as PerTensor
+from lowprec.formats.names import NAMED as NAMED
+from lowprec.formats.names import FormatLike as FormatLike
+from lowprec.formats.names import parse as parse
+from lowprec.formats.names import resolve as resolve
