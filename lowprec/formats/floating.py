@@ -58,9 +58,9 @@ class FloatingPoint(Format):
         check_integer("mantissa_bits", mantissa_bits, 0, 52)
         specials = Specials.parse(specials, "specials")
         if overflow is None:
-            overflow = Overflow.INFINITY if specials is Specials.IEEE else Overflow.SATURATE
+            overflow = _default_overflow(specials)
         if bias is None:
-            bias = 2 ** (exponent_bits - 1) - 1
+            bias = _default_bias(exponent_bits)
         check_integer("bias", bias, -1023, 2047)
         for name, value in (
             ("exponent_bits", exponent_bits),
@@ -183,11 +183,20 @@ class FloatingPoint(Format):
         """The name that parse reads back; options that are not the default stand in brackets."""
         plain = f"e{self.exponent_bits}m{self.mantissa_bits}{self.specials}"
         name = _NAMES.get(plain, plain)
-        default = FloatingPoint(self.exponent_bits, self.mantissa_bits, specials=self.specials)
-        options = [] if self.overflow == default.overflow else [str(self.overflow)]
-        if self.bias != default.bias:
+        options = [] if self.overflow == _default_overflow(self.specials) else [str(self.overflow)]
+        if self.bias != _default_bias(self.exponent_bits):
             options.append(f"bias{self.bias}")
         return f"{name}<{','.join(options)}>" if options else name
+
+
+def _default_bias(exponent_bits: int) -> int:
+    """The bias of IEEE 754, which puts 1.0 in the middle of the exponents."""
+    return (1 << (exponent_bits - 1)) - 1
+
+
+def _default_overflow(specials: Specials | str) -> Overflow:
+    """Infinity where the format has infinities."""
+    return Overflow.INFINITY if specials is Specials.IEEE else Overflow.SATURATE
 
 
 _NAMES = {

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from fractions import Fraction
+from numbers import Rational, Real
 
 import numpy as np
 import numpy.typing as npt
@@ -102,15 +103,17 @@ class Format(ABC):
             >>> FixedPoint(8, 7).contains(0.5), FixedPoint(8, 7).contains(1.0)
             (True, False)
         """
-        try:
-            value = float(x)
-        except (TypeError, ValueError):
-            raise type_error("x", "be a real number", x) from None
-        if not math.isfinite(value):
+        if isinstance(x, Rational):
+            exact = Fraction(int(x.numerator), int(x.denominator))
+        elif not isinstance(x, Real):
+            raise type_error("x", "be a real number", x)
+        elif math.isfinite(x):
+            exact = Fraction(*x.as_integer_ratio())
+        else:
             return False
-        if value == 0.0:
-            return self.has_signed_zero or math.copysign(1.0, value) > 0
-        return self.min <= value <= self.max and self._on_grid(Fraction(x))
+        if exact == 0:
+            return self.has_signed_zero or math.copysign(1.0, x) > 0
+        return self.min <= exact <= self.max and self._on_grid(exact)
 
     @abstractmethod
     def _on_grid(self, x: Fraction) -> bool:

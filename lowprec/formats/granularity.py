@@ -56,6 +56,8 @@ class PerChannel:
             _check_axis(axis)
         if not axes or len(set(axes)) != len(axes):
             raise value_error("axis", "name at least one axis, and none twice", self.axis)
+        if len(axes) == 1:  # one way to say it, so that equal granularities compare equal
+            object.__setattr__(self, "axis", axes[0])
 
     @property
     def _axes(self) -> tuple[int, ...]:

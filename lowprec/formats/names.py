@@ -67,7 +67,6 @@ def resolve(format: FormatLike) -> Format:
     raise type_error("format", "be a format, a name or a torch dtype", format)
 
 
-@lru_cache(maxsize=1024)
 def parse(name: str) -> Format:
     """The format of a name; ``parse(str(format)) == format``.
 
@@ -87,13 +86,19 @@ def parse(name: str) -> Format:
     """
     if not isinstance(name, str):
         raise type_error("name", "be a string", name)
+    return _parsed(name)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(name: str) -> Format:
+    """The format of a name, remembered."""
     if name == "e4m3":
         raise value_error(
             "format", "say which e4m3", name, "Use 'e4m3fn' (max 448) or 'e4m3ieee' (max 240)."
         )
-    base, _, rest = name.partition("<")
+    base, bracket, rest = name.partition("<")
     options = rest[:-1].split(",") if rest.endswith(">") else []
-    if bool(rest) == bool(options) and all(options):
+    if bool(bracket) == bool(options) and all(options):
         for pattern, build in _FAMILIES:
             if match := re.fullmatch(pattern, base):
                 return build(name, match, options)

@@ -1,0 +1,1 @@
+"""The runnable main job: ``lowprec train`` and the commands beside it."""

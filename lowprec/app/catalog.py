@@ -1,0 +1,205 @@
+"""Number formats to look at: the listing, and the portrait of a single one."""
+
+import bisect
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lowprec.formats import NAMED, BlockFloatingPoint, FloatingPoint, Format, parse
+
+_ALL_VALUES_UP_TO_BITS = 8
+_MOST_COLUMNS = 8
+_PROPERTIES = ("bits", "max", "min", "smallest_normal", "smallest_subnormal", "eps")
+
+
+def listing() -> Table:
+    """The named formats and examples of each family, a line for each.
+
+    Returns:
+        A table that rich can print.
+
+    Example:
+        >>> listing().row_count == len(NAMED)
+        True
+    """
+    table = Table(
+        title="Number formats by name",
+        caption="N bits, M of them behind the point: fixedNfM. Any width: eXmYieee, eXmYfn, bfpN.\n"
+        "bfp: of a group whose largest magnitude lies between 1 and 2.",
+    )
+    table.add_column("name")
+    for name in _PROPERTIES:
+        if name != "min":
+            table.add_column(name.replace("_", "\n"), justify="right")
+    for name in NAMED:
+        known = parse(name)
+        values = [getattr(known, column) for column in _PROPERTIES if column != "min"]
+        table.add_row(name, *(f"{value:.6g}" for value in values))
+    return table
+
+
+def portrait(format: Format, console: Console) -> Group:
+    """A format's properties, values and number line.
+
+    Args:
+        format: Any of the package's families.
+        console: Where it will be printed; its width decides the columns.
+
+    Returns:
+        Something that the console can print.
+
+    Example:
+        >>> from lowprec.formats import parse
+        >>> console = Console(width=72)
+        >>> console.print(portrait(parse("bfp4"), console))  # doctest: +ELLIPSIS
+        bfp4...
+    """
+    ladder = _Ladder(format)
+    parts: list[RenderableType] = [_properties(format), "", _values(format, ladder, console)]
+    signs = " ▁▂▃▄▅▆▇█" if console.encoding.startswith("utf") else " .:-=+*#@"
+    parts += [
+        "",
+        "Number line: how many values lie in each cell",
+        _linear_line(format, ladder, console.width, signs),
+        "",
+        "The positive values on a logarithmic line",
+        _logarithmic_line(format, ladder, console.width, signs),
+    ]
+    return Group(*parts)
+
+
+class _Ladder:
+    """The non-negative values by code, without a list of them: there may be billions."""
+
+    def __init__(self, format: Format) -> None:
+        if isinstance(format, FloatingPoint):
+            self.size = format.largest_code + 1
+            self.value = format.magnitude
+        else:
+            step = Fraction(format.smallest_subnormal)
+            self.size = int(Fraction(format.max) / step) + 1
+            self.value = lambda code: code * step
+
+    def below(self, bound: Fraction, *, inclusive: bool) -> int:
+        """How many values lie below a bound."""
+        find = bisect.bisect_right if inclusive else bisect.bisect_left
+        return find(range(self.size), bound, lo=0, hi=self.size, key=self.value)
+
+
+def _properties(format: Format) -> Table:
+    """Name and properties, exactly."""
+    table = Table(box=None, show_header=False, title=str(format), title_justify="left")
+    for name in _PROPERTIES:
+        table.add_row(name.replace("_", " "), f"{getattr(format, name)!r}")
+    table.add_row("signed zero", "yes" if format.has_signed_zero else "no")
+    if isinstance(format, FloatingPoint):
+        table.add_row("infinity", "yes" if format.has_infinity else "no")
+        table.add_row("NaN", "yes" if format.has_nan else "no")
+        table.add_row("bias", str(format.bias))
+        table.add_row("overflow", str(format.overflow))
+    if isinstance(format, BlockFloatingPoint):
+        table.add_row("", "of a group whose largest magnitude lies between 1 and 2")
+    return table
+
+
+def _values(format: Format, ladder: _Ladder, console: Console) -> RenderableType:
+    """The non-negative values, all of them or the interesting ones, in rows as wide as fit."""
+    columns = _MOST_COLUMNS
+    table = _value_table(format, ladder, columns)
+    while columns > 1 and console.measure(table).maximum > console.width:
+        columns //= 2
+        table = _value_table(format, ladder, columns)
+    below = f", and {format.min!r} comes below" if -format.min != format.max else ""
+    return Group("Values from zero up", table, f"The negative values mirror them{below}.")
+
+
+def _value_table(format: Format, ladder: _Ladder, columns: int) -> Table:
+    """So many values in a row, under the code of the first one."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("code", no_wrap=True)
+    for column in range(columns):
+        table.add_column(f"+{column}", justify="right", no_wrap=True)
+    digits = -(-format.bits // 4)
+    before = -1
+    for row in _rows(format, ladder, columns):
+        if row != before + 1:
+            table.add_row("…")
+        before = row
+        codes = range(row * columns, min((row + 1) * columns, ladder.size))
+        label = f"0x{row * columns:0{digits}x}"
+        table.add_row(label, *(_number(ladder.value(code)) for code in codes))
+    return table
+
+
+def _rows(format: Format, ladder: _Ladder, columns: int) -> Iterator[int]:
+    """The rows to show: all, or those with 0, the smallest normal value, 1 and the largest."""
+    last = (ladder.size - 1) // columns
+    if format.bits <= _ALL_VALUES_UP_TO_BITS:
+        yield from range(last + 1)
+        return
+    landmarks = (Fraction(0), Fraction(format.smallest_normal), Fraction(1))
+    rows = {ladder.below(mark, inclusive=False) // columns for mark in landmarks}
+    yield from sorted({row for row in rows if row < last} | {last})
+
+
+def _number(value: Fraction) -> str:
+    """A value as the shortest decimal that reads back to it."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def _linear_line(format: Format, ladder: _Ladder, width: int, signs: str) -> Text:
+    """From min to max in equal steps, zero in the middle."""
+    cells = max((min(width, 81) - 1) // 2, 8)
+    reach = -Fraction(format.min)
+    edges = [reach * i / cells for i in range(cells + 1)]
+    ranks = [ladder.below(edge, inclusive=True) for edge in edges]
+    right = [b - a for a, b in zip(ranks, ranks[1:], strict=False)]
+    left = right[::-1]
+    left[0] += format.max < reach  # two's complement has one more below zero
+    bar = _bar([*left, 1, *right], signs)
+    labels = _labels(
+        {0: f"{format.min:g}", cells: "0", 2 * cells: f"{format.max:g}"}, 2 * cells + 1
+    )
+    return Text(f"{bar}\n{labels}", no_wrap=True)
+
+
+def _logarithmic_line(format: Format, ladder: _Ladder, width: int, signs: str) -> Text:
+    """From the smallest positive value to the largest in equal ratios."""
+    cells = max(min(width, 81), 17)
+    low = math.frexp(format.smallest_subnormal)[1] - 1
+    high = math.frexp(format.max)[1]
+    edges = [_power(low + (high - low) * i / cells) for i in range(cells + 1)]
+    ranks = [ladder.below(edge, inclusive=False) for edge in edges]
+    bar = _bar([b - a for a, b in zip(ranks, ranks[1:], strict=False)], signs)
+    marks = {0: f"2^{low}", cells - 1: f"2^{high}"}
+    if low < 0 < high:
+        marks[round(-low / (high - low) * cells)] = "1"
+    return Text(f"{bar}\n{_labels(marks, cells)}", no_wrap=True)
+
+
+def _power(exponent: float) -> Fraction:
+    """2 to a real exponent, past the range of floats too."""
+    whole = math.floor(exponent)
+    return Fraction(2.0 ** (exponent - whole)) * Fraction(2) ** whole
+
+
+def _bar(counts: list[int], signs: str) -> str:
+    """A sign for each count, higher with its logarithm; a blank only for none."""
+    most = math.log2(1 + max(counts))
+    top = len(signs) - 1
+    return "".join(signs[math.ceil(top * math.log2(1 + count) / most)] for count in counts)
+
+
+def _labels(marks: dict[int, str], width: int) -> str:
+    """Labels under the cells that they belong to, the outer ones kept within the line."""
+    line = [" "] * width
+    for cell, label in sorted(marks.items()):
+        start = min(max(cell - len(label) // 2, 0), width - len(label))
+        if all(sign == " " for sign in line[max(start - 1, 0) : start + len(label) + 1]):
+            line[start : start + len(label)] = label
+    return "".join(line).rstrip()

@@ -1,0 +1,98 @@
+"""Files that are either whole or not there: atomic writes, and checkpoints that prove themselves.
+
+A checkpoint is a line that names the kind, the SHA-256 of what follows, and what ``torch.save``
+wrote. PyTorch does not check the sums inside its own files, so a flipped bit would pass unseen.
+"""
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_MAGIC = b"lowprec checkpoint 1\n"
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put a file in place so that a reader, or a crash, sees the old one or the new one.
+
+    Args:
+        path: The file; its folder exists.
+        content: All of it.
+
+    Raises:
+        OSError: If it cannot be written; the old file is untouched.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+        >>> write(path, b"whole")
+        >>> path.read_bytes()
+        b'whole'
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint in the place of the one before.
+
+    Args:
+        path: The file.
+        state: Tensors, numbers, strings and containers of them.
+
+    Raises:
+        OSError: If it cannot be written; the checkpoint before it is untouched.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "checkpoint.pt"
+        >>> save(path, {"step": 3})
+        >>> load(path)
+        {'step': 3}
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    write(path, _MAGIC + hashlib.sha256(payload).digest() + payload)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, without running any code that it may contain.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What was saved.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged or something else; the file is left as it is.
+
+    Example:
+        >>> load(Path("nowhere.pt"))
+        Traceback (most recent call last):
+        FileNotFoundError: There is no checkpoint nowhere.pt.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        message = f"There is no checkpoint {path}."
+        raise FileNotFoundError(message) from None
+    if not content.startswith(_MAGIC):
+        message = f"The file {path} is not a checkpoint of this version of lowprec."
+        raise ValueError(message)
+    digest_end = len(_MAGIC) + hashlib.sha256().digest_size
+    payload = content[digest_end:]
+    if hashlib.sha256(payload).digest() != content[len(_MAGIC) : digest_end]:
+        message = f"The checkpoint {path} is damaged: its SHA-256 differs. Nothing was changed."
+        raise ValueError(message)
+    state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True)
+    return state

@@ -1,0 +1,210 @@
+"""The command line: ``lowprec train``, ``formats``, ``show`` and ``info``.
+
+Everything heavy is imported by the command that needs it. A mistake of the user ends with one
+sentence on standard error and exit code 2; Ctrl-C with 130 and how to go on.
+"""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from lowprec.app.train import Job
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Simulate arithmetic in any number format inside PyTorch, exactly.",
+)
+
+_REPORT_WIDTH = 110
+"""Of tables that go to a file."""
+
+
+def main() -> None:
+    """Run the command that ``sys.argv`` asks for."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that lacks a sign shows another one
+            stream.reconfigure(errors="replace")
+    app(prog_name="lowprec")
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
+    """Print the version and leave."""
+    if wanted:
+        from lowprec.app.environment import version_of
+
+        typer.echo(f"lowprec {version_of('lowprec')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[  # noqa: FBT002
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options before a command."""
+
+
+@app.command()
+def train(
+    seeds: Annotated[int | None, typer.Option(help="How many seeds (default: 1).")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training images (default: 5).")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a step (default: 64).")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of SGD (default: 0.05).")] = None,
+    momentum: Annotated[
+        float | None,
+        typer.Option(help="Of SGD, in every run (default: 0.9; 0 for fixed8 and fixed8-sr)."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="mlp, cnn, resnet20, or package.module:factory (default: cnn)."),
+    ] = None,
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A scheme's name or a TOML file; may be repeated. The float32 twin is added "
+            "(default: fp8-hybrid, bfp8-sr, fixed8, fixed8-sr)."
+        ),
+    ] = None,
+    loss_scale: Annotated[
+        float | None, typer.Option(help="In the place of the schemes' own.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Folder of IDX files (default: the bundled Fashion-MNIST subset)."),
+    ] = None,
+    train_size: Annotated[
+        int | None, typer.Option(help="Use only the first so many training images.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="New run folder (default: runs/TIME_MODEL).")
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with the job of a run folder, bit for bit.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Of PyTorch and the kernels (default: PyTorch's choice).")
+    ] = None,
+    checkpoint_seconds: Annotated[
+        float | None, typer.Option(help="Seconds of work between checkpoints (default: 5).")
+    ] = None,
+) -> None:
+    """Train a network in low precision beside its float32 twin.
+
+    Without options: a small CNN on a subset of Fashion-MNIST, four schemes, about two minutes.
+    """
+    given: dict[str, Any] = {
+        "seeds": seeds,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "momentum": momentum,
+        "model": model,
+        "scheme": tuple(scheme) if scheme else None,
+        "loss_scale": loss_scale,
+        "data": data,
+        "train_size": train_size,
+        "threads": threads,
+        "checkpoint_seconds": checkpoint_seconds,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        job = _job(given, out, resume)
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        _fail(error)
+    _train(job)
+
+
+def _job(given: dict[str, Any], out: str | None, resume: str | None) -> "Job":
+    """The job that the options describe, checked."""
+    import torch
+
+    from lowprec.app.settings import Settings
+    from lowprec.app.train import new, resumed
+
+    if resume is not None:
+        if out is not None:
+            message = f"`--out` must be left out with --resume, which writes to {resume}."
+            raise ValueError(message)
+        return resumed(resume, given)
+    return new(Settings(**({"threads": torch.get_num_threads()} | given)), out)
+
+
+def _train(job: "Job") -> None:
+    """Train it, and show what came out."""
+    from rich.console import Console
+
+    from lowprec.app.interrupt import Interrupted
+    from lowprec.app.report import tables
+
+    images = f"{len(job.dataset.train_labels)} + {len(job.dataset.test_labels)} images"
+    typer.echo(
+        f"{job.settings.model} on the {job.dataset.name} ({images}), "
+        f"{len(job.runs)} runs of {job.settings.epochs} epochs. Results go to {job.folder}.",
+        err=True,
+    )
+    again = f"lowprec train --resume {job.folder}"
+    try:
+        job.train()
+    except (Interrupted, KeyboardInterrupt):
+        typer.echo(f"Stopped. Go on with: {again}", err=True)
+        raise typer.Exit(130) from None
+    except OSError as error:
+        typer.echo(f"Error: {error}\nThe checkpoint is whole. Go on with: {again}", err=True)
+        raise typer.Exit(1) from None
+    console = Console(width=None if sys.stdout.isatty() else _REPORT_WIDTH)
+    console.print(tables(job.summaries(), job.schemes))
+    console.print(f"\nCurves, rows, weights and checkpoint: {job.folder}", highlight=False)
+
+
+@app.command()
+def formats() -> None:
+    """List number formats by name: bits, range and precision."""
+    from rich.console import Console
+
+    from lowprec.app.catalog import listing
+
+    Console().print(listing())
+
+
+@app.command()
+def show(
+    format: Annotated[str, typer.Argument(help="Its name, such as e4m3fn, fixed8f6 or bfp8.")],
+) -> None:
+    """Show a number format: its properties, its values, and where they lie."""
+    from rich.console import Console
+
+    from lowprec.app.catalog import portrait
+    from lowprec.formats import parse
+
+    try:
+        known = parse(format)
+    except ValueError as error:
+        _fail(error)
+    console = Console()
+    console.print(portrait(known, console))
+
+
+@app.command()
+def info() -> None:
+    """Tell versions, threads, cache folder and CUDA: put it into a bug report."""
+    from lowprec.app.environment import described
+
+    for name, value in described().items():
+        typer.echo(f"{name:18} {value}")
+
+
+def _fail(error: Exception) -> NoReturn:
+    """One sentence for the user, and exit code 2."""
+    typer.echo(f"Error: {error}", err=True)
+    raise typer.Exit(2) from None
+
+
+if __name__ == "__main__":
+    main()

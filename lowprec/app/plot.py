@@ -1,0 +1,103 @@
+"""The picture of the learning curves."""
+
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lowprec.app import checkpoint
+from lowprec.app.loop import Row
+from lowprec.app.settings import PLAIN
+
+PNG = "learning_curves.png"
+
+_TWIN = ("black", "o", "-")
+# Okabe and Ito's palette: told apart with any color vision; markers and dashes tell it once more
+_STYLES = (
+    ("#0072B2", "s", "--"),
+    ("#D55E00", "^", "-."),
+    ("#009E73", "D", ":"),
+    ("#CC79A7", "v", "--"),
+    ("#E69F00", "P", "-."),
+    ("#56B4E9", "X", ":"),
+)
+
+
+def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
+    """Draw accuracy and training loss over the epochs, one column of panels for each momentum.
+
+    A line is the mean over the seeds, the band around it runs from the least to the greatest. A
+    loss that is not finite leaves a gap.
+
+    Args:
+        folder: Where ``learning_curves.png`` goes.
+        rows: All of a job.
+        title: Above the panels.
+
+    Raises:
+        OSError: If it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from lowprec.app.settings import Run
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_png(folder, [Row(Run("float32", 0.9, 0), 1, 0.5, 0.25, 0.875, {})], "MLP")
+        >>> (folder / "learning_curves.png").read_bytes()[1:4]
+        b'PNG'
+    """
+    momenta = list(dict.fromkeys(row.run.momentum for row in rows))
+    figure = Figure(figsize=(1.2 + 4.4 * len(momenta), 6.0), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(2, len(momenta), sharex=True, squeeze=False)
+    for column, momentum in enumerate(momenta):
+        accuracy, loss = panels[:, column]
+        accuracy.set_title(f"momentum {momentum:g}")
+        _draw(accuracy, rows, momentum, "test_accuracy", 100.0)
+        _draw(loss, rows, momentum, "train_loss", 1.0)
+        accuracy.legend(frameon=False)
+        loss.set_xlabel("epoch")
+        loss.xaxis.set_major_locator(MaxNLocator(integer=True))
+        loss.set_ylim(bottom=0.0)
+        for panel in (accuracy, loss):
+            panel.grid(alpha=0.25)
+            panel.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].set_ylabel("test accuracy in %")
+    panels[1, 0].set_ylabel("training loss")
+    figure.suptitle(title)
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    checkpoint.write(folder / PNG, image.getvalue())
+
+
+def _draw(panel: Axes, rows: Sequence[Row], momentum: float, quantity: str, factor: float) -> None:
+    """The curves of one momentum; the twin is black and lies below the others."""
+    curves: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row.run.momentum == momentum:
+            curves[row.run.scheme][row.epoch].append(factor * getattr(row, quantity))
+    others = 0
+    for scheme, by_epoch in curves.items():
+        color, marker, dashes = _TWIN if scheme == PLAIN else _STYLES[others % len(_STYLES)]
+        others += scheme != PLAIN
+        epochs = list(by_epoch)
+        values = np.array(list(by_epoch.values()))
+        values[~np.isfinite(values)] = np.nan
+        panel.plot(
+            epochs,
+            values.mean(axis=1),
+            dashes,
+            color=color,
+            marker=marker,
+            markersize=5,
+            markevery=max(1, len(epochs) // 10),
+            label=scheme,
+        )
+        if values.shape[1] > 1:
+            low, high = values.min(axis=1), values.max(axis=1)
+            panel.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)

@@ -1,0 +1,119 @@
+"""How a strided tensor is walked: dimensions merged into runs, runs cut into units for threads."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from lowprec.kernels.philox import TILE
+
+Integers = tuple[int, ...]
+
+_UNITS = 64
+"""A tensor of few runs is cut into about this many units, enough to share among threads."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The arrays that a loop walks by, and how many units there are."""
+
+    run: npt.NDArray[np.int64]
+    outer: npt.NDArray[np.int64]
+    units: int
+    groups: int
+    shared: bool
+    """Whether two units may share a group."""
+
+
+@dataclass(frozen=True)
+class _Dimension:
+    """One dimension: its size, strides in x, out, element index and group, and its group size."""
+
+    size: int
+    x: int
+    out: int
+    index: int
+    group: int
+    tile: int
+
+    def absorbs(self, inner: "_Dimension") -> bool:
+        """Whether this and the next inner dimension can be walked as one."""
+        contiguous = (
+            self.x == inner.x * inner.size
+            and self.out == inner.out * inner.size
+            and self.index == inner.index * inner.size
+        )
+        whole = self.tile >= self.size and inner.tile >= inner.size
+        single = self.tile == inner.tile == 1 and self.group == inner.group * inner.size
+        return contiguous and (whole or single)
+
+    def merged(self, inner: "_Dimension") -> "_Dimension":
+        """The two as one."""
+        size = self.size * inner.size
+        tile = 1 if self.tile == inner.tile == 1 else size
+        return _Dimension(size, inner.x, inner.out, inner.index, inner.group, tile)
+
+
+def row_major(shape: Integers) -> Integers:
+    """The strides of a contiguous tensor, in elements."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+@lru_cache(maxsize=512)
+def layout(
+    shape: Integers,
+    x_strides: Integers,
+    out_strides: Integers,
+    index_strides: Integers | None,
+    index_offset: int,
+    tiles: Integers,
+) -> Layout:
+    """Plan the walk over a non-empty tensor.
+
+    ``index_strides`` numbers the elements for their random words; None if no words are used, which
+    leaves the order of the walk free. ``tiles`` is the size of a group along each dimension.
+    """
+    counts = tuple(-(-size // tile) for size, tile in zip(shape, tiles, strict=True))
+    rows = zip(
+        shape,
+        x_strides,
+        out_strides,
+        index_strides or x_strides,
+        row_major(counts),
+        tiles,
+        strict=True,
+    )
+    dimensions = [_Dimension(*row) for row in rows if row[0] > 1]
+    if index_strides is None:
+        dimensions.sort(key=lambda d: d.x, reverse=True)
+    merged = [_Dimension(1, 1, 1, 1, 0, 1)] if not dimensions else dimensions[:1]
+    for dimension in dimensions[1:]:
+        if merged[-1].absorbs(dimension):
+            merged[-1] = merged[-1].merged(dimension)
+        else:
+            merged.append(dimension)
+    *outside, inner = merged
+    tile = min(inner.tile, inner.size)
+
+    runs = int(np.prod([d.size for d in outside], dtype=np.int64))
+    segment = inner.size
+    if runs < _UNITS:
+        align = TILE if tile in (1, inner.size) else max(TILE // tile, 1) * tile
+        per_unit = -(-inner.size * runs // _UNITS)
+        segment = min(inner.size, -(-per_unit // align) * align)
+    segments = -(-inner.size // segment)
+    shared = any(d.tile > 1 for d in outside) or (segments > 1 and segment % tile != 0)
+    run = [inner.size, segment, segments, inner.x, inner.out, inner.index, index_offset, tile, inner.group]  # fmt: skip
+    outer = [[d.size, d.x, d.out, d.index, d.group, d.tile] for d in outside]
+    return Layout(
+        np.array(run, np.int64),
+        np.ascontiguousarray(np.array(outer, np.int64).reshape(len(outside), 6).T),
+        runs * segments,
+        int(np.prod(counts, dtype=np.int64)),
+        shared,
+    )
