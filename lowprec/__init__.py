@@ -1,0 +1,37 @@
+"""Simulate low-precision arithmetic for deep learning: exact, reproducible, at memory speed."""
+
+from lowprec import formats as formats
+from lowprec import functional as functional
+from lowprec import nn as nn
+from lowprec import optim as optim
+from lowprec.convert import convert as convert
+from lowprec.convert import describe as describe
+from lowprec.convert import prepare as prepare
+from lowprec.convert import revert as revert
+from lowprec.formats import BlockFloatingPoint as BlockFloatingPoint
+from lowprec.formats import FixedPoint as FixedPoint
+from lowprec.formats import FloatingPoint as FloatingPoint
+from lowprec.formats import PerChannel as PerChannel
+from lowprec.formats import PerGroup as PerGroup
+from lowprec.formats import PerTensor as PerTensor
+from lowprec.modes import Overflow as Overflow
+from lowprec.modes import Rounding as Rounding
+from lowprec.modes import Specials as Specials
+from lowprec.ops import quantize as quantize
+from lowprec.quantizer import Quantizer as Quantizer
+from lowprec.record import Counters as Counters
+from lowprec.record import record as record
+from lowprec.scheme import SCHEMES as SCHEMES
+from lowprec.scheme import Cast as Cast
+from lowprec.scheme import Operands as Operands
+from lowprec.scheme import Rule as Rule
+from lowprec.scheme import Scheme as Scheme
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SCHEMES", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint", "Operands",
+    "Overflow", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule", "Scheme",
+    "Specials", "convert", "describe", "formats", "functional", "nn", "optim", "prepare", "quantize",
+    "record", "revert",
+]  # fmt: skip

@@ -57,6 +57,23 @@ class Rounding(_Choice):
         return cls.NEAREST_EVEN if value == "nearest" else None
 
 
+def check_random_bits(random_bits: int | None, *modes: Rounding) -> None:
+    """Refuse random_bits outside 1 to 32, or where none of the modes uses noise."""
+    if random_bits is None:
+        return
+    if not isinstance(random_bits, int) or isinstance(random_bits, bool):
+        raise type_error("random_bits", "be an integer or None", random_bits)
+    if Rounding.STOCHASTIC not in modes:
+        raise value_error(
+            "random_bits",
+            f"be None where rounding is {str(modes[0])!r}",
+            random_bits,
+            "Only stochastic rounding uses random bits.",
+        )
+    if not 1 <= random_bits <= 32:
+        raise value_error("random_bits", "lie between 1 and 32", random_bits)
+
+
 class Overflow(_Choice):
     """What a finite value past the largest finite one becomes, decided after rounding."""
 

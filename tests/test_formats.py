@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from hard_inputs import hard_values
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
@@ -65,7 +65,6 @@ formats = floating_points() | fixed_points | blocks
 
 
 class TestNames:
-    @settings(deadline=None)
     @given(formats)
     def test_parse_reads_back_str(self, format):
         assert parse(str(format)) == format
@@ -104,7 +103,7 @@ class TestNames:
         [
             "", "e4m3fn<", "e4m3fn>", "e4m3fn<>", "e4m3fn<saturate", "e4m3fn<saturate,>",
             "e4m3fn<saturate,infinity>", "e4m3fn<bias1,bias1>", "e4m3fn<round>", " e4m3fn",
-            "E4M3FN",            "fixed8", "fixed8f4<signed>", "fixed8f4<symmetric,symmetric>", "fixed-8f4",
+            "E4M3FN", "fixed8", "fixed8f4<signed>", "fixed8f4<symmetric,symmetric>", "fixed-8f4",
             "bfp8<group32,tensor>", "bfp8<channel>", "bfp8<group@x>", "bfp8<row>", "int9000",
         ],
     )  # fmt: skip
@@ -224,14 +223,13 @@ class TestProperties:
             want = float(x) in values and (format.has_signed_zero or x != 0 or not np.signbit(x))
             assert format.contains(x) == want, x
 
-    @settings(deadline=None)
     @given(formats)
     def test_ends_belong_and_their_outer_neighbours_do_not(self, format):
         for end in (format.max, format.min, format.smallest_subnormal):
             assert format.contains(end)
         assert not format.contains(math.nextafter(format.max, math.inf))
         assert not format.contains(math.nextafter(format.min, -math.inf))
-        assert not format.contains(format.smallest_subnormal / 2)
+        assert not format.contains(Fraction(format.smallest_subnormal) / 2)
         assert 0 < format.smallest_subnormal <= format.smallest_normal
 
     @pytest.mark.parametrize(
@@ -293,7 +291,6 @@ class TestProperties:
             4,
         ]
 
-    @settings(deadline=None)
     @given(floating_points(), st.integers(-3, 3))
     def test_shifted_floating_point(self, format, exponent):
         try:
@@ -311,7 +308,6 @@ class TestProperties:
 
 
 class TestValueSemantics:
-    @settings(deadline=None)
     @given(formats)
     def test_copies_and_pickles_are_equal(self, format):
         for twin in (copy.deepcopy(format), pickle.loads(pickle.dumps(format))):

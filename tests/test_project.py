@@ -19,23 +19,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(lowprec.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-PUBLIC_NAMES = {
-    "Cast",
-    "Counters",
-    "Quantizer",
-    "SCHEMES",
-    "Scheme",
-    "convert",
-    "describe",
-    "formats",
-    "functional",
-    "nn",
-    "optim",
-    "prepare",
-    "quantize",
-    "record",
-    "revert",
-}
+PUBLIC_NAMES = set(
+    "BlockFloatingPoint Cast Counters FixedPoint FloatingPoint Operands Overflow PerChannel PerGroup "
+    "PerTensor Quantizer Rounding Rule SCHEMES Scheme Specials convert describe formats functional "
+    "nn optim prepare quantize record revert".split()
+)
 
 
 def project() -> dict:
@@ -69,6 +57,7 @@ def run(code: str, path: Path, **environment: str) -> tuple[str, str]:
     """What a fresh interpreter prints to stdout and stderr, with ``path`` first on its path."""
     finished = subprocess.run(
         [sys.executable, "-c", code],
+        cwd=path,
         env={**os.environ, "PYTHONPATH": str(path), **environment},
         capture_output=True,
         text=True,

@@ -190,10 +190,11 @@ class TestBlockTable:
     @pytest.mark.parametrize("carrier", SMALLEST)
     def test_the_step_is_at_least_the_smallest_of_the_carrier(self, carrier):
         least = SMALLEST[carrier]
-        x = np.float32([100 * least, 3 * least, INF])  # E = 6 steps up: 8 bits reach lower
+        x = np.float32([5 * least, 3 * least, INF])  # 8 bits would reach 16 times lower
         got = reference.quantize(x, "bfp8", carrier=carrier)
-        assert_same_bits(got, np.float32([100 * least, 3 * least, 127 * least]))
-        got = reference.quantize(x, "bfp4", carrier=carrier)  # steps of 16
+        assert_same_bits(got, np.float32([5 * least, 3 * least, 127 * least]))
+        x = np.float32([100 * least, 3 * least, INF])  # 4 bits have steps of 16
+        got = reference.quantize(x, "bfp4", carrier=carrier)
         assert_same_bits(got, np.float32([96 * least, 0, 112 * least]))
         got = reference.quantize(np.float32([0, -0.0, -INF]), "bfp4", carrier=carrier)
         assert_same_bits(got, np.float32([0, 0, -7 * least]))

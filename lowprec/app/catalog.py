@@ -4,8 +4,8 @@ import bisect
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -111,7 +111,8 @@ def _values(format: Format, ladder: _Ladder, console: Console) -> RenderableType
     """The non-negative values, all of them or the interesting ones, in rows as wide as fit."""
     columns = _MOST_COLUMNS
     table = _value_table(format, ladder, columns)
-    while columns > 1 and console.measure(table).maximum > console.width:
+    unlimited = console.options.update(max_width=1000)
+    while columns > 1 and console.measure(table, options=unlimited).maximum > console.width:
         columns //= 2
         table = _value_table(format, ladder, columns)
     below = f", and {format.min!r} comes below" if -format.min != format.max else ""
@@ -120,7 +121,7 @@ def _values(format: Format, ladder: _Ladder, console: Console) -> RenderableType
 
 def _value_table(format: Format, ladder: _Ladder, columns: int) -> Table:
     """So many values in a row, under the code of the first one."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("code", no_wrap=True)
     for column in range(columns):
         table.add_column(f"+{column}", justify="right", no_wrap=True)
@@ -158,7 +159,7 @@ def _linear_line(format: Format, ladder: _Ladder, width: int, signs: str) -> Tex
     reach = -Fraction(format.min)
     edges = [reach * i / cells for i in range(cells + 1)]
     ranks = [ladder.below(edge, inclusive=True) for edge in edges]
-    right = [b - a for a, b in zip(ranks, ranks[1:], strict=False)]
+    right = [b - a for a, b in pairwise(ranks)]
     left = right[::-1]
     left[0] += format.max < reach  # two's complement has one more below zero
     bar = _bar([*left, 1, *right], signs)
@@ -175,7 +176,7 @@ def _logarithmic_line(format: Format, ladder: _Ladder, width: int, signs: str) -
     high = math.frexp(format.max)[1]
     edges = [_power(low + (high - low) * i / cells) for i in range(cells + 1)]
     ranks = [ladder.below(edge, inclusive=False) for edge in edges]
-    bar = _bar([b - a for a, b in zip(ranks, ranks[1:], strict=False)], signs)
+    bar = _bar([b - a for a, b in pairwise(ranks)], signs)
     marks = {0: f"2^{low}", cells - 1: f"2^{high}"}
     if low < 0 < high:
         marks[round(-low / (high - low) * cells)] = "1"

@@ -5,6 +5,7 @@ sentence on standard error and exit code 2; Ctrl-C with 130 and how to go on.
 """
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -108,7 +109,7 @@ def train(
         "model": model,
         "scheme": tuple(scheme) if scheme else None,
         "loss_scale": loss_scale,
-        "data": data,
+        "data": None if data is None else str(Path(data).resolve()),
         "train_size": train_size,
         "threads": threads,
         "checkpoint_seconds": checkpoint_seconds,

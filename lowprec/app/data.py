@@ -9,6 +9,7 @@ import hashlib
 import io
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -162,15 +163,17 @@ def _find(folder: Path, name: str) -> Path:
 
 def _read_idx(path: Path, item_shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """An IDX file of bytes: two zeros, type, number of axes, big-endian sizes, then the items."""
-    opened: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    opening: Callable[[Path, str], Any] = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened as file:
+        with opening(path, "rb") as file:
             num_axes = 1 + len(item_shape)
             head = file.read(4 + 4 * num_axes)
             if head[:4] != bytes((0, 0, _IDX_UINT8, num_axes)):
                 raise _bad_file(path, f"it does not begin like IDX bytes with {num_axes} axes")
+            if len(head) < 4 + 4 * num_axes:
+                raise _bad_file(path, "it ends within its header")
             sizes = np.frombuffer(head[4:], dtype=">u4").tolist()
-            if len(sizes) < num_axes or tuple(sizes[1:]) != item_shape:
+            if tuple(sizes[1:]) != item_shape:
                 raise _bad_file(path, f"its items have shape {sizes[1:]}, not {list(item_shape)}")
             expected = math.prod(sizes)
             content = file.read(expected + 1)

@@ -7,7 +7,7 @@ continues bit for bit.
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,7 @@ from torch.nn import functional as F
 import lowprec
 from lowprec.app.data import Dataset
 from lowprec.app.settings import Run, Settings
-
-if TYPE_CHECKING:
-    from lowprec.scheme import Scheme
+from lowprec.scheme import Scheme
 
 RECORD_EVERY = 16
 """Saturation and underflow are counted in one step of so many; that step is not timed."""
@@ -96,10 +94,10 @@ class Training:
     Example:
         >>> from lowprec.app import data, models
         >>> training = Training(
-        ...     Run("float32", 0.9, 0), Settings(batch_size=50), models.mlp, None, data.load(None, 100)
+        ...     Run("float32", 0.9, 0), Settings(batch_size=50), models.mlp, None, data.load()
         ... )
         >>> training.num_steps
-        10
+        1000
     """
 
     def __init__(
@@ -107,7 +105,7 @@ class Training:
         run: Run,
         settings: Settings,
         build_model: Callable[[], nn.Module],
-        scheme: "Scheme | None",
+        scheme: Scheme | None,
         data: Dataset,
     ) -> None:
         self.run = run

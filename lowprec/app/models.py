@@ -74,7 +74,7 @@ class PreActivationBlock(nn.Module):
         He et al., Identity Mappings in Deep Residual Networks, 2016.
     """
 
-    def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:  # noqa: D107
+    def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(channels_in)
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
@@ -88,7 +88,8 @@ class PreActivationBlock(nn.Module):
         activated = F.relu(self.norm1(x))
         residual = self.conv2(F.relu(self.norm2(self.conv1(activated))))
         skipped: Tensor = x if self.shortcut is None else self.shortcut(activated)
-        return skipped + residual
+        out: Tensor = skipped + residual
+        return out
 
 
 def resnet20() -> nn.Module:

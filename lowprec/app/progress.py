@@ -66,7 +66,7 @@ def display(num_runs: int, done: int, total: int) -> Display:
 
 
 class Bars:
-    """A bar for the run under way, one for all runs, and above them a line for each finished run."""
+    """A bar for the run under way, one for all runs, and a line above for each finished run."""
 
     def __init__(self, num_runs: int, done: int, total: int) -> None:
         self._progress = Progress(

@@ -11,9 +11,10 @@ from pathlib import Path
 from lowprec.app import checkpoint
 from lowprec.app.loop import Counts, Row, add_counts
 from lowprec.app.settings import PLAIN, Run
+from lowprec.scheme import CAST_ROLES, OPTIMIZER_ROLES
 
 CSV = "results.csv"
-ROLES = ("input", "weight", "error", "output", "stored_weight", "gradient", "state", "master")
+ROLES = (*CAST_ROLES, *OPTIMIZER_ROLES)
 """What is counted, in the order of the columns."""
 
 _COUNTS = ("count", "saturated", "underflowed", "nan")

@@ -5,12 +5,10 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lowprec.errors import value_error
-
-if TYPE_CHECKING:
-    from lowprec.scheme import Scheme
+from lowprec.scheme import SCHEMES, Scheme
 
 PLAIN = "float32"
 """The name of the twin: PyTorch as it is, without lowprec."""
@@ -127,7 +125,7 @@ def option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def load_schemes(settings: Settings) -> dict[str, "Scheme"]:
+def load_schemes(settings: Settings) -> dict[str, Scheme]:
     """The schemes that the settings ask for, by name, in order, without the float32 twin.
 
     Args:
@@ -145,8 +143,6 @@ def load_schemes(settings: Settings) -> dict[str, "Scheme"]:
         >>> list(load_schemes(Settings(scheme=("float32", "bf16"))))
         ['bf16']
     """
-    from lowprec.scheme import SCHEMES, Scheme
-
     schemes: dict[str, Scheme] = {}
     names = set()
     for text in settings.scheme or DEFAULT_SCHEMES:
@@ -181,7 +177,7 @@ def load_schemes(settings: Settings) -> dict[str, "Scheme"]:
     return schemes
 
 
-def plan(settings: Settings, schemes: dict[str, "Scheme"]) -> tuple[Run, ...]:
+def plan(settings: Settings, schemes: dict[str, Scheme]) -> tuple[Run, ...]:
     """The runs of a job, seed by seed: for each momentum in use the float32 twin, then its schemes.
 
     Args:

@@ -89,10 +89,8 @@ class Job:
             shown.step()
             if row is not None:
                 self.rows.append(row)
-                shown.reached(
-                    f"epoch {row.epoch} of {self.settings.epochs}, "
-                    f"test accuracy {100 * row.test_accuracy:.1f} %"
-                )
+                epoch = f"epoch {row.epoch}/{self.settings.epochs}"
+                shown.reached(f"{epoch}, accuracy {100 * row.test_accuracy:.1f} %")
             overdue = time.monotonic() - self._saved >= self.settings.checkpoint_seconds
             if row is not None or overdue or interrupt.requested:
                 self.current = training.state_dict()
@@ -247,16 +245,17 @@ def _checked_model(name: str, schemes: dict[str, Scheme]) -> Callable[[], nn.Mod
 def _torch_settings(threads: int) -> Iterator[None]:
     """Set what the bits of PyTorch's own products depend on, and set it back."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic  # its one attribute is unknown to type checkers
+    filled = memory.fill_uninitialized_memory
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.use_deterministic_algorithms(mode=True)
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torch.use_deterministic_algorithms(mode=before[1])
+        memory.fill_uninitialized_memory = filled
 
 
 def _row_to_dict(row: Row, runs: tuple[Run, ...]) -> dict[str, Any]:

@@ -1,0 +1,288 @@
+"""Whole models: convert, revert, describe, prepare."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+import torch
+
+from lowprec.errors import type_error, value_error
+from lowprec.nn.layers import TWINS, Simulated
+from lowprec.optim import LowPrecision
+from lowprec.scheme import CAST_ROLES, Rule, Scheme, scheme_of
+
+Model = TypeVar("Model", bound=torch.nn.Module)
+
+_WITHOUT_TWIN = tuple(
+    getattr(torch.nn, name)
+    for name in (
+        "Bilinear", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "RNNBase", "RNNCellBase",
+        "MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer",
+        "AdaptiveLogSoftmaxWithLoss",
+    )
+)  # fmt: skip
+"""Layers of torch.nn with products that nothing here simulates."""
+
+_WITHOUT_PRODUCTS = tuple(
+    getattr(torch.nn, name)
+    for name in ("Embedding", "EmbeddingBag", "LayerNorm", "RMSNorm", "ParameterList", "ParameterDict")
+)
+"""Layers whose parameters of two or more dimensions enter no product."""
+
+
+def convert(model: Model, scheme: Scheme | str, *, exclude: Sequence[str] = ()) -> Model:
+    """Simulate the products of a model's Linear and Conv layers, in place.
+
+    Each chosen layer gets the class of its ``lowprec.nn`` twin; parameters, keys, hooks and optimizers
+    stay. Each weight is rounded once per call of ``model``, however often the layer is read.
+
+    Args:
+        model: Any module.
+        scheme: A scheme or its name; its optimizer roles are ``prepare``'s affair.
+        exclude: Layers to leave alone: names of types, or patterns of qualified names.
+
+    Returns:
+        The model itself.
+
+    Raises:
+        TypeError: If ``model`` is no module.
+        ValueError: If a layer with products has no twin and is not excluded, a pattern matches nothing,
+            or the model is converted already. Nothing is changed then.
+
+    Example:
+        >>> model = convert(torch.nn.Sequential(torch.nn.Linear(2, 2)), "fp8-hybrid")
+        >>> type(model[0]).__module__
+        'lowprec.nn.layers'
+    """
+    scheme = scheme_of(scheme)
+    chosen = _choose(model, scheme, exclude)
+    for layer, name, own in chosen:
+        layer.__class__ = TWINS[type(layer)]
+        layer.adopt(own, name)  # type: ignore[operator]  # its class has just become Simulated
+    model.register_forward_pre_hook(renew_weight_noise)
+    return model
+
+
+def renew_weight_noise(model: torch.nn.Module, _: Any) -> None:
+    """Have every converted layer round its weight anew: a forward of the model begins."""
+    for layer in model.modules():
+        if isinstance(layer, Simulated):
+            layer.renew_weight_noise()
+
+
+def revert(model: Model) -> Model:
+    """Undo convert: every layer gets its torch class back; parameters stay as they are.
+
+    Args:
+        model: A converted module, or a part of one.
+
+    Returns:
+        The model itself.
+
+    Raises:
+        TypeError: If ``model`` is no module.
+        ValueError: If no layer of it is converted.
+
+    Example:
+        >>> model = convert(torch.nn.Linear(2, 2), "bfp8")
+        >>> type(revert(model)) is torch.nn.Linear
+        True
+    """
+    _check_module(model)
+    classes = {twin: original for original, twin in TWINS.items()}
+    layers = [layer for layer in model.modules() if isinstance(layer, Simulated)]
+    if not layers:
+        raise value_error("model", "be converted", type(model).__name__, "Call lowprec.convert first.")
+    for layer in layers:
+        layer.disown()
+        layer.__class__ = classes[type(layer)]
+    hooks = model._forward_pre_hooks
+    for key in [key for key, hook in hooks.items() if hook is renew_weight_noise]:
+        del hooks[key]
+    return model
+
+
+def prepare(
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    scheme: Scheme | str,
+    *,
+    exclude: Sequence[str] = (),
+    seed: int | None = None,
+) -> tuple[Model, LowPrecision]:
+    """Convert a model and wrap its optimizer; the training loop stays as it is.
+
+    The scheme's loss scale acts inside the error casts, so neither loss nor gradients are scaled.
+
+    Args:
+        model: Any module; changed in place.
+        optimizer: Its torch optimizer; wrapped.
+        scheme: A scheme or its name.
+        exclude: As in convert.
+        seed: Seed of the optimizer's noise; None to draw one.
+
+    Returns:
+        The model and a LowPrecision optimizer.
+
+    Raises:
+        TypeError, ValueError: As convert and LowPrecision; the model is not converted then.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> model, optimizer = prepare(model, optimizer, "fp8-hybrid")
+        >>> model(torch.ones(1, 2)).sum().backward()
+        >>> optimizer.step()
+    """
+    scheme = scheme_of(scheme)
+    _choose(model, scheme, exclude)  # refuse a model before its weights are rounded
+    wrapped = LowPrecision(
+        optimizer,
+        weight=scheme.stored_weight,
+        gradient=scheme.gradient,
+        state=dict(scheme.state) if isinstance(scheme.state, tuple) else scheme.state,
+        master=scheme.master,
+        seed=seed,
+    )
+    return convert(model, scheme, exclude=exclude), wrapped
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was done to one layer."""
+
+    name: str
+    type: str
+    casts: tuple[tuple[str, str], ...]
+    """Roles and casts; empty where the layer is left alone."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What convert did: a row for each layer with parameters; prints as a table."""
+
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        """A line for each layer."""
+        name_width = max((len(row.name) for row in self.rows), default=0)
+        type_width = max((len(row.type) for row in self.rows), default=0)
+        lines = []
+        for row in self.rows:
+            casts = "; ".join(f"{role} {cast}" for role, cast in row.casts) or "left alone"
+            lines.append(f"{row.name:{name_width}}  {row.type:{type_width}}  {casts}")
+        return "\n".join(lines)
+
+
+def describe(model: torch.nn.Module) -> Description:
+    """List a model's layers and how their products are simulated.
+
+    Args:
+        model: Any module, converted or not.
+
+    Returns:
+        A row for every module that owns parameters: name, type, and the cast of each role.
+
+    Raises:
+        TypeError: If ``model`` is no module.
+
+    Example:
+        >>> print(describe(convert(torch.nn.Sequential(torch.nn.Linear(2, 2)), "bfp8")))
+        0  Linear  input bfp8 nearest_even; weight bfp8 nearest_even; error bfp8 nearest_even
+    """
+    _check_module(model)
+    rows = []
+    for name, layer in model.named_modules():
+        casts: list[tuple[str, str]] = []
+        if isinstance(layer, Simulated):
+            scheme = layer.scheme
+            casts = [(role, getattr(scheme, role).describe()) for role in CAST_ROLES if getattr(scheme, role)]
+            for product in ("grad_input", "grad_weight"):
+                operands = getattr(scheme, product)
+                if operands is not None:
+                    casts += [
+                        (f"{product}.{role}", getattr(operands, role).describe())
+                        for role in ("input", "weight", "error")
+                        if getattr(operands, role) is not None
+                    ]
+            if scheme.loss_scale != 1.0:
+                casts.append(("loss scale", f"{scheme.loss_scale:g}"))
+        if casts or any(True for _ in layer.parameters(recurse=False)):
+            rows.append(Row(name or "(model)", type(layer).__name__, tuple(casts)))
+    return Description(tuple(rows))
+
+
+def _check_module(model: object) -> None:
+    """Refuse anything but a module."""
+    if not isinstance(model, torch.nn.Module):
+        raise type_error("model", "be a torch.nn.Module", type(model))
+
+
+def _choose(
+    model: torch.nn.Module, scheme: Scheme, exclude: Sequence[str]
+) -> list[tuple[torch.nn.Module, str, Scheme]]:
+    """The layers to convert, with their names and their own schemes; changes nothing."""
+    _check_module(model)
+    if isinstance(exclude, str):
+        raise type_error("exclude", "be a sequence of names", exclude, f"Pass ({exclude!r},).")
+    modules = list(model.named_modules())
+    if any(isinstance(layer, Simulated) for _, layer in modules):
+        raise value_error(
+            "model", "not hold simulated layers yet", type(model).__name__, "Call lowprec.revert first."
+        )
+    rules = (*scheme.rules, *(Rule(pattern) for pattern in exclude))
+    candidates = [(name, layer) for name, layer in modules if type(layer) in TWINS]
+    ends = (candidates[0][1], candidates[-1][1]) if candidates else (None, None)
+    unused = {rule.match for rule in rules}
+    chosen, inside = [], set[int]()
+    for name, layer in modules:
+        matching = [rule for rule in rules if _matches(rule.match, name, layer, ends)]
+        unused -= {rule.match for rule in matching}
+        if any(rule.changes is None for rule in matching):
+            inside.update(id(part) for part in layer.modules())
+        if id(layer) in inside:
+            continue
+        if type(layer) in TWINS:
+            own = scheme.for_layer({r: c for rule in matching for r, c in rule.changes or ()})
+            chosen.append((layer, name, own))
+        elif problem := _unsimulated(layer):
+            raise value_error(
+                "model",
+                "hold only layers that can be simulated",
+                f"{name or '(model)'}: {type(layer).__name__}, {problem}",
+                f"Pass exclude=({name or type(layer).__name__!r},) to leave it in the carrier's precision.",
+            )
+    if unused:
+        raise value_error("exclude", "match some layer, rules likewise", sorted(unused))
+    if not chosen:
+        raise value_error("model", "have a layer to simulate", type(model).__name__)
+    return chosen
+
+
+def _matches(pattern: str, name: str, layer: torch.nn.Module, ends: tuple[Any, Any]) -> bool:
+    """Whether a rule speaks of this layer."""
+    if pattern in (":first", ":last"):
+        return layer is ends[pattern == ":last"]
+    return any(c.__name__ == pattern for c in type(layer).__mro__[:-2]) or fnmatchcase(name, pattern)
+
+
+def _unsimulated(layer: torch.nn.Module) -> str | None:
+    """Why a layer's products would go unsimulated; None if it has none."""
+    if isinstance(layer, _WITHOUT_TWIN):
+        return "whose products are not simulated"
+    if isinstance(layer, tuple(TWINS)):
+        return "a subclass with a forward of its own"
+    if isinstance(layer, _WITHOUT_PRODUCTS) or _is_container(layer):
+        return None
+    return "whose own parameters of two or more dimensions may enter a product"
+
+
+def _is_container(layer: torch.nn.Module) -> bool:
+    """Whether no parameter of the layer itself has two or more dimensions."""
+    return all(p.dim() < 2 for p in _own_parameters(layer))
+
+
+def _own_parameters(layer: torch.nn.Module) -> Iterator[torch.nn.Parameter]:
+    """The parameters that belong to the layer and not to its parts."""
+    return layer.parameters(recurse=False)

@@ -1,0 +1,102 @@
+"""What a scheme means for one product: specs for every operand, worked out once."""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+from lowprec.errors import value_error
+from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint
+from lowprec.ops.quantize import Spec, make_spec
+from lowprec.scheme import Cast, Operands, Scheme
+
+
+class Axes(NamedTuple):
+    """The axis that a product sums over, in each of its operands."""
+
+    input: int
+    weight: int
+    grad_input_error: int
+    grad_input_weight: int
+    grad_weight_error: int
+    grad_weight_input: int
+
+
+LINEAR_AXES = Axes(-1, -1, -1, 0, 0, 0)
+
+
+def conv_axes(dimensions: int) -> Axes:
+    """Channels forward and for the gradient of the input; the batch for that of the weight."""
+    channels, batch = -dimensions - 1, -dimensions - 2
+    return Axes(channels, channels, channels, batch, batch, batch)
+
+
+class Plan(NamedTuple):
+    """Specs of all operands of a product and of its two backward products; None leaves one alone.
+
+    ``split`` says that a backward product reads an operand otherwise than the forward does.
+    """
+
+    layer: str
+    input: Spec | None
+    weight: Spec | None
+    output: Spec | None
+    grad_input_error: Spec | None
+    grad_input_weight: Spec | None
+    grad_weight_error: Spec | None
+    grad_weight_input: Spec | None
+    clips: tuple[bool, bool, bool]
+    split: bool
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether any operand needs noise."""
+        return any(isinstance(spec, Spec) and spec.is_stochastic for spec in self)
+
+
+@lru_cache(maxsize=4096)
+def make_plan(scheme: Scheme, axes: Axes, *, training: bool, layer: str = "") -> Plan:
+    """The plan of a scheme for a product with these axes."""
+    own = scheme.grad_input or Operands()
+    other = scheme.grad_weight or Operands()
+    scale = math.frexp(scheme.loss_scale)[1] - 1
+
+    def spec(cast: Cast | None, axis: int, shift: int = 0) -> Spec | None:
+        """One cast along one axis, its exponents moved by a loss scale."""
+        if cast is None:
+            return None
+        mode = cast.mode(training=training)
+        bits = cast.random_bits if str(mode) == "stochastic" else None
+        return make_spec(_shifted(_along(cast.format, axis), shift), mode, bits)
+
+    plan = Plan(
+        layer=layer,
+        input=spec(scheme.input, axes.input),
+        weight=spec(scheme.weight, axes.weight),
+        output=spec(scheme.output, axes.grad_input_error),
+        grad_input_error=spec(own.error or scheme.error, axes.grad_input_error, scale),
+        grad_input_weight=spec(own.weight or scheme.weight, axes.grad_input_weight),
+        grad_weight_error=spec(other.error or scheme.error, axes.grad_weight_error, scale),
+        grad_weight_input=spec(other.input or scheme.input, axes.grad_weight_input),
+        clips=tuple(c is not None and c.clip_gradient for c in (scheme.input, scheme.weight, scheme.output)),  # type: ignore[arg-type]  # three of them  # fmt: skip
+        split=False,
+    )
+    split = (
+        plan.grad_input_error != plan.grad_weight_error
+        or plan.grad_input_weight != plan.weight
+        or plan.grad_weight_input != plan.input
+    )
+    return plan._replace(split=split)
+
+
+def _along(format: object, axis: int) -> object:
+    """The format with a granularity along the contraction set to an axis."""
+    return format.along(axis) if isinstance(format, BlockFloatingPoint) else format
+
+
+def _shifted(format: object, exponent: int) -> object:
+    """The format that rounds x as ``format`` rounds x times 2**exponent; blocks adapt by themselves."""
+    if exponent == 0 or isinstance(format, BlockFloatingPoint):
+        return format
+    if isinstance(format, FloatingPoint | FixedPoint):
+        return format.shifted(exponent)
+    raise value_error("loss_scale", "be 1 for this error format", str(format))

@@ -1,0 +1,207 @@
+"""Products with quantized operands: the only place where a product is simulated.
+
+Each operand is rounded for the product that reads it, the carrier's own product follows, and the
+error is rounded before the two backward products. Where these read an operand otherwise than the
+forward does (another format, or groups along another axis), ``_SplitProduct`` runs them explicitly.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lowprec.errors import type_error, value_error
+from lowprec.functional.plan import Plan
+from lowprec.ops.gradients import quantize_ruled, run
+from lowprec.ops.observation import observe
+from lowprec.ops.quantize import CARRIER_DTYPES, Spec, check_carrier, check_tensor, seed_tensor
+
+# The streams of one layer call; 0 and 1 are forward and backward of any quantization. A layer passes
+# a weight seed of its own, since the weight keeps its noise when the layer is read twice.
+_INPUT, _ERROR, _WEIGHT, _OUTPUT = range(4)
+_GRAD_WEIGHT_ERROR, _GRAD_WEIGHT_INPUT, _GRAD_INPUT_WEIGHT = range(4, 7)
+
+class Product:
+    """A bilinear product and its two gradients, on operands that are already rounded."""
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The product and the bias."""
+        raise NotImplementedError
+
+    def gradients(
+        self, x: Tensor, weight: Tensor, error: Tensor, wanted: list[bool]
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The gradients of x, weight and bias that are wanted."""
+        raise NotImplementedError
+
+
+class LinearProduct(Product):
+    """Rows times a transposed matrix."""
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """As torch.nn.functional.linear."""
+        return torch.nn.functional.linear(x, weight, bias)
+
+    def gradients(
+        self, x: Tensor, weight: Tensor, error: Tensor, wanted: list[bool]
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Two matrix products and a sum; operands have two dimensions."""
+        return (
+            error @ weight if wanted[0] else None,
+            error.t() @ x if wanted[1] else None,
+            error.sum(0) if wanted[2] else None,
+        )
+
+
+class ConvProduct(Product):
+    """A convolution in one to three dimensions; operands have a batch dimension."""
+
+    def __init__(
+        self, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int
+    ) -> None:
+        self.stride, self.padding = list(stride), list(padding)
+        self.dilation, self.groups = list(dilation), groups
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """As torch.nn.functional.conv1d, conv2d or conv3d."""
+        return torch.convolution(
+            x, weight, bias, self.stride, self.padding, self.dilation, False, [0] * len(self.stride), self.groups
+        )  # fmt: skip
+
+    def gradients(
+        self, x: Tensor, weight: Tensor, error: Tensor, wanted: list[bool]
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The operator that autograd itself uses."""
+        gradients: tuple[Tensor | None, Tensor | None, Tensor | None] = (
+            torch.ops.aten.convolution_backward(
+                error, x, weight, [weight.shape[0]], self.stride, self.padding, self.dilation,
+                False, [0] * len(self.stride), self.groups, wanted,
+            )
+        )  # fmt: skip
+        return gradients
+
+
+class _SplitProduct(torch.autograd.Function):
+    """A product whose backward products read operands rounded for them alone."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        seed: Tensor | None,
+        weight_seed: Tensor | None,
+        product: Product,
+        plan: Plan,
+    ) -> Tensor:
+        """The forward product; x and weight are kept unrounded for the other two."""
+        ctx.save_for_backward(x, weight, seed, weight_seed)
+        ctx.product, ctx.plan = product, plan
+        return product.forward(
+            _cast(x, plan.input, seed, _INPUT, "input", plan.layer),
+            _cast(weight, plan.weight, weight_seed, _WEIGHT, "weight", plan.layer),
+            bias,
+        )
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
+        """Each backward product with its own operands."""
+        (error,) = errors
+        x, weight, seed, weight_seed = ctx.saved_tensors
+        plan, product = ctx.plan, ctx.product
+        wanted_x, wanted_weight, wanted_bias = ctx.needs_input_grad[:3]
+        gradients: list[Tensor | None] = [None, None, None]
+        # An operand read the same way as before keeps its noise, which makes it the same operand.
+        if wanted_x or wanted_bias:
+            own = _cast(error, plan.grad_input_error, seed, _ERROR, "error", plan.layer)
+            stream = _WEIGHT if plan.grad_input_weight == plan.weight else _GRAD_INPUT_WEIGHT
+            read = _cast(weight, plan.grad_input_weight, weight_seed, stream, "weight", plan.layer)
+            wanted = [wanted_x, False, wanted_bias]
+            gradients[0], _, gradients[2] = product.gradients(x, read, own, wanted)
+        if wanted_weight:
+            stream = _ERROR if plan.grad_weight_error == plan.grad_input_error else _GRAD_WEIGHT_ERROR
+            own = _cast(error, plan.grad_weight_error, seed, stream, "error", plan.layer)
+            stream = _INPUT if plan.grad_weight_input == plan.input else _GRAD_WEIGHT_INPUT
+            read = _cast(x, plan.grad_weight_input, seed, stream, "input", plan.layer)
+            gradients[1] = product.gradients(read, weight, own, [False, True, False])[1]
+        return (*gradients, None, None, None, None)
+
+
+def _cast(
+    x: Tensor, spec: Spec | None, seed: Tensor | None, stream: int, role: str, layer: str
+) -> Tensor:
+    """Round one operand, with the straight-through gradient."""
+    if spec is None:
+        return x
+    y = run(x, seed, spec, stream)
+    observe(role, layer, x, y, seed, spec, stream)
+    return y
+
+
+def _cast_clipped(
+    x: Tensor, spec: Spec | None, seed: Tensor | None, stream: int, role: str, layer: str, clip: bool
+) -> Tensor:
+    """Round one operand, without gradient where it overflows if ``clip``."""
+    if spec is None or not clip:
+        return _cast(x, spec, seed, stream, role, layer)
+    y = quantize_ruled(x, seed, spec, None, clip_gradient=True, stream=stream)
+    observe(role, layer, x, y, seed, spec, stream)
+    return y
+
+
+def simulate(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    product: Product,
+    plan: Plan,
+    seed: Tensor | None = None,
+    weight_seed: Tensor | None = None,
+    reshape: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """One product under a plan: operands rounded, the error rounded, the output rounded.
+
+    ``reshape`` is applied to the rounded input (padding, for one) where the plan is not split.
+    """
+    _check_operands(x, weight, bias, plan)
+    if plan.is_stochastic and seed is None:
+        seed = seed_tensor(x)
+    weight_seed = seed if weight_seed is None else weight_seed
+    clip_input, clip_weight, clip_output = plan.clips
+    if plan.split:
+        if clip_input or clip_weight:
+            raise value_error(
+                "clip_gradient",
+                "be False where the backward products read other operands",
+                True,
+            )
+        y: Tensor = _SplitProduct.apply(
+            x if reshape is None else reshape(x), weight, bias, seed, weight_seed, product, plan
+        )
+    else:
+        own = _cast_clipped(x, plan.input, seed, _INPUT, "input", plan.layer, clip_input)
+        read = _cast_clipped(weight, plan.weight, weight_seed, _WEIGHT, "weight", plan.layer, clip_weight)  # fmt: skip
+        y = product.forward(own if reshape is None else reshape(own), read, bias)
+        if plan.grad_input_error is not None:
+            y = quantize_ruled(y, seed, None, plan.grad_input_error, layer=plan.layer)
+    return _cast_clipped(y, plan.output, seed, _OUTPUT, "output", plan.layer, clip_output)
+
+
+def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) -> None:
+    """Refuse operands of different dtypes, and carriers or an autocast dtype that are too narrow."""
+    check_tensor(x)
+    for name, operand in (("weight", weight), ("bias", bias)):
+        if operand is not None and operand.dtype != x.dtype:
+            raise type_error(name, f"have the dtype of the input, {x.dtype}", operand.dtype)
+    carriers = [x.dtype]
+    if torch.is_autocast_enabled(x.device.type):
+        carriers.append(torch.get_autocast_dtype(x.device.type))
+    for dtype in carriers:
+        if dtype not in CARRIER_DTYPES:
+            raise value_error("dtype", "be float32 or bfloat16 under torch.autocast", dtype)
+        for spec in plan:
+            if isinstance(spec, Spec):
+                check_carrier(spec.format, dtype)

@@ -1,0 +1,178 @@
+"""Linear and Conv layers that call lowprec.functional.
+
+A layer is its torch.nn twin with another class and a few plain attributes: parameters, keys, hooks and
+pickles stay what they were, so ``convert`` only has to assign ``__class__``.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lowprec.functional.layers import planned_conv, planned_linear
+from lowprec.functional.plan import LINEAR_AXES, Axes, Plan, conv_axes, make_plan
+from lowprec.ops.quantize import seed_tensor
+from lowprec.scheme import Scheme, scheme_of
+
+
+class Simulated(torch.nn.Module):
+    """What the layers share: a scheme, a plan for each of train() and eval(), and the weight's noise."""
+
+    scheme: Scheme
+    _axes: Axes
+    _plans: tuple[Plan, Plan]
+    _weight_seed: Tensor | None
+    _weight_version: int
+    _reads: int
+
+    def adopt(self, scheme: Scheme | str, name: str = "") -> None:
+        """Take up a scheme; ``name`` is what the layer is called in records."""
+        self.scheme = scheme_of(scheme)
+        self._plans = (
+            make_plan(self.scheme, self._axes, training=False, layer=name),
+            make_plan(self.scheme, self._axes, training=True, layer=name),
+        )
+        self.renew_weight_noise()
+
+    def renew_weight_noise(self) -> None:
+        """Begin a new forward: the weight is rounded anew at its next reading."""
+        self._weight_seed = None
+        self._weight_version = -1
+        self._reads = 0
+
+    def disown(self) -> None:
+        """Remove what adopt added."""
+        for name in ("scheme", "_plans", "_weight_seed", "_weight_version", "_reads"):
+            delattr(self, name)
+
+    def _seeds(self, x: Tensor, weight: Tensor, plan: Plan) -> tuple[Tensor | None, Tensor | None]:
+        """The seeds of this call and of the weight.
+
+        Every call draws exactly one seed, so that a checkpointed region that is run again draws what
+        it drew before. The first call of a forward lends its seed to the weight, and later calls of the
+        same forward read the weight with that: a layer read twice has one weight. A forward begins where
+        the converted model is called (a hook calls renew_weight_noise) or the weight has changed.
+        """
+        if not plan.is_stochastic:
+            return None, None
+        seed = seed_tensor(x)
+        if not torch.compiler.is_compiling():
+            rerun = torch._C._current_graph_task_id() != -1  # type: ignore[attr-defined]  # no public name
+            if rerun and self._reads == 1:
+                return seed, seed
+            if not rerun and self._weight_version != weight._version:
+                self.renew_weight_noise()
+                self._weight_version = weight._version
+            self._reads += not rerun
+        if self._weight_seed is None:
+            self._weight_seed = seed
+        return seed, self._weight_seed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the noise of the last forward, which is no part of a saved layer."""
+        state = self.__dict__.copy()
+        state.update(_weight_seed=None, _weight_version=-1, _reads=0)
+        return state
+
+
+class Linear(Simulated, torch.nn.Linear):
+    """``torch.nn.Linear`` with operands, errors and output rounded as a scheme says.
+
+    Special values are treated as by ``lowprec.functional.linear``. The bias is not rounded.
+
+    Args:
+        *args: As torch.nn.Linear.
+        scheme: A scheme or its name.
+        **kwargs: As torch.nn.Linear.
+
+    Example:
+        >>> Linear(4, 2, scheme="bfp8")(torch.ones(3, 4)).shape
+        torch.Size([3, 2])
+    """
+
+    _axes = LINEAR_AXES
+
+    def __init__(self, *args: Any, scheme: Scheme | str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.adopt(scheme)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The simulated product."""
+        plan = self._plans[self.training]
+        return planned_linear(
+            input, self.weight, self.bias, plan, *self._seeds(input, self.weight, plan)
+        )
+
+
+class _Conv(Simulated):
+    """What the convolutions share: torch's class calls _conv_forward with its weight and bias."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The simulated product."""
+        plan = self._plans[self.training]
+        return planned_conv(
+            input,
+            weight,
+            bias,
+            self.stride,  # type: ignore[arg-type]  # from the torch class beside this one
+            self.padding,  # type: ignore[arg-type]
+            self.dilation,  # type: ignore[arg-type]
+            self.groups,  # type: ignore[arg-type]
+            self.padding_mode,  # type: ignore[arg-type]
+            plan,
+            *self._seeds(input, weight, plan),
+        )
+
+
+class Conv1d(_Conv, torch.nn.Conv1d):
+    """``torch.nn.Conv1d`` with operands, errors and output rounded as a scheme says; see Linear.
+
+    Example:
+        >>> Conv1d(1, 2, 3, scheme="bfp8")(torch.ones(1, 1, 5)).shape
+        torch.Size([1, 2, 3])
+    """
+
+    _axes = conv_axes(1)
+
+    def __init__(self, *args: Any, scheme: Scheme | str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.adopt(scheme)
+
+
+class Conv2d(_Conv, torch.nn.Conv2d):
+    """``torch.nn.Conv2d`` with operands, errors and output rounded as a scheme says; see Linear.
+
+    Example:
+        >>> Conv2d(1, 2, 3, scheme="bfp8")(torch.ones(1, 1, 5, 5)).shape
+        torch.Size([1, 2, 3, 3])
+    """
+
+    _axes = conv_axes(2)
+
+    def __init__(self, *args: Any, scheme: Scheme | str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.adopt(scheme)
+
+
+class Conv3d(_Conv, torch.nn.Conv3d):
+    """``torch.nn.Conv3d`` with operands, errors and output rounded as a scheme says; see Linear.
+
+    Example:
+        >>> Conv3d(1, 2, 3, scheme="bfp8")(torch.ones(1, 1, 5, 5, 5)).shape
+        torch.Size([1, 2, 3, 3, 3])
+    """
+
+    _axes = conv_axes(3)
+
+    def __init__(self, *args: Any, scheme: Scheme | str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.adopt(scheme)
+
+
+TWINS: dict[type[torch.nn.Module], type[Simulated]] = {
+    torch.nn.Linear: Linear,
+    torch.nn.Conv1d: Conv1d,
+    torch.nn.Conv2d: Conv2d,
+    torch.nn.Conv3d: Conv3d,
+}
+"""Each torch layer and the layer that simulates it."""

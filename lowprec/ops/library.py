@@ -1,0 +1,167 @@
+"""The torch operators, in the namespace ``torch.ops.lowprec``.
+
+Formats and modes travel as strings, so that a compiled graph holds them as constants:
+
+``quantize(x, seed, format, rounding, random_bits, stream, index_offset, index_strides)``
+    deterministic in its arguments; its gradient is the identity.
+``quantize_out(…, out)``
+    the same into existing memory.
+``overflowed(…)``
+    True where overflow fires in quantize with the same arguments.
+``draw_seed(like)``
+    a one-element int64 tensor on the device of ``like`` from that device's default generator. Tagged
+    nondeterministic_seeded: compilers and checkpointing must not run it twice.
+
+Arguments are checked where users call, not here.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lowprec.errors import value_error
+from lowprec.formats import BlockFloatingPoint, Format, parse
+from lowprec.kernels import dispatch
+from lowprec.modes import Rounding
+
+_NUMBERS = (
+    "str format, str rounding, int random_bits, int stream=0, int index_offset=0, "
+    "int[]? index_strides=None"
+)
+_library = torch.library.Library("lowprec", "DEF")
+_library.define(f"quantize(Tensor x, Tensor? seed, {_NUMBERS}) -> Tensor")
+_library.define(f"quantize_out(Tensor x, Tensor? seed, {_NUMBERS}, *, Tensor(a!) out) -> ()")
+_library.define(f"overflowed(Tensor x, Tensor? seed, {_NUMBERS}) -> Tensor")
+_library.define("draw_seed(Tensor like) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
+
+Strides = Sequence[int] | None
+
+
+def _memory(x: Tensor) -> Any:
+    """The memory of a strided tensor as a one-dimensional array of bit patterns."""
+    x = x.detach()
+    if x.is_contiguous():
+        flat = x.view(-1)
+    else:
+        extent = 1 + sum((size - 1) * step for size, step in zip(x.shape, x.stride(), strict=True))
+        flat = x.as_strided((extent if x.numel() else 0,), (1,))
+    if x.dtype == torch.bfloat16:
+        return flat.view(torch.uint16).numpy()
+    return flat.view(torch.uint8 if x.dtype == torch.bool else torch.uint32).numpy()
+
+
+@lru_cache(maxsize=1024)
+def _parsed(format: str, rounding: str) -> tuple[Format, Rounding]:
+    """Format and mode of their names; remembered, since every call needs them."""
+    return parse(format), Rounding(rounding)
+
+
+def _run(
+    x: Tensor, out: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int,
+    stream: int, index_offset: int, index_strides: Strides, flags: bool,
+) -> None:  # fmt: skip
+    """Call the kernel."""
+    parsed, mode = _parsed(format, rounding)
+    noise = dispatch.Noise(
+        0 if seed is None else seed.item() & 0xFFFF_FFFF_FFFF_FFFF,  # type: ignore[operator]  # int64
+        stream,
+        index_offset,
+        None if index_strides is None else tuple(index_strides),
+    )
+    dispatch.quantize(
+        _memory(x), _memory(out), tuple(x.shape), x.stride(), out.stride(), parsed, mode,
+        random_bits=random_bits, noise=noise, threads=torch.get_num_threads(), flags=flags,
+    )  # fmt: skip
+
+
+def _quantize(
+    x: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int, stream: int = 0,
+    index_offset: int = 0, index_strides: Strides = None,
+) -> Tensor:  # fmt: skip
+    """The CPU kernel of quantize."""
+    out = torch.empty_like(x)
+    _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, False)
+    return out
+
+
+def _quantize_out(
+    x: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int, stream: int = 0,
+    index_offset: int = 0, index_strides: Strides = None, *, out: Tensor,
+) -> None:  # fmt: skip
+    """The CPU kernel of quantize_out."""
+    _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, False)
+
+
+def _overflowed(
+    x: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int, stream: int = 0,
+    index_offset: int = 0, index_strides: Strides = None,
+) -> Tensor:  # fmt: skip
+    """The CPU kernel of overflowed."""
+    out = torch.empty_like(x, dtype=torch.bool)
+    _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, True)
+    return out
+
+
+def _draw_seed(like: Tensor) -> Tensor:
+    """The kernel of draw_seed: 63 random bits."""
+    return torch.empty(1, dtype=torch.int64, device=like.device).random_()
+
+
+_library.impl("quantize", _quantize, "CPU")
+_library.impl("quantize_out", _quantize_out, "CPU")
+_library.impl("overflowed", _overflowed, "CPU")
+_library.impl("draw_seed", _draw_seed, "CPU")
+
+
+@torch.library.register_fake("lowprec::quantize", lib=_library)
+def _(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x)
+
+
+@torch.library.register_fake("lowprec::quantize_out", lib=_library)
+def _(*_: Any, out: Tensor) -> None:
+    return None
+
+
+@torch.library.register_fake("lowprec::overflowed", lib=_library)
+def _(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x, dtype=torch.bool)
+
+
+@torch.library.register_fake("lowprec::draw_seed", lib=_library)
+def _(like: Tensor) -> Tensor:
+    return like.new_empty(1, dtype=torch.int64)
+
+
+def _straight_through(_: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradient of quantize: the identity."""
+    return gradient, None, None, None, None, None, None, None
+
+
+torch.library.register_autograd("lowprec::quantize", _straight_through, lib=_library)
+
+
+def _vmap_quantize(
+    info: Any, in_dims: Any, x: Tensor, seed: Tensor | None, format: str, rounding: str,
+    random_bits: int, *rest: Any,
+) -> tuple[Tensor, int]:  # fmt: skip
+    """Batched quantize: elementwise at once, block formats example by example, stochastic not at all."""
+    if rounding == Rounding.STOCHASTIC:
+        raise value_error(
+            "rounding",
+            "be deterministic under torch.vmap",
+            rounding,
+            "Whether examples share their noise is not defined; quantize the batch outside vmap.",
+        )
+    dim = in_dims[0]
+    operator = torch.ops.lowprec.quantize
+    if not isinstance(_parsed(format, rounding)[0], BlockFloatingPoint):
+        return operator(x, seed, format, rounding, random_bits, *rest), dim
+    examples = x.unbind(dim)
+    return torch.stack([operator(e, seed, format, rounding, random_bits, *rest) for e in examples]), 0
+
+
+torch.library.register_vmap("lowprec::quantize", _vmap_quantize, lib=_library)

@@ -1,0 +1,29 @@
+"""Who watches quantizations: an empty list costs one look."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lowprec.ops.quantize import Spec
+
+Observer = Callable[[str, str, Tensor, Tensor, Tensor | None, Spec, int], None]
+"""Called with role, layer name, x, y = quantize(x), seed, spec and stream."""
+
+observers: list[Observer] = []
+
+
+def observe(
+    role: str, layer: str, x: Tensor, y: Tensor, seed: Tensor | None, spec: Spec, stream: int
+) -> None:
+    """Show one quantization to every observer."""
+    if not observers:
+        return
+    if torch.compiler.is_compiling():
+        raise RuntimeError(
+            "`record` must watch a model that is not compiled: a compiled graph calls no observer. "
+            "Record the original module."
+        )
+    with torch.no_grad():
+        for observer in observers:
+            observer(role, layer, x, y, seed, spec, stream)

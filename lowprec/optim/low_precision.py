@@ -1,0 +1,320 @@
+"""LowPrecision: any torch optimizer with rounded weights, gradients, state and master copy."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lowprec.errors import type_error, value_error
+from lowprec.ops.observation import observe, observers
+from lowprec.ops.quantize import (
+    Spec,
+    check_carrier,
+    check_tensor,
+    make_spec,
+    quantize_into,
+    seed_tensor,
+)
+from lowprec.scheme import Cast, CastLike
+
+_KEY = "lowprec"
+_VERSION = 1
+
+# Roles within a stream; states are numbered from _STATE on, by the order of their names.
+_WEIGHT, _MASTER, _GRADIENT, _STATE = range(4)
+_ROLE_BITS, _STEP_SHIFT = 6, 32
+
+
+class LowPrecision(torch.optim.Optimizer):
+    """Keep weights, gradients, optimizer state and a master copy of the weights in low precision.
+
+    One step: a closure is evaluated once, at the rounded weights; ``p.grad`` becomes
+    ``Q_gradient(gradient_scale * p.grad)``; p becomes its master copy, if any; the inner optimizer
+    steps; state tensors of p's shape become ``Q_state``; the master becomes ``Q_master(p)``; p becomes
+    ``Q_weight(p)``. At construction, master and weights are rounded once. Parameters without a gradient
+    are left alone. NaN, infinities and overflow follow each format.
+
+    The wrapper owns its noise: one seed, and a stream for each step, parameter and role. The global
+    generator is left alone after construction.
+
+    Args:
+        optimizer: A torch optimizer; not LBFGS, which steps several times in one.
+        weight: Cast of the stored weights, a format or its name; None to leave them.
+        gradient: Cast of the gradients.
+        state: Cast of all state tensors of their parameter's shape, or a mapping from state names.
+        master: Cast of the master copy; None for no copy.
+        gradient_scale: A factor on gradients, such as one over a loss scale.
+        seed: A 64-bit integer; None to draw one from the default generator.
+
+    Raises:
+        TypeError: If an argument has the wrong type, or a parameter is no carrier.
+        ValueError: If a name is unknown, the carrier cannot hold a format, or the scale is not positive.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> inner = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        >>> optimizer = LowPrecision(inner, weight=Cast("fixed8f6", "stochastic"), seed=0)
+        >>> model(torch.ones(3, 2)).sum().backward()
+        >>> optimizer.step()
+
+    Reference:
+        Gupta et al., Deep learning with limited numerical precision, 2015; De Sa et al., High-accuracy
+        low-precision training, 2018.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        weight: CastLike = None,
+        gradient: CastLike = None,
+        state: CastLike | Mapping[str, CastLike] = None,
+        master: CastLike = None,
+        gradient_scale: float = 1.0,
+        seed: int | None = None,
+    ) -> None:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise type_error("optimizer", "be a torch optimizer", type(optimizer))
+        if isinstance(optimizer, torch.optim.LBFGS | LowPrecision):
+            raise type_error(
+                "optimizer", "step once on each gradient, and not be wrapped yet", type(optimizer)
+            )
+        if isinstance(gradient_scale, bool) or not isinstance(gradient_scale, int | float):
+            raise type_error("gradient_scale", "be a number", gradient_scale)
+        if not 0.0 < gradient_scale < float("inf"):
+            raise value_error("gradient_scale", "be positive and finite", gradient_scale)
+        self.optimizer = optimizer
+        self.gradient_scale = float(gradient_scale)
+        self._weight = _spec("weight", weight)
+        self._gradient = _spec("gradient", gradient)
+        self._master = _spec("master", master)
+        self._state: Spec | None | dict[str, Spec | None]
+        if isinstance(state, Mapping):
+            self._state = {name: _spec(f"state.{name}", cast) for name, cast in state.items()}
+        else:
+            self._state = _spec("state", state)
+        super().__setstate__({})  # hooks and the profiled step, without groups of our own
+        self._check_parameters()
+        like = next(self._parameters())[1]
+        self._seed = seed_tensor(like, seed).cpu()
+        self._step = 0
+        self._masters: dict[int, Tensor] = {}
+        self._round_initially(0)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]  # the inner optimizer's
+        """The inner optimizer's parameter groups."""
+        return self.optimizer.param_groups
+
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        """Schedulers and the base class may assign."""
+        self.optimizer.param_groups = groups
+
+    @property
+    def state(self) -> Any:  # type: ignore[override]  # the inner optimizer's
+        """The inner optimizer's state."""
+        return self.optimizer.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        """The base class may assign."""
+        self.optimizer.state = state
+
+    @property
+    def defaults(self) -> dict[str, Any]:  # type: ignore[override]  # the inner optimizer's
+        """The inner optimizer's defaults."""
+        return self.optimizer.defaults
+
+    @defaults.setter
+    def defaults(self, defaults: dict[str, Any]) -> None:
+        """The base class may assign."""
+        self.optimizer.defaults = defaults
+
+    @property
+    def master_weights(self) -> dict[Tensor, Tensor]:
+        """The master copy of each parameter that has one."""
+        return {p: self._masters[i] for i, p in self._parameters() if i in self._masters}
+
+    def _parameters(self, first: int = 0) -> Iterator[tuple[int, Tensor]]:
+        """Every parameter with its number, which counts through all groups."""
+        number = 0
+        for group in self.param_groups:
+            for p in group["params"]:
+                if number >= first:
+                    yield number, p
+                number += 1
+
+    def _check_parameters(self, first: int = 0) -> None:
+        """Refuse parameters that cannot hold the formats."""
+        states = self._state.values() if isinstance(self._state, dict) else [self._state]
+        specs = [s for s in (self._weight, self._gradient, self._master, *states) if s is not None]
+        for _, p in self._parameters(first):
+            check_tensor(p)
+            for spec in specs:
+                check_carrier(spec.format, p.dtype)
+
+    @torch.no_grad()
+    def _round_initially(self, first: int) -> None:
+        """Master, then weight, as at construction, for parameters from a number on."""
+        for number, p in self._parameters(first):
+            if self._master is not None:
+                self._masters[number] = torch.empty_like(p)
+                self._round(p, self._master, self._masters[number], number, _MASTER, "master")
+            self._round(p, self._weight, p, number, _WEIGHT, "stored_weight")
+
+    def _round(
+        self, x: Tensor, spec: Spec | None, out: Tensor, number: int, role: int, name: str
+    ) -> None:
+        """Write Q(x) to ``out``, with the noise of this step, parameter and role."""
+        if spec is None:
+            if out is not x:
+                out.copy_(x)
+            return
+        stream = (self._step << _STEP_SHIFT) | (number << _ROLE_BITS) | role
+        seed = self._seed.to(x.device) if spec.is_stochastic else None
+        before = x.clone() if observers and out is x else x
+        quantize_into(x, seed, spec, out, stream)
+        observe(name, str(number), before, out, seed, spec, stream)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Take one step.
+
+        Args:
+            closure: Reevaluates the model and returns the loss; called once, with gradients recorded.
+
+        Returns:
+            What the closure returned, or None.
+
+        Raises:
+            TypeError: If a gradient is sparse.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.no_grad():
+            self._step += 1
+            touched = [(n, p) for n, p in self._parameters() if p.grad is not None]
+            for number, p in touched:
+                self._prepare(number, p)
+            self.optimizer.step()
+            for number, p in touched:
+                self._settle(number, p)
+        return loss
+
+    def _prepare(self, number: int, p: Tensor) -> None:
+        """Before the inner step: the gradient rounded, the parameter at its master."""
+        grad = p.grad
+        if grad is None:
+            return
+        if grad.layout != torch.strided:
+            raise type_error("grad", "be dense", grad.layout, "Use a layer without sparse gradients.")
+        if self.gradient_scale != 1.0:
+            grad.mul_(self.gradient_scale)
+        self._round(grad, self._gradient, grad, number, _GRADIENT, "gradient")
+        if number in self._masters:
+            p.copy_(self._masters[number])
+
+    def _settle(self, number: int, p: Tensor) -> None:
+        """After the inner step: state, master and parameter rounded."""
+        for index, (name, value) in enumerate(sorted(self.state[p].items())):
+            spec = self._state.get(name) if isinstance(self._state, dict) else self._state
+            counter = name == "step"  # for a parameter without dimensions it has the same shape
+            if isinstance(value, Tensor) and value.is_floating_point() and value.shape == p.shape and not counter:  # fmt: skip
+                self._round(value, spec, value, number, _STATE + index, "state")
+        if self._master is not None:
+            self._round(p, self._master, self._masters[number], number, _MASTER, "master")
+        self._round(p, self._weight, p, number, _WEIGHT, "stored_weight")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear all gradients."""
+        self.optimizer.zero_grad(set_to_none)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters; they are rounded at once, as at construction."""
+        first = sum(len(group["params"]) for group in self.param_groups)
+        self.optimizer.add_param_group(param_group)
+        self._check_parameters(first)
+        self._round_initially(first)
+
+    def _formats(self) -> dict[str, Any]:
+        """The specs as plain lists, to be saved and compared."""
+        named: dict[str, Any] = {
+            "weight": self._weight,
+            "gradient": self._gradient,
+            "master": self._master,
+        }
+        states = self._state if isinstance(self._state, dict) else {"": self._state}
+        named.update({f"state.{name}" if name else "state": s for name, s in states.items()})
+        return {name: list(spec) for name, spec in sorted(named.items()) if spec is not None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The inner optimizer's state_dict, and under ``"lowprec"`` masters, seed, step and formats.
+
+        Returns:
+            Tensors and plain values only, so that it loads under ``weights_only=True``. Saving,
+            loading and stepping gives the same bits as stepping.
+        """
+        state = self.optimizer.state_dict()
+        state[_KEY] = {
+            "version": _VERSION,
+            "seed": self._seed.clone(),
+            "step": self._step,
+            "masters": dict(self._masters),
+            "formats": self._formats(),
+            "gradient_scale": self.gradient_scale,
+        }
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a saved state; the weights themselves are the model's to load.
+
+        Raises:
+            ValueError: If it is not from a LowPrecision optimizer with the same formats and scale.
+        """
+        state_dict = dict(state_dict)
+        own = state_dict.pop(_KEY, None)
+        if not isinstance(own, Mapping) or own.get("version") != _VERSION:
+            raise value_error(
+                "state_dict",
+                "come from a LowPrecision optimizer of this version",
+                sorted(map(str, state_dict)),
+            )
+        formats = {name: list(spec) for name, spec in own["formats"].items()}
+        if formats != self._formats() or own["gradient_scale"] != self.gradient_scale:
+            raise value_error(
+                "state_dict",
+                f"have the formats {self._formats()} and gradient_scale {self.gradient_scale}",
+                (formats, own["gradient_scale"]),
+            )
+        wanted = set(self._masters)
+        if set(own["masters"]) != wanted:
+            raise value_error("state_dict", f"hold {len(wanted)} master weights", len(own["masters"]))
+        self.optimizer.load_state_dict(state_dict)
+        for number, p in self._parameters():
+            if number in wanted:
+                self._masters[number] = own["masters"][number].to(p.device, p.dtype, copy=True)
+        self._seed = own["seed"].clone()
+        self._step = int(own["step"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the hooks that torch rebuilds."""
+        names = ("optimizer", "gradient_scale", "_weight", "_gradient", "_master", "_state", "_seed", "_step", "_masters")  # fmt: skip
+        return {name: self.__dict__[name] for name in names}
+
+    def __repr__(self) -> str:
+        """The inner optimizer and the formats."""
+        formats = ", ".join(f"{name}={spec[0]} {spec[1]}" for name, spec in self._formats().items())
+        return f"LowPrecision({formats})\n{self.optimizer!r}"
+
+
+def _spec(name: str, cast: CastLike) -> Spec | None:
+    """The checked spec of a cast."""
+    if cast is None:
+        return None
+    cast = Cast.from_value(cast, name)
+    if cast.clip_gradient:
+        raise value_error(name, "not clip gradients", cast.describe(), "Only forward casts have gradients.")  # fmt: skip
+    return make_spec(cast.format, cast.rounding, cast.random_bits if cast.rounding == "stochastic" else None)  # fmt: skip

@@ -1,0 +1,118 @@
+"""Quantizer: the nn.Module that rounds activations forward and errors backward."""
+
+
+
+import torch
+from torch import Tensor
+
+from lowprec.errors import type_error, value_error
+from lowprec.formats import FormatLike
+from lowprec.modes import Rounding
+from lowprec.ops.gradients import GradientRule, quantize_ruled, run
+from lowprec.ops.observation import observe
+from lowprec.ops.quantize import Spec, check_carrier, check_tensor, make_spec, seed_tensor
+
+
+class Quantizer(torch.nn.Module):
+    """Round values forward to one format and errors backward to another.
+
+    Special values are treated as by quantize. The gradient is, in this order: the incoming one (the
+    straight-through rule) or ``gradient(grad, x, y)``; zero where overflow fired in that very forward,
+    if ``clip_gradient``; rounded to ``error``.
+
+    Args:
+        format: Format of the forward, its name, or a torch dtype; None to pass values on.
+        error: Format of the backward; None to pass errors on.
+        rounding: Mode of the forward.
+        error_rounding: Mode of the backward; None for that of the forward.
+        random_bits: Bits of noise for stochastic modes, 1 to 32; None for 32.
+        clip_gradient: Give no gradient where the forward overflowed.
+        gradient: A rule ``(grad, x, y) -> grad`` in place of the straight-through one.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a name is unknown, or an option has nothing to act on.
+
+    Shape:
+        Any; the output has the shape of the input.
+
+    Example:
+        >>> layer = Quantizer("e4m3fn", "e5m2")
+        >>> layer(torch.tensor([0.3]))
+        tensor([0.3125])
+
+    Reference:
+        Bengio et al., Estimating or propagating gradients through stochastic neurons, 2013.
+    """
+
+    def __init__(
+        self,
+        format: FormatLike | None = None,
+        error: FormatLike | None = None,
+        *,
+        rounding: Rounding | str = "nearest_even",
+        error_rounding: Rounding | str | None = None,
+        random_bits: int | None = None,
+        clip_gradient: bool = False,
+        gradient: GradientRule | None = None,
+    ) -> None:
+        super().__init__()
+        forward_mode = Rounding.parse(rounding, "rounding")
+        backward_mode = (
+            forward_mode if error_rounding is None else Rounding.parse(error_rounding, "error_rounding")
+        )
+        if format is None and clip_gradient:
+            raise value_error("clip_gradient", "be False without a format", clip_gradient)
+        if gradient is not None and not callable(gradient):
+            raise type_error("gradient", "be a function (grad, x, y) -> grad", gradient)
+        if error is None and error_rounding is not None:
+            raise value_error("error_rounding", "be None without an error format", error_rounding)
+        used = [
+            mode
+            for target, mode in ((format, forward_mode), (error, backward_mode))
+            if target is not None
+        ]
+        if random_bits is not None and Rounding.STOCHASTIC not in used:
+            make_spec("binary32", forward_mode if not used else used[0], random_bits)
+        self._spec = self._make(format, forward_mode, random_bits)
+        self._error = self._make(error, backward_mode, random_bits)
+        self._clip_gradient = clip_gradient
+        self._gradient = gradient
+
+    @staticmethod
+    def _make(
+        format: FormatLike | None, mode: Rounding, random_bits: int | None
+    ) -> Spec | None:
+        """A checked spec, or None without a format."""
+        if format is None:
+            return None
+        return make_spec(format, mode, random_bits if mode is Rounding.STOCHASTIC else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Quantize ``x``; a float32 or bfloat16 tensor that can hold the formats."""
+        check_tensor(x)
+        specs = [spec for spec in (self._spec, self._error) if spec is not None]
+        for spec in specs:
+            check_carrier(spec.format, x.dtype)
+        seed = seed_tensor(x) if any(spec.is_stochastic for spec in specs) else None
+        if self._error is None and not self._clip_gradient and self._gradient is None:
+            y = x if self._spec is None else run(x, seed, self._spec)
+        else:
+            y = quantize_ruled(
+                x,
+                seed,
+                self._spec,
+                self._error,
+                clip_gradient=self._clip_gradient,
+                rule=self._gradient,
+            )
+        if self._spec is not None:
+            observe("input", "", x, y, seed, self._spec, 0)
+        return y
+
+    def extra_repr(self) -> str:
+        """The formats and modes."""
+        named = {"forward": self._spec, "error": self._error}
+        parts = [f"{name}={spec.format} {spec.rounding}" for name, spec in named.items() if spec]
+        return ", ".join(parts + (["clip_gradient"] if self._clip_gradient else []))
+

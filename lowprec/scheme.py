@@ -1,0 +1,411 @@
+"""What to do to which tensor: Cast for one, Scheme for all, Rule for the layers that differ."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from lowprec import toml
+from lowprec.errors import type_error, value_error
+from lowprec.formats import Format, FormatLike, resolve
+from lowprec.modes import Rounding, check_random_bits
+
+
+@dataclass(frozen=True)
+class Cast:
+    """What to do to one tensor: a format, and how to round to it.
+
+    NaN, infinities, -0 and overflow are the format's affair; see quantize.
+
+    Args:
+        format: The target format, its name, or a torch dtype.
+        rounding: The rounding mode, or its name.
+        random_bits: Bits of noise for stochastic rounding, 1 to 32; None for 32.
+        eval_rounding: The mode in ``eval()``; None for the same.
+        clip_gradient: Give no gradient where overflow fired in that very forward.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a name is unknown, or random_bits is given to a mode without noise.
+
+    Example:
+        >>> Cast("fixed8f6", "stochastic", eval_rounding="nearest_even").describe()
+        'fixed8f6 stochastic (eval nearest_even)'
+    """
+
+    format: Format
+    rounding: Rounding
+    random_bits: int | None
+    eval_rounding: Rounding | None
+    clip_gradient: bool
+
+    def __init__(  # noqa: D107  accepts names, holds values
+        self,
+        format: FormatLike,
+        rounding: Rounding | str = "nearest_even",
+        *,
+        random_bits: int | None = None,
+        eval_rounding: Rounding | str | None = None,
+        clip_gradient: bool = False,
+    ) -> None:
+        mode = Rounding.parse(rounding, "rounding")
+        quiet = None if eval_rounding is None else Rounding.parse(eval_rounding, "eval_rounding")
+        check_random_bits(random_bits, mode, *([] if quiet is None else [quiet]))
+        if not isinstance(clip_gradient, bool):
+            raise type_error("clip_gradient", "be True or False", clip_gradient)
+        object.__setattr__(self, "format", resolve(format))
+        object.__setattr__(self, "rounding", mode)
+        object.__setattr__(self, "random_bits", random_bits)
+        object.__setattr__(self, "eval_rounding", quiet)
+        object.__setattr__(self, "clip_gradient", clip_gradient)
+
+    def mode(self, *, training: bool) -> Rounding:
+        """The rounding mode while training or evaluating."""
+        return self.rounding if training or self.eval_rounding is None else self.eval_rounding
+
+    def describe(self) -> str:
+        """One line for a person."""
+        parts = [str(self.format), str(self.rounding)]
+        if self.random_bits is not None:
+            parts.append(f"{self.random_bits} random bits")
+        if self.eval_rounding is not None:
+            parts.append(f"(eval {self.eval_rounding})")
+        if self.clip_gradient:
+            parts.append("clipping gradients")
+        return " ".join(parts)
+
+    def to_value(self) -> str | dict[str, Any]:
+        """A string if only the format is given, else a dict; from_value reads both."""
+        value: dict[str, Any] = {"format": str(self.format), "rounding": str(self.rounding)}
+        for name in ("random_bits", "eval_rounding"):
+            if getattr(self, name) is not None:
+                value[name] = getattr(self, name)
+        if self.eval_rounding is not None:
+            value["eval_rounding"] = str(self.eval_rounding)
+        if self.clip_gradient:
+            value["clip_gradient"] = True
+        plain = self == Cast(self.format)
+        return value["format"] if plain else value
+
+    @classmethod
+    def from_value(cls, value: Any, name: str) -> "Cast":
+        """A cast from what to_value gave; ``name`` is the role blamed for a wrong one."""
+        if isinstance(value, Mapping):
+            known = {f.name for f in fields(cls)}
+            if unknown := sorted(set(value) - known):
+                raise value_error(name, f"have no keys but {', '.join(sorted(known))}", unknown)
+            if "format" not in value:
+                raise value_error(name, "name a format", dict(value))
+            return cls(**value)
+        return value if isinstance(value, Cast) else cls(value)
+
+
+CastLike = Cast | FormatLike | None
+"""A cast, or a format or its name to be rounded to nearest even; None for no cast."""
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Casts of the two operands of one backward product, where they differ from the scheme's own.
+
+    Args:
+        input: For ``grad_weight``: the input read again.
+        weight: For ``grad_input``: the weight read again.
+        error: The error as this product's operand.
+
+    Example:
+        >>> Operands(error="bfloat16").error.describe()
+        'bfloat16 nearest_even'
+    """
+
+    input: Cast | None = None
+    weight: Cast | None = None
+    error: Cast | None = None
+
+    def __post_init__(self) -> None:
+        """Accept formats and names."""
+        for f in fields(self):
+            _normalize(self, f.name)
+
+    def to_value(self) -> dict[str, Any]:
+        """A dict of the casts that are given."""
+        return {f.name: getattr(self, f.name).to_value() for f in fields(self) if getattr(self, f.name)}
+
+    @classmethod
+    def from_value(cls, value: Any, name: str) -> "Operands":
+        """Operands from what to_value gave."""
+        if isinstance(value, Operands):
+            return value
+        known = {f.name for f in fields(cls)}
+        if not isinstance(value, Mapping) or set(value) - known:
+            raise value_error(name, f"map some of {', '.join(sorted(known))} to casts", value)
+        return cls(**{role: Cast.from_value(cast, f"{name}.{role}") for role, cast in value.items()})
+
+
+CAST_ROLES = ("input", "weight", "error", "output")
+"""The roles that a product reads."""
+PRODUCT_ROLES = (*CAST_ROLES, "grad_input", "grad_weight")
+"""What a rule may change."""
+OPTIMIZER_ROLES = ("stored_weight", "gradient", "state", "master")
+"""The roles that the optimizer keeps."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What differs for the layers that match.
+
+    Args:
+        match: The name of a layer type (``"Conv2d"``), a pattern of qualified names
+            (``"blocks.*.head"``), ``":first"`` or ``":last"`` converted layer.
+        changes: Product roles mapped to casts (None removes one); None leaves the layer alone.
+
+    Raises:
+        TypeError: If ``match`` is not a string.
+        ValueError: If a change names no role of products.
+
+    Example:
+        >>> Rule(":last", None).changes is None
+        True
+    """
+
+    match: str
+    changes: tuple[tuple[str, Cast | Operands | None], ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check, and hold the changes in hashable form."""
+        if not isinstance(self.match, str):
+            raise type_error("match", "be a string", self.match)
+        if self.changes is None:
+            return
+        pairs = dict(self.changes)
+        if unknown := sorted(set(pairs) - set(PRODUCT_ROLES)):
+            raise value_error("changes", f"name roles among {', '.join(PRODUCT_ROLES)}", unknown)
+        changes = tuple((role, _cast_of(role, value)) for role, value in pairs.items())
+        object.__setattr__(self, "changes", changes)
+
+    def to_value(self) -> dict[str, Any]:
+        """A dict that from_value reads."""
+        if self.changes is None:
+            return {"match": self.match, "exclude": True}
+        changes = {role: cast.to_value() if cast else "none" for role, cast in self.changes}
+        return {"match": self.match, "changes": changes}
+
+    @classmethod
+    def from_value(cls, value: Any) -> "Rule":
+        """A rule from what to_value gave."""
+        if isinstance(value, Rule):
+            return value
+        if not isinstance(value, Mapping) or set(value) not in ({"match", "exclude"}, {"match", "changes"}):  # fmt: skip
+            raise value_error("rules", "hold match and either changes or exclude = true", value)
+        if "exclude" in value:
+            if value["exclude"] is not True:
+                raise value_error("exclude", "be true where it is given", value["exclude"])
+            return cls(value["match"])
+        changes = {role: None if c == "none" else c for role, c in value["changes"].items()}
+        return cls(value["match"], tuple(changes.items()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """Casts for all roles of a training run; every one is optional.
+
+    ``loss_scale`` must be a power of two: errors are rounded as if the loss had been multiplied by it,
+    which moves the exponents of the error format, costs nothing, and leaves gradients unscaled.
+
+    Args:
+        input: Activations, as the product reads them.
+        weight: Weights, as the product reads them.
+        error: Gradients of activations, as both backward products read them.
+        output: What the product gives.
+        grad_input: Operands of the product that gives the gradient of the input, where they differ.
+        grad_weight: Operands of the product that gives the gradient of the weight, where they differ.
+        stored_weight: Weights as the optimizer keeps them.
+        gradient: Gradients of weights before the optimizer reads them.
+        state: Optimizer state, one cast for all or a mapping from state names.
+        master: A wider copy of the weights that the optimizer updates.
+        loss_scale: Static, a power of two.
+        rules: What differs for some layers; applied in order, each on top of the last.
+
+    Raises:
+        TypeError: If a value has the wrong type.
+        ValueError: If a name is unknown or the loss scale is no power of two.
+
+    Example:
+        >>> scheme = Scheme(input="e4m3fn", weight="e4m3fn", error="e5m2", loss_scale=1024)
+        >>> Scheme.from_dict(scheme.to_dict()) == scheme
+        True
+    """
+
+    input: Cast | None = None
+    weight: Cast | None = None
+    error: Cast | None = None
+    output: Cast | None = None
+    grad_input: Operands | None = None
+    grad_weight: Operands | None = None
+    stored_weight: Cast | None = None
+    gradient: Cast | None = None
+    state: Cast | tuple[tuple[str, Cast], ...] | None = None
+    master: Cast | None = None
+    loss_scale: float = 1.0
+    rules: tuple[Rule, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Accept formats, names, mappings and lists; hold casts and tuples."""
+        for role in (*PRODUCT_ROLES, "stored_weight", "gradient", "master"):
+            _normalize(self, role)
+        if isinstance(self.state, Mapping | tuple):
+            pairs = dict(self.state).items()
+            state = tuple(sorted((str(n), Cast.from_value(c, f"state.{n}")) for n, c in pairs))
+            object.__setattr__(self, "state", state)
+        else:
+            _normalize(self, "state")
+        if isinstance(self.loss_scale, bool) or not isinstance(self.loss_scale, int | float):
+            raise type_error("loss_scale", "be a number", self.loss_scale)
+        scale = float(self.loss_scale)
+        if not 2.0**-100 <= scale <= 2.0**100 or scale.hex().split("p")[0] != "0x1.0000000000000":
+            raise value_error("loss_scale", "be a power of two", self.loss_scale, "Try 1024.")
+        object.__setattr__(self, "loss_scale", scale)
+        object.__setattr__(self, "rules", tuple(Rule.from_value(rule) for rule in self.rules))
+        for role in ("error", "stored_weight", "gradient", "master"):
+            cast = getattr(self, role)
+            if cast is not None and cast.clip_gradient:
+                raise value_error(
+                    role, "not clip gradients", cast.describe(), "Only forward casts have gradients."
+                )
+        for name, unread in (("grad_input", "input"), ("grad_weight", "weight")):
+            operands = getattr(self, name)
+            if operands is not None and getattr(operands, unread) is not None:
+                raise value_error(name, f"not name {unread}, which that product does not read", unread)
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether any role rounds stochastically while training."""
+        casts = [getattr(self, role) for role in (*CAST_ROLES, "stored_weight", "gradient", "master")]
+        casts += [c for _, c in self.state] if isinstance(self.state, tuple) else [self.state]
+        return any(cast is not None and cast.rounding is Rounding.STOCHASTIC for cast in casts)
+
+    @classmethod
+    def named(cls, name: str) -> "Scheme":
+        """The scheme of that name.
+
+        Raises:
+            ValueError: If there is none; the message lists them.
+
+        Example:
+            >>> Scheme.named("bfp8").input.describe()
+            'bfp8 nearest_even'
+        """
+        if not isinstance(name, str):
+            raise type_error("scheme", "be a Scheme or a name", name)
+        if name not in SCHEMES:
+            raise value_error("scheme", f"be one of {', '.join(SCHEMES)}", name)
+        return SCHEMES[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scheme as a dict of plain values, without what is not set."""
+        plain: dict[str, Any] = {}
+        for role in (*PRODUCT_ROLES, *OPTIMIZER_ROLES):
+            value = getattr(self, role)
+            if isinstance(value, tuple):
+                plain[role] = {name: cast.to_value() for name, cast in value}
+            elif value is not None:
+                plain[role] = value.to_value()
+        if self.loss_scale != 1.0:
+            plain["loss_scale"] = self.loss_scale
+        if self.rules:
+            plain["rules"] = [rule.to_value() for rule in self.rules]
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Scheme":
+        """The scheme of a dict as to_dict gives it.
+
+        Raises:
+            ValueError: If a key or a name is unknown.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(plain) - known):
+            raise value_error("scheme", f"have no keys but {', '.join(sorted(known))}", unknown)
+        values = dict(plain)
+        state = values.get("state")
+        if isinstance(state, Mapping) and "format" in state:
+            values["state"] = Cast.from_value(state, "state")
+        return cls(**values)
+
+    def to_toml(self) -> str:
+        """The scheme as TOML, which from_toml reads back."""
+        return toml.dumps(self.to_dict())
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> "Scheme":
+        """The scheme of a TOML file.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it is not TOML or no scheme; the message names the file.
+        """
+        try:
+            return cls.from_dict(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise value_error("path", f"hold a scheme ({error})", str(path)) from None
+
+    def for_layer(self, changes: Mapping[str, Cast | Operands | None]) -> "Scheme":
+        """The scheme with some roles changed and no rules."""
+        return replace(self, rules=(), **changes)
+
+
+def scheme_of(scheme: Scheme | str) -> Scheme:
+    """A scheme or its name."""
+    return scheme if isinstance(scheme, Scheme) else Scheme.named(scheme)
+
+
+def _cast_of(role: str, value: Any) -> Cast | Operands | None:
+    """A cast or operands from anything accepted in their place."""
+    if value is None:
+        return None
+    return (Operands if role in ("grad_input", "grad_weight") else Cast).from_value(value, role)
+
+
+def _normalize(holder: Any, role: str) -> None:
+    """Replace a format or a name by the cast that it means."""
+    object.__setattr__(holder, role, _cast_of(role, getattr(holder, role)))
+
+
+def _stochastic(format: str) -> Cast:
+    """Stochastic while training, to nearest in eval()."""
+    return Cast(format, "stochastic", eval_rounding="nearest_even")
+
+
+def _all(cast: Cast | str) -> dict[str, Any]:
+    """The same cast for what products read and what the optimizer keeps."""
+    roles = ("input", "weight", "error", "stored_weight", "gradient", "state")
+    return dict.fromkeys(roles, cast)
+
+
+SCHEMES: dict[str, Scheme] = {
+    "bf16": Scheme(input="bfloat16", weight="bfloat16", error="bfloat16", output="bfloat16"),
+    "fp8-hybrid": Scheme(
+        input="e4m3fn<saturate_all>",
+        weight="e4m3fn<saturate_all>",
+        error="e5m2<saturate_all>",
+        loss_scale=1024,
+    ),
+    "bfp8": Scheme(**_all("bfp8")),
+    "bfp8-sr": Scheme(**_all(_stochastic("bfp8"))),
+    "fixed8": Scheme(
+        input="fixed8f4",
+        error="fixed8f7",
+        stored_weight="fixed8f7",
+        gradient="fixed8f7",
+        loss_scale=64,
+    ),
+    "fixed8-sr": Scheme(
+        input=_stochastic("fixed8f4"),
+        error=_stochastic("fixed8f7"),
+        stored_weight=_stochastic("fixed8f7"),
+        gradient=_stochastic("fixed8f7"),
+        loss_scale=64,
+    ),
+}
+"""The named schemes."""

@@ -1,0 +1,29 @@
+"""Writing TOML, which the standard library only reads: strings, numbers, bools, dicts, lists of dicts."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+def dumps(plain: Mapping[str, Any]) -> str:
+    """TOML of a mapping; nested mappings become inline tables, lists of them arrays of such."""
+    return "".join(f"{_key(key)} = {_value(value)}\n" for key, value in plain.items())
+
+
+def _key(key: str) -> str:
+    """A bare key where that is allowed."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+
+
+def _value(value: Any) -> str:
+    """One value."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(str(value))  # a TOML basic string escapes as JSON does
+    return repr(value)

@@ -1,0 +1,59 @@
+"""The portrait of a format tells its values, all of them or the right ones."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from lowprec.app.catalog import listing, portrait
+from lowprec.formats import NAMED, parse
+
+
+def drawn(name: str, width: int = 80) -> str:
+    """The portrait as text."""
+    console = Console(width=width, file=io.StringIO())
+    console.print(portrait(parse(name), console))
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["e4m3fn", "e5m2", "fixed8f7", "bfp4", "e1m2fn", "e2m1fn"])
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_all_values_of_a_narrow_format_are_there_exactly(name, width):
+    format = parse(name)
+    lines = drawn(name, width).splitlines()
+    cells = [cell for line in lines if line.startswith("0x") for cell in line.split()[1:]]
+    assert [float(cell) for cell in cells] == [v for v in format.values() if v >= 0]
+
+
+def test_a_wide_format_shows_its_landmarks():
+    text = drawn("binary32")
+    for landmark in ("1.401298464324817e-45", "1.1754943508222875e-38", "3.4028234663852886e+38"):
+        assert landmark in text
+    assert "0x3f800000" in text
+    assert "…" in text
+
+
+def test_the_widest_format_is_drawn_too():
+    assert "1.7976931348623157e+308" in drawn("e11m52ieee")
+
+
+def test_the_lines_count_the_values():
+    text = drawn("e2m1fn", 81).splitlines()
+    line = text[text.index("Number line: how many values lie in each cell") + 1]
+    format = parse("e2m1fn")
+    assert sum(sign != " " for sign in line) == len(format.values())
+    assert line == line[::-1]
+
+
+def test_two_s_complement_has_one_more_below_zero():
+    text = drawn("fixed4f0", 81)
+    assert "The negative values mirror them, and -8.0 comes below." in text
+    lines = text.splitlines()
+    line = lines[lines.index("Number line: how many values lie in each cell") + 1]
+    assert sum(sign != " " for sign in line) == 16
+
+
+def test_the_listing_has_every_name():
+    console = Console(width=120, file=io.StringIO())
+    console.print(listing())
+    assert all(name in console.file.getvalue() for name in NAMED)

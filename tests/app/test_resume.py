@@ -1,0 +1,188 @@
+"""A job that was stopped, in whatever way, ends with the bytes of one that was not."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lowprec
+from lowprec.app import checkpoint, loop
+
+WATCHED = Path(__file__).with_name("watched_train.py")
+JOB = [
+    "--model", "mlp", "--train-size", "640", "--epochs", "2", "--threads", "1",
+    "--scheme", "bfp8-sr", "--scheme", "fixed8-sr", "--checkpoint-seconds", "0",
+]  # fmt: skip
+STEPS = 4 * 2 * 10
+
+
+def watched(stalled_write: int, *arguments: str) -> subprocess.Popen:
+    """The command in a process of its own, which tells of each step."""
+    root = str(Path(lowprec.__file__).parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        [sys.executable, str(WATCHED), str(stalled_write), "train", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+
+
+def kill_after(process: subprocess.Popen, num_lines: int) -> None:
+    """Kill it, without a chance to clean up, when it has told so much."""
+    for _ in range(num_lines):
+        if not process.stdout.readline():
+            pytest.fail(process.communicate()[1])
+    process.kill()
+    process.communicate()
+
+
+def outcome(folder: Path) -> dict[str, bytes]:
+    """The bytes that must not depend on how a job was stopped."""
+    paths = [folder / "results.csv", *(folder / "weights").iterdir()]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def test_a_killed_job_resumes_bit_for_bit(lowprec_command, tmp_path):
+    result = lowprec_command("train", *JOB, "--out", "whole")
+    assert result.exit_code == 0, result.output
+
+    rng = random.Random(20)
+    first, second = rng.randrange(2, STEPS // 3), rng.randrange(2, STEPS // 3)
+    write = rng.randrange(2, 8)
+    moments = f"killed after {first} steps, {second} more, and within write {write} after that"
+    print(moments)  # noqa: T201  to repeat it by hand
+    folder = tmp_path / "killed"
+    kill_after(watched(0, *JOB, "--out", str(folder)), first)
+    kill_after(watched(0, "--resume", str(folder)), second)
+    stalled = watched(write, "--resume", str(folder))
+    while (line := stalled.stdout.readline()) == "step\n":
+        pass
+    assert line == "writing\n", stalled.communicate()[1]
+    stalled.kill()
+    stalled.communicate()
+    assert (folder / "checkpoint.pt.tmp").exists()
+    assert not list((folder / "weights").glob("fixed8-sr*"))
+
+    result = lowprec_command("train", "--resume", str(folder))
+    assert result.exit_code == 0, result.output
+    assert outcome(folder) == outcome(tmp_path / "whole")
+    assert not list(folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("scheme", ["float32", "fp8-hybrid", "bfp8-sr", "fixed8", "fixed8-sr"])
+def test_ctrl_c_keeps_every_step_and_says_how_to_go_on(train_tiny, monkeypatch, tmp_path, scheme):
+    options = ["--scheme", scheme, "--checkpoint-seconds", "1000"]
+    whole = train_tiny(*options, "--out", "whole")
+    assert whole.exit_code == 0, whole.output
+
+    advance = loop.Training.advance
+    steps = 0
+
+    def interrupted(self):
+        nonlocal steps
+        steps += 1
+        if steps in (7, 19, 33):
+            signal.raise_signal(signal.SIGINT)
+        return advance(self)
+
+    monkeypatch.setattr(loop.Training, "advance", interrupted)
+    result = train_tiny(*options, "--out", "stopped")
+    for _ in range(2 if scheme == "float32" else 3):
+        assert result.exit_code == 130
+        assert "Stopped. Go on with: lowprec train --resume stopped" in result.stderr
+        result = train_tiny_resume(train_tiny)
+    assert result.exit_code == 0, result.output
+    assert steps == (20 if scheme == "float32" else 40)
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
+
+
+def train_tiny_resume(train_tiny):
+    """The options of the tiny job are the folder's own, so they may be given again."""
+    return train_tiny("--resume", "stopped")
+
+
+def test_a_second_ctrl_c_stops_at_once(train_tiny, monkeypatch):
+    def stubborn(self):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(loop.Training, "advance", stubborn)
+    result = train_tiny("--scheme", "float32", "--out", "job")
+    assert result.exit_code == 130
+    assert "--resume job" in result.stderr
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_finished_job_shows_its_results_again(train_tiny, tmp_path):
+    assert train_tiny("--scheme", "float32", "--out", "job").exit_code == 0
+    before = outcome(tmp_path / "job")
+    (tmp_path / "job" / "results.csv").unlink()
+    result = train_tiny("--resume", "job")
+    assert result.exit_code == 0
+    assert "Results" in result.stdout
+    assert outcome(tmp_path / "job") == before
+
+
+@pytest.fixture
+def stopped(train_tiny, monkeypatch, tmp_path):
+    """The folder of a job stopped in its first epoch."""
+    advance = loop.Training.advance
+
+    def interrupted(self):
+        signal.raise_signal(signal.SIGINT)
+        return advance(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Training, "advance", interrupted)
+        assert train_tiny("--scheme", "bf16", "--out", "job").exit_code == 130
+    return tmp_path / "job"
+
+
+def test_settings_that_differ_from_the_jobs_are_named(lowprec_command, stopped):
+    before = (stopped / "checkpoint.pt").read_bytes()
+    result = lowprec_command(
+        "train", "--resume", "job", "--lr", "0.5", "--epochs", "2", "--scheme", "bfp8"
+    )
+    assert result.exit_code == 2
+    assert "--lr is 0.05, got 0.5; --scheme is ('bf16',), got ('bfp8',). Drop them." in (
+        result.stderr
+    )
+    result = lowprec_command("train", "--resume", "job", "--out", "other")
+    assert result.exit_code == 2
+    assert "`--out` must be left out with --resume" in result.stderr
+    assert (stopped / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_named_and_left_alone(lowprec_command, stopped):
+    path = stopped / "checkpoint.pt"
+    damaged = path.read_bytes()[:-1]
+    path.write_bytes(damaged)
+    result = lowprec_command("train", "--resume", "job")
+    assert result.exit_code == 2
+    assert f"The checkpoint {Path('job', 'checkpoint.pt')} is damaged" in result.stderr
+    assert path.read_bytes() == damaged
+
+
+def test_other_images_or_another_model_are_refused(lowprec_command, stopped):
+    state = checkpoint.load(stopped / "checkpoint.pt")
+    checkpoint.save(stopped / "checkpoint.pt", state | {"fingerprint": "0" * 64})
+    result = lowprec_command("train", "--resume", "job")
+    assert result.exit_code == 2
+    assert "The images in the bundled subset are not those that job was trained on" in (
+        result.stderr
+    )
+    other = state["settings"] | {"model": "cnn"}
+    checkpoint.save(stopped / "checkpoint.pt", state | {"settings": other})
+    result = lowprec_command("train", "--resume", "job")
+    assert result.exit_code == 2
+    assert "The checkpoint does not fit the model 'cnn'" in result.stderr
+
+
+def test_a_folder_without_a_checkpoint_is_refused(lowprec_command):
+    result = lowprec_command("train", "--resume", "nowhere")
+    assert result.exit_code == 2
+    assert "must be a run folder, got 'nowhere' without a checkpoint.pt" in result.stderr
