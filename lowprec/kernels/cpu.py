@@ -28,6 +28,7 @@ from lowprec.kernels.scalar import (
     U,
     block_limit,
     block_step,
+    inline,
     overflow_fired,
     power_bits,
     quantize_bits,
@@ -94,6 +95,36 @@ def draw(ceilings, filled, index, step, count, seed, stream):  # type: ignore[no
     return 0, count, -1
 
 
+@inline
+def widened(element, narrow):  # type: ignore[no-untyped-def]
+    """The binary32 pattern of an element; ``narrow`` ones are its upper half."""
+    return U(U(element) << U(16)) if narrow else U(element)
+
+
+@inline
+def finite_magnitude(element, narrow):  # type: ignore[no-untyped-def]
+    """The magnitude of a finite element, 0 for others."""
+    magnitude = U(widened(element, narrow) & MAGNITUDE)
+    return magnitude if magnitude < INFINITY else U(0)
+
+
+@inline
+def block_element(source, ceiling, mode, narrow, flags, step, limit, unit, word_mask):  # type: ignore[no-untyped-def]
+    """One element of a group: its value, or whether it overflowed, in the width of the carrier."""
+    bits = widened(source, narrow)
+    lowest = I(step + I(150))
+    if flags:
+        return overflow_fired(
+            bits, ceiling, mode, False, I(23), lowest, unit, U(0), word_mask,
+            limit, limit, limit, limit, limit, limit, U(0),
+        )  # fmt: skip
+    bits = quantize_bits(
+        bits, ceiling, mode, False, I(23), lowest, unit, U(0), word_mask,
+        limit, limit, limit, limit, limit, limit, U(0),
+    )  # fmt: skip
+    return U(bits >> U(16)) if narrow else bits
+
+
 @lru_cache(maxsize=None)
 def elementwise(mode: int, deep: bool, narrow: bool, flags: bool) -> Any:
     """The loop for formats whose values do not depend on other elements.
@@ -134,7 +165,7 @@ def elementwise(mode: int, deep: bool, narrow: bool, flags: bool) -> Any:
                         source[j] = x[here + j * run[X_STEP]]
                 words = ceilings[offset : offset + count]
                 for j in range(source.size):
-                    bits = U(U(source[j]) << U(16)) if narrow else U(source[j])
+                    bits = widened(source[j], narrow)
                     ceiling = words[j] if mode == STOCHASTIC else U(0)
                     if flags:
                         target[j] = overflow_fired(
@@ -197,47 +228,37 @@ def block(mode: int, narrow: bool, flags: bool) -> Any:
                         for j in range(count):
                             source[j] = x[here + j * run[X_STEP]]
                     group = group_at + start // group_size * group_step
-                    if part == MAXIMA:
+                    words = ceilings[offset : offset + count]
+                    if part == MAXIMA and group_size > 1:
                         largest = U(0)
                         for j in range(source.size):
-                            bits = U(U(source[j]) << U(16)) if narrow else U(source[j])
-                            magnitude = U(bits & MAGNITUDE)
-                            magnitude = magnitude if magnitude < INFINITY else U(0)
-                            if group_size > 1:
-                                largest = max(largest, magnitude)
-                            else:
-                                own = group + j * group_step
-                                maxima[own] = max(maxima[own], magnitude)
-                        if group_size > 1:
-                            maxima[group] = max(maxima[group], largest)
-                    else:
-                        words = ceilings[offset : offset + count]
-                        step = block_step(maxima[group], word_bits, floor_exponent)
-                        limit = block_limit(step, word_bits)
-                        unit = power_bits(step)
+                            largest = max(largest, finite_magnitude(source[j], narrow))
+                        maxima[group] = max(maxima[group], largest)
+                    elif part == MAXIMA:
                         for j in range(source.size):
-                            if group_size == 1:
-                                own = maxima[group + j * group_step]
-                                step = block_step(own, word_bits, floor_exponent)
-                                limit = block_limit(step, word_bits)
-                                unit = power_bits(step)
-                            lowest = I(step + I(150))
-                            bits = U(U(source[j]) << U(16)) if narrow else U(source[j])
+                            own = group + j * group_step
+                            maxima[own] = max(maxima[own], finite_magnitude(source[j], narrow))
+                    elif group_size > 1:
+                        step = block_step(maxima[group], word_bits, floor_exponent)
+                        limit, unit = block_limit(step, word_bits), power_bits(step)
+                        for j in range(source.size):
                             ceiling = words[j] if mode == STOCHASTIC else U(0)
-                            if flags:
-                                target[j] = overflow_fired(
-                                    bits, ceiling, mode, False, I(23), lowest, unit, U(0), word_mask,
-                                    limit, limit, limit, limit, limit, limit, U(0),
-                                )  # fmt: skip
-                            else:
-                                bits = quantize_bits(
-                                    bits, ceiling, mode, False, I(23), lowest, unit, U(0), word_mask,
-                                    limit, limit, limit, limit, limit, limit, U(0),
-                                )  # fmt: skip
-                                target[j] = U(bits >> U(16)) if narrow else bits
-                        if not dense:
-                            for j in range(count):
-                                out[there + j * run[OUT_STEP]] = target[j]
+                            target[j] = block_element(
+                                source[j], ceiling, mode, narrow, flags, step, limit, unit, word_mask
+                            )
+                    else:
+                        for j in range(source.size):
+                            step = block_step(
+                                maxima[group + j * group_step], word_bits, floor_exponent
+                            )
+                            limit, unit = block_limit(step, word_bits), power_bits(step)
+                            ceiling = words[j] if mode == STOCHASTIC else U(0)
+                            target[j] = block_element(
+                                source[j], ceiling, mode, narrow, flags, step, limit, unit, word_mask
+                            )
+                    if part == QUANTIZE and not dense:
+                        for j in range(count):
+                            out[there + j * run[OUT_STEP]] = target[j]
                     start += count
 
     return _jit(loop)

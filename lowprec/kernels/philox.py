@@ -11,6 +11,9 @@ Reference: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
 import numpy as np
 from numba import njit
 
+# Called where a loop must vectorize, which a function call inside prevents.
+inline = njit(forceinline=True)
+
 TILE = 1024
 LANES = TILE // 4
 
@@ -22,7 +25,7 @@ _WORD = np.uint64(0xFFFFFFFF)
 _HIGH = np.uint64(32)
 
 
-@njit
+@inline
 def _mix(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     """One round: two multiplications, exchanged halves, the key."""
     product_0 = np.uint64(c0) * _MULTIPLIER_0
@@ -35,7 +38,7 @@ def _mix(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     )
 
 
-@njit
+@inline
 def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     """The four output words of one counter under one key, all uint32; ten rounds, unrolled to vectorize."""
     c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
@@ -60,7 +63,7 @@ def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@njit
+@inline
 def fill_tile(ceilings, seed, stream, tile):  # type: ignore[no-untyped-def]
     """The complements of the random words of one tile, element ``tile * TILE`` first; uint64 arguments.
 
@@ -79,7 +82,7 @@ def fill_tile(ceilings, seed, stream, tile):  # type: ignore[no-untyped-def]
         ceilings[lane + 3 * LANES] = np.uint32(~w3)
 
 
-@njit
+@inline
 def word_at(seed, stream, index):  # type: ignore[no-untyped-def]
     """The random word of one element; all arguments uint64."""
     n = (index // np.uint64(TILE)) * np.uint64(LANES) + index % np.uint64(LANES)

@@ -11,6 +11,9 @@ Numba widens ``uint32 + uint32`` to 64 bits: every intermediate is cast back, by
 import numpy as np
 from numba import njit
 
+# Called where a loop must vectorize, which a function call inside prevents.
+inline = njit(forceinline=True)
+
 NEAREST_EVEN = 0
 TOWARD_ZERO = 1
 STOCHASTIC = 2
@@ -27,7 +30,7 @@ HALF = U(1 << 31)
 ALL_ONES = U(0xFFFFFFFF)
 
 
-@njit
+@inline
 def round_magnitude(magnitude, ceiling, mode, deep, mantissa_bits, lowest, unit, odd_mask, word_mask):  # type: ignore[no-untyped-def]
     """A finite magnitude rounded in the format continued past its largest value.
 
@@ -67,7 +70,7 @@ def round_magnitude(magnitude, ceiling, mode, deep, mantissa_bits, lowest, unit,
     return placed if kept > U(0) else U(0)
 
 
-@njit
+@inline
 def quantize_bits(  # type: ignore[no-untyped-def]
     bits, ceiling, mode, deep, mantissa_bits, lowest, unit, odd_mask, word_mask,
     max_pos, max_neg, over_pos, over_neg, inf_pos, inf_neg, zero_sign,
@@ -90,7 +93,7 @@ def quantize_bits(  # type: ignore[no-untyped-def]
     return bits if magnitude > INFINITY else result
 
 
-@njit
+@inline
 def overflow_fired(  # type: ignore[no-untyped-def]
     bits, ceiling, mode, deep, mantissa_bits, lowest, unit, odd_mask, word_mask,
     max_pos, max_neg, over_pos, over_neg, inf_pos, inf_neg, zero_sign,
@@ -108,7 +111,7 @@ def overflow_fired(  # type: ignore[no-untyped-def]
     return U(0) if magnitude > INFINITY else (U(1) if past else U(0))
 
 
-@njit
+@inline
 def block_step(largest, word_bits, floor_exponent):  # type: ignore[no-untyped-def]
     """The exponent of a group's step from the bits of its largest finite magnitude.
 
@@ -121,7 +124,7 @@ def block_step(largest, word_bits, floor_exponent):  # type: ignore[no-untyped-d
     return floor_exponent if largest == U(0) else step
 
 
-@njit
+@inline
 def block_limit(step, word_bits):  # type: ignore[no-untyped-def]
     """The bits of the largest mantissa, 2^(word_bits - 1) - 1, times 2^step."""
     mantissa = U(U(U(1) << U(word_bits - I(1))) - U(1))
@@ -133,7 +136,7 @@ def block_limit(step, word_bits):  # type: ignore[no-untyped-def]
     return normal if top >= I(-126) else subnormal
 
 
-@njit
+@inline
 def power_bits(exponent):  # type: ignore[no-untyped-def]
     """The bits of 2^exponent, from -149 to 127."""
     normal = U(U(max(I(exponent + I(127)), I(0))) << U(23))
