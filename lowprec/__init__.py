@@ -4,6 +4,8 @@ from lowprec import formats as formats
 from lowprec import functional as functional
 from lowprec import nn as nn
 from lowprec import optim as optim
+from lowprec.cast import Cast as Cast
+from lowprec.cast import Operands as Operands
 from lowprec.convert import convert as convert
 from lowprec.convert import describe as describe
 from lowprec.convert import prepare as prepare
@@ -22,8 +24,6 @@ from lowprec.quantizer import Quantizer as Quantizer
 from lowprec.record import Counters as Counters
 from lowprec.record import record as record
 from lowprec.scheme import SCHEMES as SCHEMES
-from lowprec.scheme import Cast as Cast
-from lowprec.scheme import Operands as Operands
 from lowprec.scheme import Rule as Rule
 from lowprec.scheme import Scheme as Scheme
 

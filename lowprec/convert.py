@@ -1,6 +1,6 @@
 """Whole models: convert, revert, describe, prepare."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -26,7 +26,14 @@ _WITHOUT_TWIN = tuple(
 
 _WITHOUT_PRODUCTS = tuple(
     getattr(torch.nn, name)
-    for name in ("Embedding", "EmbeddingBag", "LayerNorm", "RMSNorm", "ParameterList", "ParameterDict")
+    for name in (
+        "Embedding",
+        "EmbeddingBag",
+        "LayerNorm",
+        "RMSNorm",
+        "ParameterList",
+        "ParameterDict",
+    )
 )
 """Layers whose parameters of two or more dimensions enter no product."""
 
@@ -57,18 +64,26 @@ def convert(model: Model, scheme: Scheme | str, *, exclude: Sequence[str] = ()) 
     """
     scheme = scheme_of(scheme)
     chosen = _choose(model, scheme, exclude)
-    for layer, name, own in chosen:
+    for layer, own in chosen:
         layer.__class__ = TWINS[type(layer)]
-        layer.adopt(own, name)  # type: ignore[operator]  # its class has just become Simulated
-    model.register_forward_pre_hook(renew_weight_noise)
+        layer.adopt(own)  # type: ignore[operator]  # its class has just become Simulated
+    model.register_forward_pre_hook(begin_forward)
+    model.register_forward_hook(end_forward, always_call=True)
     return model
 
 
-def renew_weight_noise(model: torch.nn.Module, _: Any) -> None:
-    """Have every converted layer round its weight anew: a forward of the model begins."""
+def begin_forward(model: torch.nn.Module, _: Any) -> None:
+    """Have every converted layer round its weight anew, and once."""
     for layer in model.modules():
         if isinstance(layer, Simulated):
-            layer.renew_weight_noise()
+            layer.begin_forward()
+
+
+def end_forward(model: torch.nn.Module, *_: Any) -> None:
+    """Have calls of the model's parts stand for themselves again."""
+    for layer in model.modules():
+        if isinstance(layer, Simulated):
+            layer.end_forward()
 
 
 def revert(model: Model) -> Model:
@@ -97,10 +112,19 @@ def revert(model: Model) -> Model:
     for layer in layers:
         layer.disown()
         layer.__class__ = classes[type(layer)]
-    hooks = model._forward_pre_hooks
-    for key in [key for key, hook in hooks.items() if hook is renew_weight_noise]:
-        del hooks[key]
+    for part in model.modules():
+        _remove(part._forward_pre_hooks, begin_forward)
+        for key in _remove(part._forward_hooks, end_forward):
+            del part._forward_hooks_always_called[key]
     return model
+
+
+def _remove(hooks: dict[int, Any], ours: Callable[..., None]) -> list[int]:
+    """Remove one hook from a module's hooks; the keys it had."""
+    keys = [key for key, hook in hooks.items() if hook is ours]
+    for key in keys:
+        del hooks[key]
+    return keys
 
 
 def prepare(
@@ -221,31 +245,29 @@ def _check_module(model: object) -> None:
 
 def _choose(
     model: torch.nn.Module, scheme: Scheme, exclude: Sequence[str]
-) -> list[tuple[torch.nn.Module, str, Scheme]]:
-    """The layers to convert, with their names and their own schemes; changes nothing."""
+) -> list[tuple[torch.nn.Module, Scheme]]:
+    """The layers to convert with their own schemes; changes nothing."""
     _check_module(model)
     if isinstance(exclude, str):
         raise type_error("exclude", "be a sequence of names", exclude, f"Pass ({exclude!r},).")
     modules = list(model.named_modules())
     if any(isinstance(layer, Simulated) for _, layer in modules):
         raise value_error(
-            "model", "not hold simulated layers yet", type(model).__name__, "Call lowprec.revert first."
+            "model",
+            "not hold simulated layers yet",
+            type(model).__name__,
+            "Call lowprec.revert first.",
         )
     rules = (*scheme.rules, *(Rule(pattern) for pattern in exclude))
-    candidates = [(name, layer) for name, layer in modules if type(layer) in TWINS]
-    ends = (candidates[0][1], candidates[-1][1]) if candidates else (None, None)
-    unused = {rule.match for rule in rules}
-    chosen, inside = [], set[int]()
+    reaches = _reaches(modules, rules)
+    chosen = []
     for name, layer in modules:
-        matching = [rule for rule in rules if _matches(rule.match, name, layer, ends)]
-        unused -= {rule.match for rule in matching}
+        matching = [r for r, reach in zip(rules, reaches, strict=True) if id(layer) in reach]
         if any(rule.changes is None for rule in matching):
-            inside.update(id(part) for part in layer.modules())
-        if id(layer) in inside:
             continue
         if type(layer) in TWINS:
             own = scheme.for_layer({r: c for rule in matching for r, c in rule.changes or ()})
-            chosen.append((layer, name, own))
+            chosen.append((layer, own))
         elif problem := _unsimulated(layer):
             raise value_error(
                 "model",
@@ -253,18 +275,38 @@ def _choose(
                 f"{name or '(model)'}: {type(layer).__name__}, {problem}",
                 f"Pass exclude=({name or type(layer).__name__!r},) to leave it in the carrier's precision.",
             )
-    if unused:
-        raise value_error("exclude", "match some layer, rules likewise", sorted(unused))
     if not chosen:
         raise value_error("model", "have a layer to simulate", type(model).__name__)
     return chosen
 
 
-def _matches(pattern: str, name: str, layer: torch.nn.Module, ends: tuple[Any, Any]) -> bool:
-    """Whether a rule speaks of this layer."""
-    if pattern in (":first", ":last"):
-        return layer is ends[pattern == ":last"]
-    return any(c.__name__ == pattern for c in type(layer).__mro__[:-2]) or fnmatchcase(name, pattern)
+def _reaches(modules: list[tuple[str, torch.nn.Module]], rules: Sequence[Rule]) -> list[set[int]]:
+    """What each rule speaks of: the ids of the modules that it matches and of all their parts."""
+    reaches = [_reach(rule.match, modules) for rule in rules]
+    twins = [layer for _, layer in modules if type(layer) in TWINS]
+    excluded = [reach for rule, reach in zip(rules, reaches, strict=True) if rule.changes is None]
+    left = [id(layer) for layer in twins if not any(id(layer) in reach for reach in excluded)]
+    ends = {":first": set(left[:1]), ":last": set(left[-1:])}
+    reaches = [ends.get(rule.match, reach) for rule, reach in zip(rules, reaches, strict=True)]
+    everything, simulated = {id(m) for _, m in modules}, {id(layer) for layer in twins}
+    unused = sorted(
+        rule.match
+        for rule, reach in zip(rules, reaches, strict=True)
+        if reach.isdisjoint(everything if rule.changes is None else simulated)
+    )
+    if unused:
+        raise value_error("exclude", "match some layer, rules likewise", unused)
+    return reaches
+
+
+def _reach(pattern: str, modules: list[tuple[str, torch.nn.Module]]) -> set[int]:
+    """The ids of what a type name or a pattern of names matches, with all parts."""
+    return {
+        id(part)
+        for name, layer in modules
+        if any(c.__name__ == pattern for c in type(layer).__mro__[:-2]) or fnmatchcase(name, pattern)
+        for part in layer.modules()
+    }
 
 
 def _unsimulated(layer: torch.nn.Module) -> str | None:

@@ -1,7 +1,5 @@
 """Quantizer: the nn.Module that rounds activations forward and errors backward."""
 
-
-
 import torch
 from torch import Tensor
 
@@ -68,9 +66,7 @@ class Quantizer(torch.nn.Module):
         if error is None and error_rounding is not None:
             raise value_error("error_rounding", "be None without an error format", error_rounding)
         used = [
-            mode
-            for target, mode in ((format, forward_mode), (error, backward_mode))
-            if target is not None
+            mode for target, mode in ((format, forward_mode), (error, backward_mode)) if target is not None
         ]
         if random_bits is not None and Rounding.STOCHASTIC not in used:
             make_spec("binary32", forward_mode if not used else used[0], random_bits)
@@ -80,9 +76,7 @@ class Quantizer(torch.nn.Module):
         self._gradient = gradient
 
     @staticmethod
-    def _make(
-        format: FormatLike | None, mode: Rounding, random_bits: int | None
-    ) -> Spec | None:
+    def _make(format: FormatLike | None, mode: Rounding, random_bits: int | None) -> Spec | None:
         """A checked spec, or None without a format."""
         if format is None:
             return None
@@ -94,6 +88,7 @@ class Quantizer(torch.nn.Module):
         specs = [spec for spec in (self._spec, self._error) if spec is not None]
         for spec in specs:
             check_carrier(spec.format, x.dtype)
+        owner = 0 if torch.compiler.is_compiling() else id(self)
         seed = seed_tensor(x) if any(spec.is_stochastic for spec in specs) else None
         if self._error is None and not self._clip_gradient and self._gradient is None:
             y = x if self._spec is None else run(x, seed, self._spec)
@@ -105,9 +100,10 @@ class Quantizer(torch.nn.Module):
                 self._error,
                 clip_gradient=self._clip_gradient,
                 rule=self._gradient,
+                owner=owner,
             )
         if self._spec is not None:
-            observe("input", "", x, y, seed, self._spec, 0)
+            observe("input", owner, x, y, seed, self._spec, 0)
         return y
 
     def extra_repr(self) -> str:
@@ -115,4 +111,3 @@ class Quantizer(torch.nn.Module):
         named = {"forward": self._spec, "error": self._error}
         parts = [f"{name}={spec.format} {spec.rounding}" for name, spec in named.items() if spec]
         return ", ".join(parts + (["clip_gradient"] if self._clip_gradient else []))
-

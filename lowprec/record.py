@@ -47,9 +47,10 @@ class Counters:
 
 
 class Recording:
-    """The counters of one ``record`` block, for each (layer name, role)."""
+    """The counters of one ``record`` block, for each (layer or parameter name, role)."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: dict[int, str]) -> None:
+        self._names = names
         self._sums: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
         self._counters: dict[tuple[str, str], Counters] = {}
 
@@ -72,9 +73,18 @@ class Recording:
         return totals
 
     def add(
-        self, role: str, layer: str, x: Tensor, y: Tensor, seed: Tensor | None, spec: Spec, stream: int
+        self,
+        role: str,
+        owner: int,
+        x: Tensor,
+        y: Tensor,
+        seed: Tensor | None,
+        spec: Spec,
+        stream: int,
     ) -> None:
-        """Count one quantization."""
+        """Count one quantization, if it is the model's or the optimizer's."""
+        if owner not in self._names:
+            return
         words = seed if spec.is_stochastic else None
         fired = torch.ops.lowprec.overflowed(x, words, *spec, stream)
         counts = [
@@ -83,17 +93,16 @@ class Recording:
             ((y == 0) & (x != 0)).sum(),
             y.isnan().sum(),
         ]
-        self._sums[layer, role].append(torch.stack(counts))
+        self._sums[self._names[owner], role].append(torch.stack(counts))
 
 
 @contextmanager
-def record(
-    model: torch.nn.Module, optimizer: LowPrecision | None = None
-) -> Iterator[Recording]:
+def record(model: torch.nn.Module, optimizer: LowPrecision | None = None) -> Iterator[Recording]:
     """Count saturation, underflow and NaN of every cast while the block runs.
 
-    Casts of the converted layers of ``model`` and, if given, of ``optimizer`` are counted; others are
-    not. Outside a block nothing is counted and nothing is paid.
+    Casts of the converted layers and Quantizers in ``model`` are counted by their names within it,
+    and, if given, those of ``optimizer`` by the names of the parameters; others are not. What a
+    checkpoint computes again is counted again. Outside a block nothing is counted and nothing is paid.
 
     Args:
         model: A converted model, not compiled.
@@ -118,9 +127,14 @@ def record(
         raise type_error("model", "be a torch.nn.Module", type(model))
     if optimizer is not None and not isinstance(optimizer, LowPrecision):
         raise type_error("optimizer", "be a LowPrecision optimizer or None", type(optimizer))
-    recording = Recording()
+    names = {id(layer): name or "(model)" for name, layer in model.named_modules()}
+    if optimizer is not None:
+        own = {id(p): name for name, p in model.named_parameters()}
+        for number, p in optimizer.numbered_parameters():
+            names[id(p)] = own.get(id(p), f"parameter {number}")
+    recording = Recording(names)
     observers.append(recording.add)
     try:
-        yield recording
+        yield recording  # model and optimizer live as long as the block, and so do their ids
     finally:
         observers.remove(recording.add)

@@ -1,147 +1,16 @@
-"""What to do to which tensor: Cast for one, Scheme for all, Rule for the layers that differ."""
+"""What to do to which tensor: Scheme for all of them, Rule for the layers that differ."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lowprec import toml
+from lowprec.cast import Cast as Cast
+from lowprec.cast import CastLike as CastLike
+from lowprec.cast import Operands as Operands
 from lowprec.errors import type_error, value_error
-from lowprec.formats import Format, FormatLike, resolve
-from lowprec.modes import Rounding, check_random_bits
-
-
-@dataclass(frozen=True)
-class Cast:
-    """What to do to one tensor: a format, and how to round to it.
-
-    NaN, infinities, -0 and overflow are the format's affair; see quantize.
-
-    Args:
-        format: The target format, its name, or a torch dtype.
-        rounding: The rounding mode, or its name.
-        random_bits: Bits of noise for stochastic rounding, 1 to 32; None for 32.
-        eval_rounding: The mode in ``eval()``; None for the same.
-        clip_gradient: Give no gradient where overflow fired in that very forward.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If a name is unknown, or random_bits is given to a mode without noise.
-
-    Example:
-        >>> Cast("fixed8f6", "stochastic", eval_rounding="nearest_even").describe()
-        'fixed8f6 stochastic (eval nearest_even)'
-    """
-
-    format: Format
-    rounding: Rounding
-    random_bits: int | None
-    eval_rounding: Rounding | None
-    clip_gradient: bool
-
-    def __init__(  # noqa: D107  accepts names, holds values
-        self,
-        format: FormatLike,
-        rounding: Rounding | str = "nearest_even",
-        *,
-        random_bits: int | None = None,
-        eval_rounding: Rounding | str | None = None,
-        clip_gradient: bool = False,
-    ) -> None:
-        mode = Rounding.parse(rounding, "rounding")
-        quiet = None if eval_rounding is None else Rounding.parse(eval_rounding, "eval_rounding")
-        check_random_bits(random_bits, mode, *([] if quiet is None else [quiet]))
-        if not isinstance(clip_gradient, bool):
-            raise type_error("clip_gradient", "be True or False", clip_gradient)
-        object.__setattr__(self, "format", resolve(format))
-        object.__setattr__(self, "rounding", mode)
-        object.__setattr__(self, "random_bits", random_bits)
-        object.__setattr__(self, "eval_rounding", quiet)
-        object.__setattr__(self, "clip_gradient", clip_gradient)
-
-    def mode(self, *, training: bool) -> Rounding:
-        """The rounding mode while training or evaluating."""
-        return self.rounding if training or self.eval_rounding is None else self.eval_rounding
-
-    def describe(self) -> str:
-        """One line for a person."""
-        parts = [str(self.format), str(self.rounding)]
-        if self.random_bits is not None:
-            parts.append(f"{self.random_bits} random bits")
-        if self.eval_rounding is not None:
-            parts.append(f"(eval {self.eval_rounding})")
-        if self.clip_gradient:
-            parts.append("clipping gradients")
-        return " ".join(parts)
-
-    def to_value(self) -> str | dict[str, Any]:
-        """A string if only the format is given, else a dict; from_value reads both."""
-        value: dict[str, Any] = {"format": str(self.format), "rounding": str(self.rounding)}
-        for name in ("random_bits", "eval_rounding"):
-            if getattr(self, name) is not None:
-                value[name] = getattr(self, name)
-        if self.eval_rounding is not None:
-            value["eval_rounding"] = str(self.eval_rounding)
-        if self.clip_gradient:
-            value["clip_gradient"] = True
-        plain = self == Cast(self.format)
-        return value["format"] if plain else value
-
-    @classmethod
-    def from_value(cls, value: Any, name: str) -> "Cast":
-        """A cast from what to_value gave; ``name`` is the role blamed for a wrong one."""
-        if isinstance(value, Mapping):
-            known = {f.name for f in fields(cls)}
-            if unknown := sorted(set(value) - known):
-                raise value_error(name, f"have no keys but {', '.join(sorted(known))}", unknown)
-            if "format" not in value:
-                raise value_error(name, "name a format", dict(value))
-            return cls(**value)
-        return value if isinstance(value, Cast) else cls(value)
-
-
-CastLike = Cast | FormatLike | None
-"""A cast, or a format or its name to be rounded to nearest even; None for no cast."""
-
-
-@dataclass(frozen=True)
-class Operands:
-    """Casts of the two operands of one backward product, where they differ from the scheme's own.
-
-    Args:
-        input: For ``grad_weight``: the input read again.
-        weight: For ``grad_input``: the weight read again.
-        error: The error as this product's operand.
-
-    Example:
-        >>> Operands(error="bfloat16").error.describe()
-        'bfloat16 nearest_even'
-    """
-
-    input: Cast | None = None
-    weight: Cast | None = None
-    error: Cast | None = None
-
-    def __post_init__(self) -> None:
-        """Accept formats and names."""
-        for f in fields(self):
-            _normalize(self, f.name)
-
-    def to_value(self) -> dict[str, Any]:
-        """A dict of the casts that are given."""
-        return {f.name: getattr(self, f.name).to_value() for f in fields(self) if getattr(self, f.name)}
-
-    @classmethod
-    def from_value(cls, value: Any, name: str) -> "Operands":
-        """Operands from what to_value gave."""
-        if isinstance(value, Operands):
-            return value
-        known = {f.name for f in fields(cls)}
-        if not isinstance(value, Mapping) or set(value) - known:
-            raise value_error(name, f"map some of {', '.join(sorted(known))} to casts", value)
-        return cls(**{role: Cast.from_value(cast, f"{name}.{role}") for role, cast in value.items()})
-
 
 CAST_ROLES = ("input", "weight", "error", "output")
 """The roles that a product reads."""
@@ -202,6 +71,8 @@ class Rule:
             if value["exclude"] is not True:
                 raise value_error("exclude", "be true where it is given", value["exclude"])
             return cls(value["match"])
+        if not isinstance(value["changes"], Mapping):
+            raise type_error("changes", "map roles to casts", value["changes"])
         changes = {role: None if c == "none" else c for role, c in value["changes"].items()}
         return cls(value["match"], tuple(changes.items()))
 
@@ -250,6 +121,25 @@ class Scheme:
     loss_scale: float = 1.0
     rules: tuple[Rule, ...] = field(default=())
 
+    if TYPE_CHECKING:  # what may be given is wider than what is held
+
+        def __init__(
+            self,
+            *,
+            input: CastLike = None,
+            weight: CastLike = None,
+            error: CastLike = None,
+            output: CastLike = None,
+            grad_input: Operands | None = None,
+            grad_weight: Operands | None = None,
+            stored_weight: CastLike = None,
+            gradient: CastLike = None,
+            state: CastLike | Mapping[str, CastLike] = None,
+            master: CastLike = None,
+            loss_scale: float = 1.0,
+            rules: Sequence[Rule] = (),
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         """Accept formats, names, mappings and lists; hold casts and tuples."""
         for role in (*PRODUCT_ROLES, "stored_weight", "gradient", "master"):
@@ -271,19 +161,15 @@ class Scheme:
             cast = getattr(self, role)
             if cast is not None and cast.clip_gradient:
                 raise value_error(
-                    role, "not clip gradients", cast.describe(), "Only forward casts have gradients."
+                    role,
+                    "not clip gradients",
+                    cast.describe(),
+                    "Only forward casts have gradients.",
                 )
         for name, unread in (("grad_input", "input"), ("grad_weight", "weight")):
             operands = getattr(self, name)
             if operands is not None and getattr(operands, unread) is not None:
                 raise value_error(name, f"not name {unread}, which that product does not read", unread)
-
-    @property
-    def is_stochastic(self) -> bool:
-        """Whether any role rounds stochastically while training."""
-        casts = [getattr(self, role) for role in (*CAST_ROLES, "stored_weight", "gradient", "master")]
-        casts += [c for _, c in self.state] if isinstance(self.state, tuple) else [self.state]
-        return any(cast is not None and cast.rounding is Rounding.STOCHASTIC for cast in casts)
 
     @classmethod
     def named(cls, name: str) -> "Scheme":
@@ -350,7 +236,7 @@ class Scheme:
         except (ValueError, TypeError) as error:
             raise value_error("path", f"hold a scheme ({error})", str(path)) from None
 
-    def for_layer(self, changes: Mapping[str, Cast | Operands | None]) -> "Scheme":
+    def for_layer(self, changes: Mapping[str, Any]) -> "Scheme":
         """The scheme with some roles changed and no rules."""
         return replace(self, rules=(), **changes)
 

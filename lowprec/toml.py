@@ -13,7 +13,7 @@ def dumps(plain: Mapping[str, Any]) -> str:
 
 def _key(key: str) -> str:
     """A bare key where that is allowed."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _string(key)
 
 
 def _value(value: Any) -> str:
@@ -25,5 +25,10 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(str(value))  # a TOML basic string escapes as JSON does
+        return _string(value)
     return repr(value)
+
+
+def _string(text: str) -> str:
+    """A basic string, which escapes as JSON does but for one character."""
+    return json.dumps(str(text), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -163,9 +163,7 @@ def _linear_line(format: Format, ladder: _Ladder, width: int, signs: str) -> Tex
     left = right[::-1]
     left[0] += format.max < reach  # two's complement has one more below zero
     bar = _bar([*left, 1, *right], signs)
-    labels = _labels(
-        {0: f"{format.min:g}", cells: "0", 2 * cells: f"{format.max:g}"}, 2 * cells + 1
-    )
+    labels = _labels({0: f"{format.min:g}", cells: "0", 2 * cells: f"{format.max:g}"}, 2 * cells + 1)
     return Text(f"{bar}\n{labels}", no_wrap=True)
 
 

@@ -53,9 +53,7 @@ def _options(
 @app.command()
 def train(
     seeds: Annotated[int | None, typer.Option(help="How many seeds (default: 1).")] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training images (default: 5).")
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images (default: 5).")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a step (default: 64).")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of SGD (default: 0.05).")] = None,
     momentum: Annotated[
@@ -73,9 +71,7 @@ def train(
             "(default: fp8-hybrid, bfp8-sr, fixed8, fixed8-sr)."
         ),
     ] = None,
-    loss_scale: Annotated[
-        float | None, typer.Option(help="In the place of the schemes' own.")
-    ] = None,
+    loss_scale: Annotated[float | None, typer.Option(help="In the place of the schemes' own.")] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Folder of IDX files (default: the bundled Fashion-MNIST subset)."),
@@ -83,14 +79,16 @@ def train(
     train_size: Annotated[
         int | None, typer.Option(help="Use only the first so many training images.")
     ] = None,
-    out: Annotated[
-        str | None, typer.Option(help="New run folder (default: runs/TIME_MODEL).")
-    ] = None,
+    out: Annotated[str | None, typer.Option(help="New run folder (default: runs/TIME_MODEL).")] = None,
     resume: Annotated[
         str | None, typer.Option(help="Go on with the job of a run folder, bit for bit.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Of PyTorch and the kernels (default: PyTorch's choice).")
+        int | None,
+        typer.Option(
+            help="More are faster on large models, and change the bits of PyTorch's own "
+            "products (default: 1)."
+        ),
     ] = None,
     checkpoint_seconds: Annotated[
         float | None, typer.Option(help="Seconds of work between checkpoints (default: 5).")
@@ -124,8 +122,6 @@ def train(
 
 def _job(given: dict[str, Any], out: str | None, resume: str | None) -> "Job":
     """The job that the options describe, checked."""
-    import torch
-
     from lowprec.app.settings import Settings
     from lowprec.app.train import new, resumed
 
@@ -134,7 +130,7 @@ def _job(given: dict[str, Any], out: str | None, resume: str | None) -> "Job":
             message = f"`--out` must be left out with --resume, which writes to {resume}."
             raise ValueError(message)
         return resumed(resume, given)
-    return new(Settings(**({"threads": torch.get_num_threads()} | given)), out)
+    return new(Settings(**given), out)
 
 
 def _train(job: "Job") -> None:

@@ -134,16 +134,11 @@ def _read_folder(folder: Path) -> Arrays:
         message = f"`--data` must be a folder, got '{folder}'."
         raise FileNotFoundError(message)
     paths = {key: _find(folder, name) for key, name in _IDX_FILES.items()}
-    arrays = {
-        key: _read_idx(path, IMAGE_SHAPE if key in ("x", "xt") else ())
-        for key, path in paths.items()
-    }
+    arrays = {key: _read_idx(path, IMAGE_SHAPE if key in ("x", "xt") else ()) for key, path in paths.items()}
     for images, labels in (("x", "y"), ("xt", "yt")):
         count = len(arrays[images])
         if len(arrays[labels]) != count:
-            raise _bad_file(
-                paths[labels], f"it has {len(arrays[labels])} labels for {count} images"
-            )
+            raise _bad_file(paths[labels], f"it has {len(arrays[labels])} labels for {count} images")
         if count == 0:
             raise _bad_file(paths[images], "it holds no images")
         largest = int(arrays[labels].max())

@@ -146,8 +146,7 @@ class Training:
             with lowprec.record(self.model, self.optimizer) as recording:
                 loss = self._step(images, labels)
             seen = {
-                role: [c.count, c.saturated, c.underflowed, c.nan]
-                for role, c in recording.by_role().items()
+                role: [c.count, c.saturated, c.underflowed, c.nan] for role, c in recording.by_role().items()
             }
             self._counts = add_counts((self._counts, seen))
         else:

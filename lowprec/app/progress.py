@@ -124,9 +124,7 @@ class Bars:
             self._progress.remove_task(self._run)
             self._run = None
         seconds = time.monotonic() - self._start
-        self._progress.console.print(
-            f"{self._title}: {self._note}, {seconds:.0f} s", highlight=False
-        )
+        self._progress.console.print(f"{self._title}: {self._note}, {seconds:.0f} s", highlight=False)
 
 
 class Lines:

@@ -34,7 +34,7 @@ class Settings:
         data: A folder of IDX files, or None for the bundled subset.
         train_size: Use only the first so many training images; None for all.
         loss_scale: In the place of the schemes' own; None to keep theirs.
-        threads: Of PyTorch.
+        threads: Of PyTorch and the kernels; PyTorch's own products depend on it in the last bits.
         checkpoint_seconds: Write a checkpoint after so much work, besides every epoch's end.
 
     Raises:
@@ -162,14 +162,10 @@ def load_schemes(settings: Settings) -> dict[str, Scheme]:
             schemes[name] = SCHEMES[name]
         elif name != PLAIN:
             known = ", ".join((PLAIN, *SCHEMES))
-            raise value_error(
-                "--scheme", "be a known name or a TOML file", text, f"Known: {known}."
-            )
+            raise value_error("--scheme", "be a known name or a TOML file", text, f"Known: {known}.")
     if settings.loss_scale is not None:
         if not schemes:
-            raise value_error(
-                "--loss-scale", f"have a scheme besides {PLAIN} to act on", settings.loss_scale
-            )
+            raise value_error("--loss-scale", f"have a scheme besides {PLAIN} to act on", settings.loss_scale)
         schemes = {
             name: dataclasses.replace(scheme, loss_scale=settings.loss_scale)
             for name, scheme in schemes.items()

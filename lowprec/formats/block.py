@@ -46,9 +46,7 @@ class BlockFloatingPoint(Format):
         """Check both."""
         check_integer("word_bits", self.word_bits, 2, 25)
         if not isinstance(self.granularity, PerTensor | PerChannel | PerGroup):
-            raise type_error(
-                "granularity", "be a PerTensor, PerChannel or PerGroup", self.granularity
-            )
+            raise type_error("granularity", "be a PerTensor, PerChannel or PerGroup", self.granularity)
 
     @property
     def bits(self) -> int:

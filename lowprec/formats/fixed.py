@@ -39,7 +39,7 @@ class FixedPoint(Format):
     symmetric: bool = False
     overflow: Overflow | str = Overflow.SATURATE
 
-    def __init__(  # noqa: D107  keyword-only options need a hand-written one
+    def __init__(
         self,
         word_bits: int,
         fraction_bits: int,

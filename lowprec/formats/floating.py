@@ -45,7 +45,7 @@ class FloatingPoint(Format):
     specials: Specials | str = Specials.IEEE
     overflow: Overflow | str | None = None
 
-    def __init__(  # noqa: D107  keyword-only options need a hand-written one
+    def __init__(
         self,
         exponent_bits: int,
         mantissa_bits: int,
@@ -72,7 +72,10 @@ class FloatingPoint(Format):
             object.__setattr__(self, name, value)
         if self.largest_code < 1:
             raise value_error(
-                "exponent_bits", "leave a finite value besides zero", exponent_bits, "Widen a field."
+                "exponent_bits",
+                "leave a finite value besides zero",
+                exponent_bits,
+                "Widen a field.",
             )
         try:
             _ = self.max, self.smallest_subnormal

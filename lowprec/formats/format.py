@@ -126,9 +126,7 @@ class Format(ABC):
             return
         holders = [c.name for c in CARRIERS.values() if self.missing_in(c) is None]
         remedy = f"Pass a {' or '.join(holders)} tensor." if holders else "No carrier holds it."
-        raise value_error(
-            "format", f"be exact in the carrier {name} ({missing})", str(self), remedy
-        )
+        raise value_error("format", f"be exact in the carrier {name} ({missing})", str(self), remedy)
 
 
 def exact_float(x: Fraction) -> float:

@@ -93,9 +93,7 @@ def parse(name: str) -> Format:
 def _parsed(name: str) -> Format:
     """The format of a name, remembered."""
     if name == "e4m3":
-        raise value_error(
-            "format", "say which e4m3", name, "Use 'e4m3fn' (max 448) or 'e4m3ieee' (max 240)."
-        )
+        raise value_error("format", "say which e4m3", name, "Use 'e4m3fn' (max 448) or 'e4m3ieee' (max 240).")
     base, bracket, rest = name.partition("<")
     options = rest[:-1].split(",") if rest.endswith(">") else []
     if bool(bracket) == bool(options) and all(options):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -63,13 +62,14 @@ def planned_linear(
     plan: Plan,
     seed: Tensor | None,
     weight_seed: Tensor | None,
+    owner: int = 0,
 ) -> Tensor:
-    """``linear`` under a plan."""
-    if plan.split and input.dim() != 2:  # the gradient of the weight sums over all rows
+    """``linear`` under a plan; ``owner`` is the id of the layer that asks."""
+    if input.dim() != 2:  # a matrix of rows, whose groups are the same for every product and plan
         rows = input.reshape(-1, input.shape[-1])
-        flat = simulate(rows, weight, bias, _LINEAR, plan, seed, weight_seed)
+        flat = simulate(rows, weight, bias, _LINEAR, plan, seed, weight_seed, owner)
         return flat.reshape(*input.shape[:-1], weight.shape[0])
-    return simulate(input, weight, bias, _LINEAR, plan, seed, weight_seed)
+    return simulate(input, weight, bias, _LINEAR, plan, seed, weight_seed, owner)
 
 
 def planned_conv(
@@ -84,6 +84,7 @@ def planned_conv(
     plan: Plan,
     seed: Tensor | None,
     weight_seed: Tensor | None,
+    owner: int = 0,
 ) -> Tensor:
     """A convolution under a plan; the input is rounded before it is padded."""
     dimensions = weight.dim() - 2
@@ -97,9 +98,10 @@ def planned_conv(
         enlarge, inside = partial(pad, pad=ends, mode=mode), (0,) * dimensions
     product = ConvProduct(strides, inside, dilations, groups)
     if input.dim() == dimensions + 1:
-        y = simulate(input.unsqueeze(0), weight, bias, product, plan, seed, weight_seed, enlarge)
+        batch = input.unsqueeze(0)
+        y = simulate(batch, weight, bias, product, plan, seed, weight_seed, owner, enlarge)
         return y.squeeze(0)
-    return simulate(input, weight, bias, product, plan, seed, weight_seed, enlarge)
+    return simulate(input, weight, bias, product, plan, seed, weight_seed, owner, enlarge)
 
 
 def _tuple(size: Size, dimensions: int) -> tuple[int, ...]:
@@ -143,9 +145,7 @@ def _conv(
         raise value_error("weight", f"have {dimensions + 2} dimensions", tuple(weight.shape))
     plan = make_plan(scheme_of(scheme), conv_axes(dimensions), training=training)
     seeds = seed_tensor(input, seed) if plan.is_stochastic else None
-    return planned_conv(
-        input, weight, bias, stride, padding, dilation, groups, "zeros", plan, seeds, seeds
-    )
+    return planned_conv(input, weight, bias, stride, padding, dilation, groups, "zeros", plan, seeds, seeds)
 
 
 def conv1d(
@@ -188,9 +188,7 @@ def conv1d(
         >>> conv1d(torch.ones(1, 1, 3), torch.full((1, 1, 1), 0.3), scheme="fp8-hybrid")
         tensor([[[0.3125, 0.3125, 0.3125]]])
     """
-    return _conv(
-        1, input, weight, bias, stride, padding, dilation, groups, scheme, training, seed
-    )
+    return _conv(1, input, weight, bias, stride, padding, dilation, groups, scheme, training, seed)
 
 
 def conv2d(
@@ -214,9 +212,7 @@ def conv2d(
         >>> conv2d(torch.ones(1, 1, 1, 2), torch.full((1, 1, 1, 1), 0.3), scheme="fp8-hybrid")
         tensor([[[[0.3125, 0.3125]]]])
     """
-    return _conv(
-        2, input, weight, bias, stride, padding, dilation, groups, scheme, training, seed
-    )
+    return _conv(2, input, weight, bias, stride, padding, dilation, groups, scheme, training, seed)
 
 
 def conv3d(
@@ -240,6 +236,4 @@ def conv3d(
         >>> conv3d(torch.ones(1, 1, 1, 1, 1), torch.full((1, 1, 1, 1, 1), 0.3), scheme="fp8-hybrid")
         tensor([[[[[0.3125]]]]])
     """
-    return _conv(
-        3, input, weight, bias, stride, padding, dilation, groups, scheme, training, seed
-    )
+    return _conv(3, input, weight, bias, stride, padding, dilation, groups, scheme, training, seed)

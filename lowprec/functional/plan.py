@@ -4,10 +4,11 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
+from lowprec.cast import Cast, Operands
 from lowprec.errors import value_error
 from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint
 from lowprec.ops.quantize import Spec, make_spec
-from lowprec.scheme import Cast, Operands, Scheme
+from lowprec.scheme import Scheme
 
 
 class Axes(NamedTuple):
@@ -36,7 +37,6 @@ class Plan(NamedTuple):
     ``split`` says that a backward product reads an operand otherwise than the forward does.
     """
 
-    layer: str
     input: Spec | None
     weight: Spec | None
     output: Spec | None
@@ -54,7 +54,7 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def make_plan(scheme: Scheme, axes: Axes, *, training: bool, layer: str = "") -> Plan:
+def make_plan(scheme: Scheme, axes: Axes, *, training: bool) -> Plan:
     """The plan of a scheme for a product with these axes."""
     own = scheme.grad_input or Operands()
     other = scheme.grad_weight or Operands()
@@ -69,7 +69,6 @@ def make_plan(scheme: Scheme, axes: Axes, *, training: bool, layer: str = "") ->
         return make_spec(_shifted(_along(cast.format, axis), shift), mode, bits)
 
     plan = Plan(
-        layer=layer,
         input=spec(scheme.input, axes.input),
         weight=spec(scheme.weight, axes.weight),
         output=spec(scheme.output, axes.grad_input_error),
@@ -77,7 +76,7 @@ def make_plan(scheme: Scheme, axes: Axes, *, training: bool, layer: str = "") ->
         grad_input_weight=spec(own.weight or scheme.weight, axes.grad_input_weight),
         grad_weight_error=spec(other.error or scheme.error, axes.grad_weight_error, scale),
         grad_weight_input=spec(other.input or scheme.input, axes.grad_weight_input),
-        clips=tuple(c is not None and c.clip_gradient for c in (scheme.input, scheme.weight, scheme.output)),  # type: ignore[arg-type]  # three of them  # fmt: skip
+        clips=(_clips(scheme.input), _clips(scheme.weight), _clips(scheme.output)),
         split=False,
     )
     split = (
@@ -86,6 +85,11 @@ def make_plan(scheme: Scheme, axes: Axes, *, training: bool, layer: str = "") ->
         or plan.grad_weight_input != plan.input
     )
     return plan._replace(split=split)
+
+
+def _clips(cast: Cast | None) -> bool:
+    """Whether a cast gives no gradient where it overflows."""
+    return cast is not None and cast.clip_gradient
 
 
 def _along(format: object, axis: int) -> object:

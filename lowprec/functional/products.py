@@ -22,6 +22,7 @@ from lowprec.ops.quantize import CARRIER_DTYPES, Spec, check_carrier, check_tens
 _INPUT, _ERROR, _WEIGHT, _OUTPUT = range(4)
 _GRAD_WEIGHT_ERROR, _GRAD_WEIGHT_INPUT, _GRAD_INPUT_WEIGHT = range(4, 7)
 
+
 class Product:
     """A bilinear product and its two gradients, on operands that are already rounded."""
 
@@ -95,13 +96,14 @@ class _SplitProduct(torch.autograd.Function):
         weight_seed: Tensor | None,
         product: Product,
         plan: Plan,
+        owner: int,
     ) -> Tensor:
         """The forward product; x and weight are kept unrounded for the other two."""
         ctx.save_for_backward(x, weight, seed, weight_seed)
-        ctx.product, ctx.plan = product, plan
+        ctx.product, ctx.plan, ctx.owner = product, plan, owner
         return product.forward(
-            _cast(x, plan.input, seed, _INPUT, "input", plan.layer),
-            _cast(weight, plan.weight, weight_seed, _WEIGHT, "weight", plan.layer),
+            _cast(x, plan.input, seed, _INPUT, "input", owner),
+            _cast(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner),
             bias,
         )
 
@@ -111,44 +113,49 @@ class _SplitProduct(torch.autograd.Function):
         """Each backward product with its own operands."""
         (error,) = errors
         x, weight, seed, weight_seed = ctx.saved_tensors
-        plan, product = ctx.plan, ctx.product
+        dtype = error.dtype  # under autocast not that of x and weight, though it holds their values
+        plan, product, owner = ctx.plan, ctx.product, ctx.owner
         wanted_x, wanted_weight, wanted_bias = ctx.needs_input_grad[:3]
         gradients: list[Tensor | None] = [None, None, None]
         # An operand read the same way as before keeps its noise, which makes it the same operand.
         if wanted_x or wanted_bias:
-            own = _cast(error, plan.grad_input_error, seed, _ERROR, "error", plan.layer)
+            own = _cast(error, plan.grad_input_error, seed, _ERROR, "error", owner)
             stream = _WEIGHT if plan.grad_input_weight == plan.weight else _GRAD_INPUT_WEIGHT
-            read = _cast(weight, plan.grad_input_weight, weight_seed, stream, "weight", plan.layer)
+            read = _cast(weight, plan.grad_input_weight, weight_seed, stream, "weight", owner)
             wanted = [wanted_x, False, wanted_bias]
-            gradients[0], _, gradients[2] = product.gradients(x, read, own, wanted)
+            gradients[0], _, gradients[2] = product.gradients(x.to(dtype), read.to(dtype), own, wanted)
         if wanted_weight:
             stream = _ERROR if plan.grad_weight_error == plan.grad_input_error else _GRAD_WEIGHT_ERROR
-            own = _cast(error, plan.grad_weight_error, seed, stream, "error", plan.layer)
+            own = _cast(error, plan.grad_weight_error, seed, stream, "error", owner)
             stream = _INPUT if plan.grad_weight_input == plan.input else _GRAD_WEIGHT_INPUT
-            read = _cast(x, plan.grad_weight_input, seed, stream, "input", plan.layer)
-            gradients[1] = product.gradients(read, weight, own, [False, True, False])[1]
-        return (*gradients, None, None, None, None)
+            read = _cast(x, plan.grad_weight_input, seed, stream, "input", owner)
+            gradients[1] = product.gradients(read.to(dtype), weight.to(dtype), own, [False, True, False])[1]
+        return (*gradients, None, None, None, None, None)
 
 
-def _cast(
-    x: Tensor, spec: Spec | None, seed: Tensor | None, stream: int, role: str, layer: str
-) -> Tensor:
+def _cast(x: Tensor, spec: Spec | None, seed: Tensor | None, stream: int, role: str, owner: int) -> Tensor:
     """Round one operand, with the straight-through gradient."""
     if spec is None:
         return x
     y = run(x, seed, spec, stream)
-    observe(role, layer, x, y, seed, spec, stream)
+    observe(role, owner, x, y, seed, spec, stream)
     return y
 
 
 def _cast_clipped(
-    x: Tensor, spec: Spec | None, seed: Tensor | None, stream: int, role: str, layer: str, clip: bool
+    x: Tensor,
+    spec: Spec | None,
+    seed: Tensor | None,
+    stream: int,
+    role: str,
+    owner: int,
+    clip: bool,
 ) -> Tensor:
     """Round one operand, without gradient where it overflows if ``clip``."""
     if spec is None or not clip:
-        return _cast(x, spec, seed, stream, role, layer)
+        return _cast(x, spec, seed, stream, role, owner)
     y = quantize_ruled(x, seed, spec, None, clip_gradient=True, stream=stream)
-    observe(role, layer, x, y, seed, spec, stream)
+    observe(role, owner, x, y, seed, spec, stream)
     return y
 
 
@@ -160,6 +167,7 @@ def simulate(
     plan: Plan,
     seed: Tensor | None = None,
     weight_seed: Tensor | None = None,
+    owner: int = 0,
     reshape: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """One product under a plan: operands rounded, the error rounded, the output rounded.
@@ -179,26 +187,34 @@ def simulate(
                 True,
             )
         y: Tensor = _SplitProduct.apply(
-            x if reshape is None else reshape(x), weight, bias, seed, weight_seed, product, plan
+            x if reshape is None else reshape(x),
+            weight,
+            bias,
+            seed,
+            weight_seed,
+            product,
+            plan,
+            owner,
         )
     else:
-        own = _cast_clipped(x, plan.input, seed, _INPUT, "input", plan.layer, clip_input)
-        read = _cast_clipped(weight, plan.weight, weight_seed, _WEIGHT, "weight", plan.layer, clip_weight)  # fmt: skip
+        own = _cast_clipped(x, plan.input, seed, _INPUT, "input", owner, clip_input)
+        read = _cast_clipped(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner, clip_weight)  # fmt: skip
         y = product.forward(own if reshape is None else reshape(own), read, bias)
         if plan.grad_input_error is not None:
-            y = quantize_ruled(y, seed, None, plan.grad_input_error, layer=plan.layer)
-    return _cast_clipped(y, plan.output, seed, _OUTPUT, "output", plan.layer, clip_output)
+            y = quantize_ruled(y, seed, None, plan.grad_input_error, owner=owner)
+    return _cast_clipped(y, plan.output, seed, _OUTPUT, "output", owner, clip_output)
 
 
 def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) -> None:
     """Refuse operands of different dtypes, and carriers or an autocast dtype that are too narrow."""
     check_tensor(x)
-    for name, operand in (("weight", weight), ("bias", bias)):
-        if operand is not None and operand.dtype != x.dtype:
-            raise type_error(name, f"have the dtype of the input, {x.dtype}", operand.dtype)
     carriers = [x.dtype]
-    if torch.is_autocast_enabled(x.device.type):
-        carriers.append(torch.get_autocast_dtype(x.device.type))
+    if torch.is_autocast_enabled(x.device.type):  # which brings the operands to its own dtype
+        carriers += [weight.dtype, torch.get_autocast_dtype(x.device.type)]
+    else:
+        for name, operand in (("weight", weight), ("bias", bias)):
+            if operand is not None and operand.dtype != x.dtype:
+                raise type_error(name, f"have the dtype of the input, {x.dtype}", operand.dtype)
     for dtype in carriers:
         if dtype not in CARRIER_DTYPES:
             raise value_error("dtype", "be float32 or bfloat16 under torch.autocast", dtype)

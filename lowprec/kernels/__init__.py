@@ -1,0 +1,1 @@
+"""Loops that round: one scalar source, compiled by Numba."""

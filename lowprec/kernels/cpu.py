@@ -11,7 +11,7 @@ scalar.py and philox.py: what a loop closes over is part of its cache key.
 
 import hashlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,7 @@ from lowprec.kernels.scalar import (
 # Rows of `outer`, one column for each dimension outside the run.
 SIZE, X_STRIDE, OUT_STRIDE, INDEX_STRIDE, GROUP_STRIDE, TILE_SIZE = range(6)
 # Entries of `run`, which describes the innermost dimension.
-(LENGTH, SEGMENT, SEGMENTS, X_STEP, OUT_STEP, INDEX_STEP, INDEX_OFFSET, GROUP_SIZE, GROUP_STEP) = (
-    range(9)
-)
+(LENGTH, SEGMENT, SEGMENTS, X_STEP, OUT_STEP, INDEX_STEP, INDEX_OFFSET, GROUP_SIZE, GROUP_STEP) = range(9)
 
 MAXIMA = 1
 QUANTIZE = 2
@@ -125,7 +123,7 @@ def block_element(source, ceiling, mode, narrow, flags, step, limit, unit, word_
     return U(bits >> U(16)) if narrow else bits
 
 
-@lru_cache(maxsize=None)
+@cache
 def elementwise(mode: int, deep: bool, narrow: bool, flags: bool) -> Any:
     """The loop for formats whose values do not depend on other elements.
 
@@ -186,7 +184,7 @@ def elementwise(mode: int, deep: bool, narrow: bool, flags: bool) -> Any:
     return _jit(loop)
 
 
-@lru_cache(maxsize=None)
+@cache
 def block(mode: int, narrow: bool, flags: bool) -> Any:
     """The loop for block floating point.
 
@@ -244,17 +242,31 @@ def block(mode: int, narrow: bool, flags: bool) -> Any:
                         for j in range(source.size):
                             ceiling = words[j] if mode == STOCHASTIC else U(0)
                             target[j] = block_element(
-                                source[j], ceiling, mode, narrow, flags, step, limit, unit, word_mask
+                                source[j],
+                                ceiling,
+                                mode,
+                                narrow,
+                                flags,
+                                step,
+                                limit,
+                                unit,
+                                word_mask,
                             )
                     else:
                         for j in range(source.size):
-                            step = block_step(
-                                maxima[group + j * group_step], word_bits, floor_exponent
-                            )
+                            step = block_step(maxima[group + j * group_step], word_bits, floor_exponent)
                             limit, unit = block_limit(step, word_bits), power_bits(step)
                             ceiling = words[j] if mode == STOCHASTIC else U(0)
                             target[j] = block_element(
-                                source[j], ceiling, mode, narrow, flags, step, limit, unit, word_mask
+                                source[j],
+                                ceiling,
+                                mode,
+                                narrow,
+                                flags,
+                                step,
+                                limit,
+                                unit,
+                                word_mask,
                             )
                     if part == QUANTIZE and not dense:
                         for j in range(count):

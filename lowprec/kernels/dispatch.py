@@ -86,9 +86,7 @@ def quantize(
         params = _element_params(format, rounding, random_bits)
         loop = cpu.elementwise(mode, bool(np.int32(params[1]) < 1), narrow, flags)
         share(
-            lambda first, last, _: loop(
-                x, out, params, plan.run, plan.outer, first, last, seed, stream
-            ),
+            lambda first, last, _: loop(x, out, params, plan.run, plan.outer, first, last, seed, stream),
             plan.units,
             threads,
         )
@@ -177,7 +175,8 @@ class _Announcer(event.Listener):  # type: ignore[misc]
                 _announced = True
                 place = dispatcher.stats.cache_path
                 kept = f"cached in {place}" if place else "not cached: no folder can be written"
-                print(f"lowprec: compiling kernels once ({kept})", file=sys.stderr, flush=True)
+                sys.stderr.write(f"lowprec: compiling kernels once ({kept})\n")
+                sys.stderr.flush()
 
     def on_end(self, event: event.Event) -> None:
         """Nothing to say."""

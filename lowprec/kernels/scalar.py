@@ -129,9 +129,7 @@ def block_limit(step, word_bits):  # type: ignore[no-untyped-def]
     """The bits of the largest mantissa, 2^(word_bits - 1) - 1, times 2^step."""
     mantissa = U(U(U(1) << U(word_bits - I(1))) - U(1))
     top = I(I(step + word_bits) - I(2))
-    normal = U(
-        U(U(max(I(top + I(127)), I(0))) << U(23)) + U(U(mantissa << U(I(25) - word_bits)) - HIDDEN)
-    )
+    normal = U(U(U(max(I(top + I(127)), I(0))) << U(23)) + U(U(mantissa << U(I(25) - word_bits)) - HIDDEN))
     subnormal = U(mantissa << U(min(max(I(step + I(149)), I(0)), I(31))))
     return normal if top >= I(-126) else subnormal
 

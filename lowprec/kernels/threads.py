@@ -5,10 +5,14 @@ its workqueue layer aborts when two Python threads enter. This pool is made on f
 each process (a forked child starts without one), and several threads may use it at a time.
 """
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+
+_PARTS = 4
+"""Parts for each thread: enough to even out, few enough that taking one costs little."""
 
 _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}
@@ -34,16 +38,28 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 
 
 def share(work: Callable[[int, int, int], None], units: int, threads: int) -> None:
-    """Call ``work(first, last, number)`` on even parts of ``range(units)``, one of them in this thread."""
-    parts = max(1, min(threads, units))
-    bounds = [units * part // parts for part in range(parts + 1)]
+    """Call ``work(first, last, number)`` on parts that make up ``range(units)``.
+
+    Threads take the next part as they finish one; ``number`` tells them apart, below ``threads``. This
+    thread takes parts too, and at the end waits only for helpers that have begun: on a busy machine a
+    helper that never got a core costs nothing.
+    """
+    threads = max(1, min(threads, units))
+    parts = 1 if threads == 1 else min(units, _PARTS * threads)
+    taken = itertools.count()  # next() is atomic
+
+    def take(number: int) -> None:
+        """Do parts until none is left."""
+        while (part := next(taken)) < parts:
+            work(units * part // parts, units * (part + 1) // parts, number)
+
     futures: list[Future[None]] = []
     try:
-        if parts > 1:
-            pool = _pool(parts - 1)
-            for number in range(1, parts):
-                futures.append(pool.submit(work, bounds[number], bounds[number + 1], number))
-        work(bounds[0], bounds[1], 0)
+        if threads > 1:
+            pool = _pool(threads - 1)
+            futures = [pool.submit(take, number) for number in range(1, threads)]
+        take(0)
     finally:
         for future in futures:
-            future.result()
+            if not future.cancel():
+                future.result()

@@ -21,57 +21,68 @@ class Simulated(torch.nn.Module):
     scheme: Scheme
     _axes: Axes
     _plans: tuple[Plan, Plan]
+    _in_forward: bool
     _weight_seed: Tensor | None
-    _weight_version: int
     _reads: int
 
-    def adopt(self, scheme: Scheme | str, name: str = "") -> None:
-        """Take up a scheme; ``name`` is what the layer is called in records."""
+    def adopt(self, scheme: Scheme | str) -> None:
+        """Take up a scheme."""
         self.scheme = scheme_of(scheme)
         self._plans = (
-            make_plan(self.scheme, self._axes, training=False, layer=name),
-            make_plan(self.scheme, self._axes, training=True, layer=name),
+            make_plan(self.scheme, self._axes, training=False),
+            make_plan(self.scheme, self._axes, training=True),
         )
-        self.renew_weight_noise()
-
-    def renew_weight_noise(self) -> None:
-        """Begin a new forward: the weight is rounded anew at its next reading."""
-        self._weight_seed = None
-        self._weight_version = -1
-        self._reads = 0
+        self._forget()
 
     def disown(self) -> None:
         """Remove what adopt added."""
-        for name in ("scheme", "_plans", "_weight_seed", "_weight_version", "_reads"):
+        for name in ("scheme", "_plans", "_in_forward", "_weight_seed", "_reads"):
             delattr(self, name)
 
-    def _seeds(self, x: Tensor, weight: Tensor, plan: Plan) -> tuple[Tensor | None, Tensor | None]:
+    def begin_forward(self) -> None:
+        """The converted model is called: the weight gets one noise until end_forward."""
+        self._in_forward, self._weight_seed, self._reads = True, None, 0
+
+    def end_forward(self) -> None:
+        """Every later call is a forward of its own."""
+        self._in_forward = False
+
+    def _forget(self) -> None:
+        """No forward, and no noise of the last one."""
+        self._in_forward, self._weight_seed, self._reads = False, None, 0
+
+    def _seeds(self, x: Tensor, plan: Plan) -> tuple[Tensor | None, Tensor | None]:
         """The seeds of this call and of the weight.
 
         Every call draws exactly one seed, so that a checkpointed region that is run again draws what
-        it drew before. The first call of a forward lends its seed to the weight, and later calls of the
-        same forward read the weight with that: a layer read twice has one weight. A forward begins where
-        the converted model is called (a hook calls renew_weight_noise) or the weight has changed.
+        it drew before. The first call within a forward of the converted model lends its seed to the
+        weight, and later calls of that forward read the weight with that: a layer read twice has one
+        weight. A call outside, of a part of the model or a layer of its own, has its own noise.
         """
         if not plan.is_stochastic:
             return None, None
         seed = seed_tensor(x)
-        if not torch.compiler.is_compiling():
-            rerun = torch._C._current_graph_task_id() != -1  # type: ignore[attr-defined]  # no public name
-            if rerun and self._reads == 1:
-                return seed, seed
-            if not rerun and self._weight_version != weight._version:
-                self.renew_weight_noise()
-                self._weight_version = weight._version
-            self._reads += not rerun
-        if self._weight_seed is None:
-            self._weight_seed = seed
-        return seed, self._weight_seed
+        compiling = torch.compiler.is_compiling()
+        if self._in_forward:
+            if self._weight_seed is None:
+                self._weight_seed = seed
+            self._reads += not compiling
+            return seed, self._weight_seed
+        rerun = not compiling and torch._C._current_graph_task_id() != -1  # type: ignore[attr-defined]  # no public name  # fmt: skip
+        if rerun and self._reads > 1:  # a checkpointed part of the last forward, run by the backward
+            return seed, self._weight_seed
+        if not compiling and not rerun:
+            self._reads = 1
+        return seed, seed
+
+    def _owner(self) -> int:
+        """What records know the layer by; nothing is recorded while compiling."""
+        return 0 if torch.compiler.is_compiling() else id(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the noise of the last forward, which is no part of a saved layer."""
         state = self.__dict__.copy()
-        state.update(_weight_seed=None, _weight_version=-1, _reads=0)
+        state.update(_in_forward=False, _weight_seed=None, _reads=0)
         return state
 
 
@@ -99,9 +110,7 @@ class Linear(Simulated, torch.nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """The simulated product."""
         plan = self._plans[self.training]
-        return planned_linear(
-            input, self.weight, self.bias, plan, *self._seeds(input, self.weight, plan)
-        )
+        return planned_linear(input, self.weight, self.bias, plan, *self._seeds(input, plan), self._owner())
 
 
 class _Conv(Simulated):
@@ -120,7 +129,8 @@ class _Conv(Simulated):
             self.groups,  # type: ignore[arg-type]
             self.padding_mode,  # type: ignore[arg-type]
             plan,
-            *self._seeds(input, weight, plan),
+            *self._seeds(input, plan),
+            self._owner(),
         )
 
 

@@ -18,9 +18,7 @@ FORWARD, BACKWARD = 0, 1
 
 def run(x: Tensor, seed: Tensor | None, spec: Spec, stream: int = FORWARD) -> Tensor:
     """The quantize operator; the seed is dropped where the mode needs none."""
-    result: Tensor = torch.ops.lowprec.quantize(
-        x, seed if spec.is_stochastic else None, *spec, stream
-    )
+    result: Tensor = torch.ops.lowprec.quantize(x, seed if spec.is_stochastic else None, *spec, stream)
     return result
 
 
@@ -37,14 +35,12 @@ class _Ruled(torch.autograd.Function):
         clip_gradient: bool,
         rule: GradientRule | None,
         stream: int,
-        layer: str,
+        owner: int,
     ) -> Tensor:
         """Quantize if a spec is given; else pass x on."""
         y = x.view_as(x) if spec is None else run(x, seed, spec, stream)
-        ctx.save_for_backward(
-            x if clip_gradient or rule else None, y if rule else None, seed
-        )
-        ctx.options = spec, error, clip_gradient, rule, stream, layer
+        ctx.save_for_backward(x if clip_gradient or rule else None, y if rule else None, seed)
+        ctx.options = spec, error, clip_gradient, rule, stream, owner
         return y
 
     @staticmethod
@@ -52,7 +48,7 @@ class _Ruled(torch.autograd.Function):
         """The rule, then zeros where overflow fired, then the error cast."""
         (gradient,) = gradients
         x, y, seed = ctx.saved_tensors
-        spec, error, clip_gradient, rule, stream, layer = ctx.options
+        spec, error, clip_gradient, rule, stream, owner = ctx.options
         if rule is not None:
             gradient = rule(gradient, x, y)
         if clip_gradient:
@@ -62,7 +58,7 @@ class _Ruled(torch.autograd.Function):
         if error is not None:
             incoming = gradient
             gradient = run(incoming, seed, error, BACKWARD)
-            observe("error", layer, incoming, gradient, seed, error, BACKWARD)
+            observe("error", owner, incoming, gradient, seed, error, BACKWARD)
         return gradient, None, None, None, None, None, None, None
 
 
@@ -75,8 +71,11 @@ def quantize_ruled(
     clip_gradient: bool = False,
     rule: GradientRule | None = None,
     stream: int = FORWARD,
-    layer: str = "",
+    owner: int = 0,
 ) -> Tensor:
-    """Quantize by ``spec``; its gradient by the rule, clipped, and cast by ``error``."""
-    result: Tensor = _Ruled.apply(x, seed, spec, error, clip_gradient, rule, stream, layer)
+    """Quantize by ``spec``; its gradient by the rule, clipped, and cast by ``error``.
+
+    ``owner`` is the id of the layer to whose record the error belongs.
+    """
+    result: Tensor = _Ruled.apply(x, seed, spec, error, clip_gradient, rule, stream, owner)
     return result

@@ -28,8 +28,7 @@ from lowprec.kernels import dispatch
 from lowprec.modes import Rounding
 
 _NUMBERS = (
-    "str format, str rounding, int random_bits, int stream=0, int index_offset=0, "
-    "int[]? index_strides=None"
+    "str format, str rounding, int random_bits, int stream=0, int index_offset=0, int[]? index_strides=None"
 )
 _library = torch.library.Library("lowprec", "DEF")
 _library.define(f"quantize(Tensor x, Tensor? seed, {_NUMBERS}) -> Tensor")

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from lowprec.ops.quantize import Spec
 
-Observer = Callable[[str, str, Tensor, Tensor, Tensor | None, Spec, int], None]
-"""Called with role, layer name, x, y = quantize(x), seed, spec and stream."""
+Observer = Callable[[str, int, Tensor, Tensor, Tensor | None, Spec, int], None]
+"""Called with role, id of the layer or parameter (0 for none), x, y = quantize(x), seed, spec and stream."""
 
 observers: list[Observer] = []
 
 
 def observe(
-    role: str, layer: str, x: Tensor, y: Tensor, seed: Tensor | None, spec: Spec, stream: int
+    role: str, owner: int, x: Tensor, y: Tensor, seed: Tensor | None, spec: Spec, stream: int
 ) -> None:
     """Show one quantization to every observer."""
     if not observers:
@@ -26,4 +26,4 @@ def observe(
         )
     with torch.no_grad():
         for observer in observers:
-            observer(role, layer, x, y, seed, spec, stream)
+            observer(role, owner, x, y, seed, spec, stream)

@@ -140,7 +140,7 @@ def quantize(
     seed: int | Tensor | None = ...,
     out: Array | None = ...,
 ) -> Array: ...
-def quantize(  # noqa: D417  overloads repeat the signature
+def quantize(
     x: Any,
     format: FormatLike,
     *,
@@ -223,9 +223,7 @@ def _check_out(x: Tensor, out: Any) -> None:
             (out.dtype, tuple(out.shape), str(out.device)),
         )
     if torch.is_grad_enabled() and (x.requires_grad or out.requires_grad):
-        raise value_error(
-            "out", "be None where gradients are recorded", "a tensor", "Use torch.no_grad()."
-        )
+        raise value_error("out", "be None where gradients are recorded", "a tensor", "Use torch.no_grad().")
     same = x.data_ptr() == out.data_ptr() and x.stride() == out.stride()
     if not same and (_overlaps(x, out) or _overlaps_itself(out)):
         raise value_error("out", "be x itself or apart from it", "overlapping memory")

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lowprec.cast import Cast, CastLike
 from lowprec.errors import type_error, value_error
 from lowprec.ops.observation import observe, observers
 from lowprec.ops.quantize import (
@@ -16,7 +17,6 @@ from lowprec.ops.quantize import (
     quantize_into,
     seed_tensor,
 )
-from lowprec.scheme import Cast, CastLike
 
 _KEY = "lowprec"
 _VERSION = 1
@@ -89,14 +89,16 @@ class LowPrecision(torch.optim.Optimizer):
         self._weight = _spec("weight", weight)
         self._gradient = _spec("gradient", gradient)
         self._master = _spec("master", master)
-        self._state: Spec | None | dict[str, Spec | None]
+        self._state: Spec | dict[str, Spec | None] | None
         if isinstance(state, Mapping):
+            if wrong := [name for name in state if not isinstance(name, str) or not name]:
+                raise value_error("state", "map names of states to casts", wrong)
             self._state = {name: _spec(f"state.{name}", cast) for name, cast in state.items()}
         else:
             self._state = _spec("state", state)
         super().__setstate__({})  # hooks and the profiled step, without groups of our own
         self._check_parameters()
-        like = next(self._parameters())[1]
+        like = next(self.numbered_parameters())[1]
         self._seed = seed_tensor(like, seed).cpu()
         self._step = 0
         self._masters: dict[int, Tensor] = {}
@@ -135,10 +137,10 @@ class LowPrecision(torch.optim.Optimizer):
     @property
     def master_weights(self) -> dict[Tensor, Tensor]:
         """The master copy of each parameter that has one."""
-        return {p: self._masters[i] for i, p in self._parameters() if i in self._masters}
+        return {p: self._masters[i] for i, p in self.numbered_parameters() if i in self._masters}
 
-    def _parameters(self, first: int = 0) -> Iterator[tuple[int, Tensor]]:
-        """Every parameter with its number, which counts through all groups."""
+    def numbered_parameters(self, first: int = 0) -> Iterator[tuple[int, Tensor]]:
+        """Every parameter from a number on; numbers count through all groups."""
         number = 0
         for group in self.param_groups:
             for p in group["params"]:
@@ -150,7 +152,7 @@ class LowPrecision(torch.optim.Optimizer):
         """Refuse parameters that cannot hold the formats."""
         states = self._state.values() if isinstance(self._state, dict) else [self._state]
         specs = [s for s in (self._weight, self._gradient, self._master, *states) if s is not None]
-        for _, p in self._parameters(first):
+        for _, p in self.numbered_parameters(first):
             check_tensor(p)
             for spec in specs:
                 check_carrier(spec.format, p.dtype)
@@ -158,16 +160,23 @@ class LowPrecision(torch.optim.Optimizer):
     @torch.no_grad()
     def _round_initially(self, first: int) -> None:
         """Master, then weight, as at construction, for parameters from a number on."""
-        for number, p in self._parameters(first):
+        for number, p in self.numbered_parameters(first):
             if self._master is not None:
                 self._masters[number] = torch.empty_like(p)
-                self._round(p, self._master, self._masters[number], number, _MASTER, "master")
-            self._round(p, self._weight, p, number, _WEIGHT, "stored_weight")
+                self._round(p, self._master, self._masters[number], (number, p), _MASTER, "master")
+            self._round(p, self._weight, p, (number, p), _WEIGHT, "stored_weight")
 
     def _round(
-        self, x: Tensor, spec: Spec | None, out: Tensor, number: int, role: int, name: str
+        self,
+        x: Tensor,
+        spec: Spec | None,
+        out: Tensor,
+        place: tuple[int, Tensor],
+        role: int,
+        name: str,
     ) -> None:
-        """Write Q(x) to ``out``, with the noise of this step, parameter and role."""
+        """Write Q(x) to ``out``, with the noise of this step, numbered parameter and role."""
+        number, p = place
         if spec is None:
             if out is not x:
                 out.copy_(x)
@@ -176,7 +185,7 @@ class LowPrecision(torch.optim.Optimizer):
         seed = self._seed.to(x.device) if spec.is_stochastic else None
         before = x.clone() if observers and out is x else x
         quantize_into(x, seed, spec, out, stream)
-        observe(name, str(number), before, out, seed, spec, stream)
+        observe(name, id(p), before, out, seed, spec, stream)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Take one step.
@@ -189,6 +198,8 @@ class LowPrecision(torch.optim.Optimizer):
 
         Raises:
             TypeError: If a gradient is sparse.
+            ValueError: If ``state`` names a state that the optimizer has not, once all parameters have
+                stepped.
         """
         loss = None
         if closure is not None:
@@ -196,13 +207,33 @@ class LowPrecision(torch.optim.Optimizer):
                 loss = closure()
         with torch.no_grad():
             self._step += 1
-            touched = [(n, p) for n, p in self._parameters() if p.grad is not None]
+            touched = [(n, p) for n, p in self.numbered_parameters() if p.grad is not None]
             for number, p in touched:
                 self._prepare(number, p)
             self.optimizer.step()
             for number, p in touched:
                 self._settle(number, p)
+        self._check_state_names()
         return loss
+
+    def _check_state_names(self) -> None:
+        """Refuse a name that is no state's, as soon as every trained parameter has its states."""
+        if not isinstance(self._state, dict):
+            return
+        trained = [p for _, p in self.numbered_parameters() if p.requires_grad]
+        if all(p.grad is not None for p in trained):
+            known = {name for p in trained for name, _ in self._roundable(p)}
+            if unknown := sorted(set(self._state) - known):
+                exist = ", ".join(sorted(known)) or "none"
+                raise value_error("state", f"name states of the optimizer ({exist})", unknown)
+
+    def _roundable(self, p: Tensor) -> Iterator[tuple[str, tuple[int, Tensor]]]:
+        """The floating-point states of p's shape, each with its place among all states."""
+        for index, (name, value) in enumerate(sorted(self.state.get(p, {}).items())):
+            if name == "step":  # a counter, which has the shape of a parameter without dimensions
+                continue
+            if isinstance(value, Tensor) and value.is_floating_point() and value.shape == p.shape:
+                yield name, (index, value)
 
     def _prepare(self, number: int, p: Tensor) -> None:
         """Before the inner step: the gradient rounded, the parameter at its master."""
@@ -213,20 +244,18 @@ class LowPrecision(torch.optim.Optimizer):
             raise type_error("grad", "be dense", grad.layout, "Use a layer without sparse gradients.")
         if self.gradient_scale != 1.0:
             grad.mul_(self.gradient_scale)
-        self._round(grad, self._gradient, grad, number, _GRADIENT, "gradient")
+        self._round(grad, self._gradient, grad, (number, p), _GRADIENT, "gradient")
         if number in self._masters:
             p.copy_(self._masters[number])
 
     def _settle(self, number: int, p: Tensor) -> None:
         """After the inner step: state, master and parameter rounded."""
-        for index, (name, value) in enumerate(sorted(self.state[p].items())):
+        for name, (index, value) in self._roundable(p):
             spec = self._state.get(name) if isinstance(self._state, dict) else self._state
-            counter = name == "step"  # for a parameter without dimensions it has the same shape
-            if isinstance(value, Tensor) and value.is_floating_point() and value.shape == p.shape and not counter:  # fmt: skip
-                self._round(value, spec, value, number, _STATE + index, "state")
+            self._round(value, spec, value, (number, p), _STATE + index, "state")
         if self._master is not None:
-            self._round(p, self._master, self._masters[number], number, _MASTER, "master")
-        self._round(p, self._weight, p, number, _WEIGHT, "stored_weight")
+            self._round(p, self._master, self._masters[number], (number, p), _MASTER, "master")
+        self._round(p, self._weight, p, (number, p), _WEIGHT, "stored_weight")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear all gradients."""
@@ -236,7 +265,11 @@ class LowPrecision(torch.optim.Optimizer):
         """Add parameters; they are rounded at once, as at construction."""
         first = sum(len(group["params"]) for group in self.param_groups)
         self.optimizer.add_param_group(param_group)
-        self._check_parameters(first)
+        try:
+            self._check_parameters(first)
+        except (TypeError, ValueError):
+            self.param_groups.pop()
+            raise
         self._round_initially(first)
 
     def _formats(self) -> dict[str, Any]:
@@ -293,7 +326,7 @@ class LowPrecision(torch.optim.Optimizer):
         if set(own["masters"]) != wanted:
             raise value_error("state_dict", f"hold {len(wanted)} master weights", len(own["masters"]))
         self.optimizer.load_state_dict(state_dict)
-        for number, p in self._parameters():
+        for number, p in self.numbered_parameters():
             if number in wanted:
                 self._masters[number] = own["masters"][number].to(p.device, p.dtype, copy=True)
         self._seed = own["seed"].clone()

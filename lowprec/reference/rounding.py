@@ -94,8 +94,9 @@ def overflowed(
     """Whether overflow fires at every element of ``x`` when it is quantized.
 
     It fires where a finite value rounds past the largest (or most negative) finite one, whatever
-    the rule then makes of it, and where an infinity becomes finite. It does not fire at NaN, nor at
-    finite values under toward_zero, which never rounds past the range.
+    the rule then makes of it, and where an infinity does not stay one: it becomes finite, or NaN
+    where the format would overflow to infinity and has none. It does not fire at NaN, nor at finite
+    values under toward_zero, which never rounds past the range.
 
     Args:
         x: As for ``quantize``.
@@ -228,7 +229,7 @@ def _quantized_scalar(
     sign = math.copysign(1.0, x)
     if math.isinf(x):
         value = sign * _past_range(x, format)
-        return value, math.isfinite(value)
+        return value, not math.isinf(value)
     near = _neighbours_of(abs(x), format)
     magnitude = near.upper if rounds_up(near, rounding, random_bits, word) else near.lower
     limit = _limit(x, format)
@@ -310,15 +311,10 @@ def _quantized(
     )
 
 
-def _formats_of_elements(
-    x: FloatArray, format: BlockFloatingPoint, lowest_exponent: int
-) -> list[FixedPoint]:
+def _formats_of_elements(x: FloatArray, format: BlockFloatingPoint, lowest_exponent: int) -> list[FixedPoint]:
     """The fixed-point format that each element's group amounts to, in row-major order."""
     tiles = format.granularity.tiles(x.shape)
-    groups = [
-        tuple(i // tile for i, tile in zip(index, tiles, strict=True))
-        for index in np.ndindex(x.shape)
-    ]
+    groups = [tuple(i // tile for i, tile in zip(index, tiles, strict=True)) for index in np.ndindex(x.shape)]
     largest: dict[tuple[int, ...], float] = {}
     for group, value in zip(groups, x.ravel().tolist(), strict=True):
         magnitude = abs(value) if math.isfinite(value) else 0.0
