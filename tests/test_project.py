@@ -72,7 +72,7 @@ def third_party_imports(files: list[Path]) -> set[str]:
             elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
                 names.add(ast.literal_eval(node.args[0]))
     packages = {name.partition(".")[0] for name in names}
-    own = {"lowprec", *(file.stem for file in files)}
+    own = {"lowprec", *(file.stem for file in files), *(file.parent.name for file in files)}
     return packages - set(sys.stdlib_module_names) - own
 
 

@@ -32,7 +32,7 @@ def main() -> None:
     app(prog_name="lowprec")
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
+def _version(wanted: bool) -> None:
     """Print the version and leave."""
     if wanted:
         from lowprec.app.environment import version_of

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 import lowprec
 from lowprec.app.data import Dataset
 from lowprec.app.settings import Run, Settings
+from lowprec.optim import LowPrecision
 from lowprec.scheme import Scheme
 
 RECORD_EVERY = 16
@@ -117,7 +118,6 @@ class Training:
         optimizer: torch.optim.Optimizer = torch.optim.SGD(
             model.parameters(), lr=settings.lr, momentum=run.momentum
         )
-        self.is_plain = scheme is None
         if scheme is not None:
             model, optimizer = lowprec.prepare(model, optimizer, scheme, seed=run.seed)
         self.model = model.train()
@@ -142,7 +142,7 @@ class Training:
         """
         images, labels = self._batch()
         recorded = self.steps_done % RECORD_EVERY == 0
-        if recorded and not self.is_plain:
+        if recorded and isinstance(self.optimizer, LowPrecision):
             with lowprec.record(self.model, self.optimizer) as recording:
                 loss = self._step(images, labels)
             seen = {

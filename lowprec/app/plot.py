@@ -1,6 +1,7 @@
 """The picture of the learning curves."""
 
 import io
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ from lowprec.app.settings import PLAIN
 
 PNG = "learning_curves.png"
 
-_TWIN = ("black", "o", "-")
+_Style = tuple[str, str, str]
+_TWIN: _Style = ("black", "o", "-")
 # Okabe and Ito's palette: told apart with any color vision; markers and dashes tell it once more
 _STYLES = (
     ("#0072B2", "s", "--"),
@@ -51,6 +53,8 @@ def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
         >>> (folder / "learning_curves.png").read_bytes()[1:4]
         b'PNG'
     """
+    schemes = [scheme for scheme in dict.fromkeys(row.run.scheme for row in rows) if scheme != PLAIN]
+    styles = {PLAIN: _TWIN} | dict(zip(schemes, itertools.cycle(_STYLES), strict=False))
     momenta = list(dict.fromkeys(row.run.momentum for row in rows))
     figure = Figure(figsize=(1.2 + 4.4 * len(momenta), 6.0), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -58,8 +62,9 @@ def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
     for column, momentum in enumerate(momenta):
         accuracy, loss = panels[:, column]
         accuracy.set_title(f"momentum {momentum:g}")
-        _draw(accuracy, rows, momentum, "test_accuracy", 100.0)
-        _draw(loss, rows, momentum, "train_loss", 1.0)
+        members = [row for row in rows if row.run.momentum == momentum]
+        _draw(accuracy, members, styles, "test_accuracy", 100.0)
+        _draw(loss, members, styles, "train_loss", 1.0)
         accuracy.legend(frameon=False)
         loss.set_xlabel("epoch")
         loss.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -69,22 +74,20 @@ def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
             panel.spines[["top", "right"]].set_visible(False)
     panels[0, 0].set_ylabel("test accuracy in %")
     panels[1, 0].set_ylabel("training loss")
-    figure.suptitle(title)
+    num_seeds = len({row.run.seed for row in rows})
+    figure.suptitle(title if num_seeds == 1 else f"{title}, mean and range of {num_seeds} seeds")
     image = io.BytesIO()
     figure.savefig(image, format="png")
     checkpoint.write(folder / PNG, image.getvalue())
 
 
-def _draw(panel: Axes, rows: Sequence[Row], momentum: float, quantity: str, factor: float) -> None:
-    """The curves of one momentum; the twin is black and lies below the others."""
+def _draw(panel: Axes, rows: Sequence[Row], styles: dict[str, _Style], quantity: str, factor: float) -> None:
+    """The curves of one panel, the twin below the others."""
     curves: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row.run.momentum == momentum:
-            curves[row.run.scheme][row.epoch].append(factor * getattr(row, quantity))
-    others = 0
+        curves[row.run.scheme][row.epoch].append(factor * getattr(row, quantity))
     for scheme, by_epoch in curves.items():
-        color, marker, dashes = _TWIN if scheme == PLAIN else _STYLES[others % len(_STYLES)]
-        others += scheme != PLAIN
+        color, marker, dashes = styles[scheme]
         epochs = list(by_epoch)
         values = np.array(list(by_epoch.values()))
         values[~np.isfinite(values)] = np.nan

@@ -58,15 +58,14 @@ class Job:
         Raises:
             Interrupted: After Ctrl-C, when the checkpoint is written.
             OSError: If a file cannot be written.
-            ValueError: If the checkpoint does not fit the model.
         """
         steps = count_steps(self.settings, self.dataset)
         done = steps * len(self.step_seconds)
         done += self.current["steps_done"] if self.current else 0
         shown = display(len(self.runs), done, steps * len(self.runs))
         with _torch_settings(self.settings.threads), Interrupt() as interrupt, shown:
-            for run in self.runs[len(self.step_seconds) :]:
-                self._train(run, shown, interrupt)
+            while len(self.step_seconds) < len(self.runs):
+                self._train(self.next_training(), shown, interrupt)
         from lowprec.app import plot  # matplotlib takes a second, and is not needed to begin
 
         results.write_csv(self.folder, self.rows)
@@ -77,12 +76,22 @@ class Job:
         """What was reached, when all is trained."""
         return results.summarize(self.runs, self.rows, self.step_seconds)
 
-    def _train(self, run: Run, shown: Display, interrupt: Interrupt) -> None:
-        """Train one run, from where it is, to its end."""
+    def next_training(self) -> Training:
+        """The first run that is not finished, at the place where it was stopped.
+
+        Raises:
+            ValueError: If the checkpoint does not fit the model.
+        """
+        run = self.runs[len(self.step_seconds)]
         scheme = self.schemes.get(run.scheme)
         training = Training(run, self.settings, self._build_model, scheme, self.dataset)
         if self.current is not None:
             training.load_state_dict(self.current)
+        return training
+
+    def _train(self, training: Training, shown: Display, interrupt: Interrupt) -> None:
+        """Train one run, from where it is, to its end."""
+        run = training.run
         shown.begin(run.title, training.steps_done, training.num_steps)
         while not training.is_finished:
             row = training.advance()
@@ -210,7 +219,7 @@ def resumed(folder: str, given: dict[str, Any]) -> Job:
         message = f"The images in {where} are not those that {folder} was trained on."
         raise ValueError(message)
     runs = plan(settings, schemes)
-    return Job(
+    job = Job(
         settings,
         schemes,
         dataset,
@@ -219,6 +228,9 @@ def resumed(folder: str, given: dict[str, Any]) -> Job:
         dict(zip(runs, state["step_seconds"], strict=False)),
         state["current"],
     )
+    if job.current is not None:
+        job.next_training()  # refuses a state that does not fit, before anything is touched
+    return job
 
 
 def _default_folder(settings: Settings) -> Path:

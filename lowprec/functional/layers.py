@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lowprec.errors import value_error
-from lowprec.functional.plan import LINEAR_AXES, Plan, conv_axes, make_plan
+from lowprec.functional.plan import LINEAR_AXES, Axes, Plan, conv_axes, make_plan
 from lowprec.functional.products import ConvProduct, LinearProduct, simulate
 from lowprec.ops.quantize import seed_tensor
 from lowprec.scheme import Scheme, scheme_of
@@ -44,14 +44,14 @@ def linear(
 
     Raises:
         TypeError: If dtypes differ or are no carrier.
-        ValueError: If a carrier, or the autocast dtype, cannot hold a format.
+        ValueError: If a carrier, or the autocast dtype, cannot hold a format, or a seed is given where
+            no cast is stochastic.
 
     Example:
         >>> linear(torch.tensor([[0.3]]), torch.tensor([[1.0]]), scheme="fp8-hybrid")
         tensor([[0.3125]])
     """
-    plan = make_plan(scheme_of(scheme), LINEAR_AXES, training=training)
-    seeds = seed_tensor(input, seed) if plan.is_stochastic else None
+    plan, seeds = _plan_and_seed(input, scheme, LINEAR_AXES, training, seed)
     return planned_linear(input, weight, bias, plan, seeds, seeds)
 
 
@@ -104,6 +104,17 @@ def planned_conv(
     return simulate(input, weight, bias, product, plan, seed, weight_seed, owner, enlarge)
 
 
+def _plan_and_seed(
+    x: Tensor, scheme: Scheme | str, axes: Axes, training: bool, seed: int | Tensor | None
+) -> tuple[Plan, Tensor | None]:
+    """The plan of one call, and its seed if the plan draws noise."""
+    plans = [make_plan(scheme_of(scheme), axes, training=mode) for mode in (False, True)]
+    if seed is not None and not any(plan.is_stochastic for plan in plans):
+        raise value_error("seed", "be None where no cast of the scheme is stochastic", seed)
+    plan = plans[training]
+    return plan, seed_tensor(x, seed) if plan.is_stochastic else None
+
+
 def _tuple(size: Size, dimensions: int) -> tuple[int, ...]:
     """One number for each dimension."""
     values = (size,) * dimensions if isinstance(size, int) else tuple(size)
@@ -143,8 +154,7 @@ def _conv(
     """The three convolutions."""
     if weight.dim() != dimensions + 2:
         raise value_error("weight", f"have {dimensions + 2} dimensions", tuple(weight.shape))
-    plan = make_plan(scheme_of(scheme), conv_axes(dimensions), training=training)
-    seeds = seed_tensor(input, seed) if plan.is_stochastic else None
+    plan, seeds = _plan_and_seed(input, scheme, conv_axes(dimensions), training, seed)
     return planned_conv(input, weight, bias, stride, padding, dilation, groups, "zeros", plan, seeds, seeds)
 
 
@@ -182,7 +192,8 @@ def conv1d(
 
     Raises:
         TypeError: If dtypes differ or are no carrier.
-        ValueError: If the weight has other dimensions, or a carrier cannot hold a format.
+        ValueError: If the weight has other dimensions, a carrier cannot hold a format, or a seed is
+            given where no cast is stochastic.
 
     Example:
         >>> conv1d(torch.ones(1, 1, 3), torch.full((1, 1, 1), 0.3), scheme="fp8-hybrid")

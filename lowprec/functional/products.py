@@ -55,6 +55,9 @@ class LinearProduct(Product):
         )
 
 
+_CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
+
+
 class ConvProduct(Product):
     """A convolution in one to three dimensions; operands have a batch dimension."""
 
@@ -66,9 +69,8 @@ class ConvProduct(Product):
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """As torch.nn.functional.conv1d, conv2d or conv3d."""
-        return torch.convolution(
-            x, weight, bias, self.stride, self.padding, self.dilation, False, [0] * len(self.stride), self.groups
-        )  # fmt: skip
+        convolve = _CONVOLUTIONS[len(self.stride) - 1]  # which autocast knows, unlike torch.convolution
+        return convolve(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def gradients(
         self, x: Tensor, weight: Tensor, error: Tensor, wanted: list[bool]
@@ -108,9 +110,13 @@ class _SplitProduct(torch.autograd.Function):
         )
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
         """Each backward product with its own operands."""
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            raise RuntimeError(
+                "`create_graph` must be False where the backward products of a scheme read other "
+                "operands than its forward: such a product has no second derivative."
+            )
         (error,) = errors
         x, weight, seed, weight_seed = ctx.saved_tensors
         dtype = error.dtype  # under autocast not that of x and weight, though it holds their values

@@ -8,9 +8,10 @@ Formats and modes travel as strings, so that a compiled graph holds them as cons
     the same into existing memory.
 ``overflowed(…)``
     True where overflow fires in quantize with the same arguments.
-``draw_seed(like)``
+``draw_seed(like, call)``
     a one-element int64 tensor on the device of ``like`` from that device's default generator. Tagged
-    nondeterministic_seeded: compilers and checkpointing must not run it twice.
+    nondeterministic_seeded: compilers and checkpointing must not run it twice. ``call`` has no effect;
+    it tells the calls of a graph apart, which AOTAutograd would otherwise merge in spite of the tag.
 
 Arguments are checked where users call, not here.
 """
@@ -34,7 +35,7 @@ _library = torch.library.Library("lowprec", "DEF")
 _library.define(f"quantize(Tensor x, Tensor? seed, {_NUMBERS}) -> Tensor")
 _library.define(f"quantize_out(Tensor x, Tensor? seed, {_NUMBERS}, *, Tensor(a!) out) -> ()")
 _library.define(f"overflowed(Tensor x, Tensor? seed, {_NUMBERS}) -> Tensor")
-_library.define("draw_seed(Tensor like) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
+_library.define("draw_seed(Tensor like, int call=0) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
 
 Strides = Sequence[int] | None
 
@@ -104,7 +105,7 @@ def _overflowed(
     return out
 
 
-def _draw_seed(like: Tensor) -> Tensor:
+def _draw_seed(like: Tensor, call: int = 0) -> Tensor:
     """The kernel of draw_seed: 63 random bits."""
     return torch.empty(1, dtype=torch.int64, device=like.device).random_()
 
@@ -131,7 +132,7 @@ def _(x: Tensor, *_: Any) -> Tensor:
 
 
 @torch.library.register_fake("lowprec::draw_seed", lib=_library)
-def _(like: Tensor) -> Tensor:
+def _(like: Tensor, call: int = 0) -> Tensor:
     return like.new_empty(1, dtype=torch.int64)
 
 

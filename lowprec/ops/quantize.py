@@ -1,5 +1,6 @@
 """The public quantize, and what every caller of the operators shares: specs and seeds."""
 
+import itertools
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -89,6 +90,15 @@ def check_sources(spec: Spec, seed: int | Tensor | None, generator: torch.Genera
         raise value_error("seed", "be None where a generator is given", seed, "Pass one of the two.")
 
 
+_calls = itertools.count(1)
+
+
+@torch.compiler.assume_constant_result
+def _next_call() -> int:
+    """A number that no other call in a compiled graph has; drawn while compiling."""
+    return next(_calls)
+
+
 def seed_tensor(
     like: Tensor, seed: int | Tensor | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
@@ -103,7 +113,8 @@ def seed_tensor(
             raise type_error("generator", "be a torch.Generator", generator)
         return torch.empty(1, dtype=torch.int64, device=like.device).random_(generator=generator)
     if seed is None:
-        drawn: Tensor = torch.ops.lowprec.draw_seed(like)
+        call = _next_call() if torch.compiler.is_compiling() else 0
+        drawn: Tensor = torch.ops.lowprec.draw_seed(like, call)
         return drawn
     if isinstance(seed, Tensor):
         if seed.dtype != torch.int64:
@@ -224,8 +235,12 @@ def _check_out(x: Tensor, out: Any) -> None:
         )
     if torch.is_grad_enabled() and (x.requires_grad or out.requires_grad):
         raise value_error("out", "be None where gradients are recorded", "a tensor", "Use torch.no_grad().")
+    if _overlaps_itself(out):
+        raise value_error("out", "have memory of its own for every element", out.stride())
+    if torch.compiler.is_compiling():  # a graph has no addresses, and reads x before it writes
+        return
     same = x.data_ptr() == out.data_ptr() and x.stride() == out.stride()
-    if not same and (_overlaps(x, out) or _overlaps_itself(out)):
+    if not same and _overlaps(x, out):
         raise value_error("out", "be x itself or apart from it", "overlapping memory")
 
 
@@ -243,8 +258,14 @@ def _overlaps(x: Tensor, y: Tensor) -> bool:
 
 
 def _overlaps_itself(x: Tensor) -> bool:
-    """Whether two elements surely share memory, as in an expanded tensor."""
-    return any(size > 1 and step == 0 for size, step in zip(x.shape, x.stride(), strict=True))
+    """Whether two elements may share memory, as in an expanded tensor."""
+    reach = 0
+    for step, size in sorted(zip(x.stride(), x.shape, strict=True)):
+        if x.numel() > 0 and size > 1:
+            if step <= reach:
+                return True
+            reach += (size - 1) * step
+    return False
 
 
 def _quantize_array(

@@ -25,9 +25,7 @@ from lowprec.app import checkpoint, loop
         (["--loss-scale", "2", "--scheme", "float32"], "`--loss-scale` must have a scheme besides"),
     ],
 )
-def test_bad_options_end_with_one_sentence_and_touch_nothing(
-    lowprec_command, tmp_path, options, message
-):
+def test_bad_options_end_with_one_sentence_and_touch_nothing(lowprec_command, tmp_path, options, message):
     result = lowprec_command("train", *options, "--out", "job")
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ")

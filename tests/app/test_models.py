@@ -39,9 +39,7 @@ def own_module(tmp_path, monkeypatch):
 
 
 def test_a_factory_of_the_current_folder_is_found(own_module):
-    own_module(
-        "own_net", "class Zoo:\n  make = lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10))"
-    )
+    own_module("own_net", "class Zoo:\n  make = lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10))")
     factory = models.find("own_net:Zoo.make")
     models.check("own_net:Zoo.make", factory)
     assert isinstance(factory()[1], nn.Linear)
@@ -49,9 +47,7 @@ def test_a_factory_of_the_current_folder_is_found(own_module):
 
 @pytest.mark.parametrize("name", ["vgg", "", ":f", "m:", "own_net"])
 def test_an_unknown_name_lists_the_known_ones(name):
-    with pytest.raises(
-        ValueError, match=r"`--model` must be mlp, cnn, resnet20 or package\.module"
-    ):
+    with pytest.raises(ValueError, match=r"`--model` must be mlp, cnn, resnet20 or package\.module"):
         models.find(name)
 
 
@@ -65,9 +61,7 @@ def test_a_module_that_cannot_be_imported_is_named(own_module):
 
 def test_the_factory_must_exist_and_be_callable(own_module):
     own_module("empty_net", "number = 3")
-    with pytest.raises(
-        ValueError, match="name something in the module empty_net, got 'empty_net:f'"
-    ):
+    with pytest.raises(ValueError, match="name something in the module empty_net, got 'empty_net:f'"):
         models.find("empty_net:f")
     with pytest.raises(TypeError, match="`--model` must name a function without arguments"):
         models.find("empty_net:number")

@@ -46,9 +46,7 @@ def test_lines_tell_the_start_the_epochs_and_the_time_left(monkeypatch):
     ]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (3601.0, "1 h 0 min")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (3601.0, "1 h 0 min")])
 def test_durations_are_readable(seconds, text):
     assert progress._readable(seconds) == text
 

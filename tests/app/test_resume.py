@@ -144,13 +144,9 @@ def stopped(train_tiny, monkeypatch, tmp_path):
 
 def test_settings_that_differ_from_the_jobs_are_named(lowprec_command, stopped):
     before = (stopped / "checkpoint.pt").read_bytes()
-    result = lowprec_command(
-        "train", "--resume", "job", "--lr", "0.5", "--epochs", "2", "--scheme", "bfp8"
-    )
+    result = lowprec_command("train", "--resume", "job", "--lr", "0.5", "--epochs", "2", "--scheme", "bfp8")
     assert result.exit_code == 2
-    assert "--lr is 0.05, got 0.5; --scheme is ('bf16',), got ('bfp8',). Drop them." in (
-        result.stderr
-    )
+    assert "--lr is 0.05, got 0.5; --scheme is ('bf16',), got ('bfp8',). Drop them." in (result.stderr)
     result = lowprec_command("train", "--resume", "job", "--out", "other")
     assert result.exit_code == 2
     assert "`--out` must be left out with --resume" in result.stderr
@@ -172,9 +168,7 @@ def test_other_images_or_another_model_are_refused(lowprec_command, stopped):
     checkpoint.save(stopped / "checkpoint.pt", state | {"fingerprint": "0" * 64})
     result = lowprec_command("train", "--resume", "job")
     assert result.exit_code == 2
-    assert "The images in the bundled subset are not those that job was trained on" in (
-        result.stderr
-    )
+    assert "The images in the bundled subset are not those that job was trained on" in (result.stderr)
     other = state["settings"] | {"model": "cnn"}
     checkpoint.save(stopped / "checkpoint.pt", state | {"settings": other})
     result = lowprec_command("train", "--resume", "job")

@@ -31,9 +31,7 @@ def test_momentum_lies_between_zero_and_one(value):
 
 def test_threads_and_checkpoint_seconds_have_limits():
     cores = os.cpu_count()
-    with pytest.raises(
-        ValueError, match=f"`--threads` must be at most the {cores} of this machine"
-    ):
+    with pytest.raises(ValueError, match=f"`--threads` must be at most the {cores} of this machine"):
         Settings(threads=cores + 1)
     for value in (-1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="`--checkpoint-seconds` must be at least 0, got"):

@@ -29,10 +29,11 @@ def watch(stalled_write: int) -> None:
 
     def stalling(source, target):
         nonlocal writes
-        writes += str(target).endswith("checkpoint.pt")
-        if writes == stalled_write:
-            tell("writing")
-            time.sleep(600)
+        if str(target).endswith("checkpoint.pt"):
+            writes += 1
+            if writes == stalled_write:
+                tell("writing")
+                time.sleep(600)
         replace(source, target)
 
     loop.Training.advance = reporting

@@ -54,8 +54,9 @@ def in_groups(x: npt.NDArray[np.float32], format: str, *, anchored: bool) -> lis
 
 
 def inputs_of(format: str, stride: int = 1) -> list[Tensor]:
-    """Every ``stride``-th bfloat16 number, and all hard values, arranged for the format."""
+    """Every ``stride``-th bfloat16 number, and hard values (some of very many), for the format."""
     numbers, hard = all_bfloat16()[len(format) % stride :: stride], hard_values(parse(format))
+    hard = hard[:: max(hard.size // 1000, 1)] if stride > 1 else hard
     if format not in GROUPS:
         return [torch.from_numpy(numbers), torch.from_numpy(hard)]
     return [*in_groups(numbers, format, anchored=False), *in_groups(hard, format, anchored=True)]
@@ -86,7 +87,7 @@ def test_every_format_of_the_listing_is_here_and_each_has_a_carrier() -> None:
 
 @pytest.mark.parametrize(("rounding", "random_bits"), MODES)
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_part_of_bfloat16_and_all_hard_values(
+def test_a_part_of_bfloat16_and_of_the_hard_values(
     format: str, rounding: str, random_bits: int | None
 ) -> None:
     for x in inputs_of(format, stride=23):

@@ -91,25 +91,24 @@ class TestSharing:
         assert parts[0][0] == 0
         assert parts[-1][1] == units
         assert all(one[1] == other[0] for one, other in pairwise(parts))
-        assert [number for _, _, number in parts] == list(range(min(units, count)))
+        assert {number for _, _, number in parts} <= set(range(min(units, count)))
 
-    @pytest.mark.parametrize("failing", [0, 1, 2])
-    def test_a_failure_reaches_the_caller_when_all_are_done(self, failing: int) -> None:
-        done = []
-
+    @pytest.mark.parametrize("failing", [0, 5, 11])
+    def test_a_failure_in_any_thread_reaches_the_caller(self, failing: int) -> None:
         def work(first: int, last: int, number: int) -> None:
-            if number == failing:
-                raise KeyError(number)
-            done.append(number)
+            if first <= failing < last:
+                raise KeyError(failing)
 
         with pytest.raises(KeyError, match=str(failing)):
-            threads.share(work, 3, 3)
-        assert sorted([*done, failing]) == [0, 1, 2]
+            threads.share(work, 12, 3)
 
     def test_callers_from_several_python_threads(self) -> None:
         torch.set_num_threads(3)
         tensors = [spread(3, 12_345, seed=seed) for seed in range(4)]
-        want = {f: [lowprec.quantize(x, f, rounding=STOCHASTIC, seed=5) for x in tensors] for f in FORMATS}
+        want = {
+            format: [lowprec.quantize(x, format, rounding=STOCHASTIC, seed=5) for x in tensors]
+            for format in FORMATS
+        }
         barrier = threading.Barrier(len(tensors))
 
         def work(number: int) -> None:
@@ -149,11 +148,8 @@ want = run()
 assert sum(t.name.startswith("lowprec") for t in threading.enumerate()) == 2
 """
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-
-
-@needs_fork
-def test_a_forked_child_gives_the_same_bits() -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_and_a_forked_loader_worker_give_the_same_bits() -> None:
     body = """
 for locked in (False, True):
     if locked:  # as if another thread were just making a pool
@@ -166,14 +162,6 @@ for locked in (False, True):
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     if locked:
         threads._lock.release()
-print(agree(run()))
-"""
-    assert script(body).split() == ["17", "17", "True"]
-
-
-@needs_fork
-def test_a_forked_loader_worker_gives_the_same_bits() -> None:
-    body = """
 class Quantized(torch.utils.data.Dataset):
     def __len__(self):
         return 2
@@ -184,7 +172,7 @@ loader = torch.utils.data.DataLoader(
 )
 print(agree(loader), agree(run()))
 """
-    assert script(body).split() == ["True", "True"]
+    assert script(body).split() == ["17", "17", "True", "True"]
 
 
 def test_two_python_threads_on_the_workqueue_layer() -> None:

@@ -23,6 +23,9 @@ SHAPES = {"vector": (5,), "matrix": (6, 5), "batches": (2, 3, 5), "no rows": (0,
 def simulated(x, weight, bias, error, scheme, seed=0, **options):
     """The output and the gradients of lowprec's product for an error."""
 
+    noisy = scheme in ("bfp8-sr", "fixed8-sr") or "stochastic" in str(scheme)
+    seed = seed if noisy else None
+
     def function(*leaves):
         return linear(*leaves, scheme=scheme, seed=seed, **options)
 
@@ -237,9 +240,8 @@ def test_double_backward_of_a_split_product_is_refused():
     x, weight, _ = operands((3, 4), (2, 4))
     x.requires_grad_()
     y = linear(x, weight, scheme=Scheme(input="e4m3fn", grad_weight=Operands(input="e5m2")))
-    (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+    with pytest.raises(RuntimeError, match="`create_graph` must be False where the backward products"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
 
 
 X, W = torch.ones(2, 3), torch.ones(4, 3)

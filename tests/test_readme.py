@@ -1,0 +1,38 @@
+"""The README's Python is run as it is printed, block after block in one namespace."""
+
+import re
+from pathlib import Path
+
+import torch
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_python_blocks_run(capsys):
+    torch.manual_seed(0)
+    namespace: dict[str, object] = {}
+    assert len(blocks("python")) >= 3
+    for block in blocks("python"):
+        exec(compile(block, str(README), "exec"), namespace)  # the README is ours
+    assert namespace["q"].unique().numel() > 1
+    printed = capsys.readouterr().out
+    assert 0 <= float(printed.splitlines()[0]) <= 1
+    assert 'match = ":last"' in printed
+
+
+def test_commands_are_the_ones_that_ci_runs():
+    commands = " ".join(blocks("bash"))
+    assert "pip install -c constraints.txt . && lowprec train" in commands
+    assert 'pip install -c constraints.txt -e ".[test]" && pytest' in commands
+
+
+def test_links_and_pictures_exist():
+    text = README.read_text(encoding="utf-8")
+    local = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
+    assert local
+    assert all((README.parent / link).exists() for link in local), local
