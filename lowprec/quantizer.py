@@ -7,7 +7,7 @@ from lowprec.errors import type_error, value_error
 from lowprec.formats import FormatLike
 from lowprec.modes import Rounding
 from lowprec.ops.gradients import GradientRule, quantize_ruled, run
-from lowprec.ops.observation import observe
+from lowprec.ops.observation import observe, owner_of
 from lowprec.ops.quantize import Spec, check_carrier, check_tensor, make_spec, seed_tensor
 
 
@@ -88,7 +88,7 @@ class Quantizer(torch.nn.Module):
         specs = [spec for spec in (self._spec, self._error) if spec is not None]
         for spec in specs:
             check_carrier(spec.format, x.dtype)
-        owner = 0 if torch.compiler.is_compiling() else id(self)
+        owner = owner_of(self)
         seed = seed_tensor(x) if any(spec.is_stochastic for spec in specs) else None
         if self._error is None and not self._clip_gradient and self._gradient is None:
             y = x if self._spec is None else run(x, seed, self._spec)

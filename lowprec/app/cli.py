@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+import lowprec
+
 if TYPE_CHECKING:
     from lowprec.app.train import Job
 
@@ -35,9 +37,7 @@ def main() -> None:
 def _version(wanted: bool) -> None:
     """Print the version and leave."""
     if wanted:
-        from lowprec.app.environment import version_of
-
-        typer.echo(f"lowprec {version_of('lowprec')}")
+        typer.echo(f"lowprec {lowprec.__version__}")
         raise typer.Exit
 
 
@@ -146,7 +146,8 @@ def _train(job: "Job") -> None:
         f"{len(job.runs)} runs of {job.settings.epochs} epochs. Results go to {job.folder}.",
         err=True,
     )
-    again = f"lowprec train --resume {job.folder}"
+    folder = f'"{job.folder}"' if " " in str(job.folder) else str(job.folder)
+    again = f"lowprec train --resume {folder}"
     try:
         job.train()
     except (Interrupted, KeyboardInterrupt):

@@ -2,7 +2,9 @@
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
+
+import lowprec
 
 
 def described() -> dict[str, str]:
@@ -20,37 +22,18 @@ def described() -> dict[str, str]:
     from lowprec.kernels import dispatch
 
     return {
-        "lowprec": version_of("lowprec"),
+        "lowprec": lowprec.__version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "torch": torch.__version__,
-        "numba": version_of("numba"),
-        "numpy": version_of("numpy"),
+        "numba": version("numba"),
+        "numpy": version("numpy"),
         "system": platform.platform(),
         "processor": _processor(),
         "cores": str(os.cpu_count()),
-        "torch threads": str(torch.get_num_threads()),
+        "threads": str(torch.get_num_threads()),
         **dispatch.info(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "not available",
     }
-
-
-def version_of(package: str) -> str:
-    """The installed version of a package, also where it runs from its sources.
-
-    Args:
-        package: Its name.
-
-    Returns:
-        The version, or that there is none.
-
-    Example:
-        >>> version_of("no-such-package")
-        'not installed'
-    """
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _processor() -> str:

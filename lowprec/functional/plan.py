@@ -52,6 +52,12 @@ class Plan(NamedTuple):
         """Whether any operand needs noise."""
         return any(isinstance(spec, Spec) and spec.is_stochastic for spec in self)
 
+    @property
+    def rounds_weight_stochastically(self) -> bool:
+        """Whether a reading of the weight needs noise."""
+        readings = (self.weight, self.grad_input_weight)
+        return any(spec is not None and spec.is_stochastic for spec in readings)
+
 
 @lru_cache(maxsize=4096)
 def make_plan(scheme: Scheme, axes: Axes, *, training: bool) -> Plan:

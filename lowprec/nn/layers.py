@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lowprec.functional.layers import planned_conv, planned_linear
 from lowprec.functional.plan import LINEAR_AXES, Axes, Plan, conv_axes, make_plan
+from lowprec.ops.observation import owner_of
 from lowprec.ops.quantize import seed_tensor
 from lowprec.scheme import Scheme, scheme_of
 
@@ -62,6 +63,8 @@ class Simulated(torch.nn.Module):
         if not plan.is_stochastic:
             return None, None
         seed = seed_tensor(x)
+        if not plan.rounds_weight_stochastically:
+            return seed, seed
         compiling = torch.compiler.is_compiling()
         if self._in_forward:
             if self._weight_seed is None:
@@ -74,10 +77,6 @@ class Simulated(torch.nn.Module):
         if not compiling and not rerun:
             self._reads = 1
         return seed, seed
-
-    def _owner(self) -> int:
-        """What records know the layer by; nothing is recorded while compiling."""
-        return 0 if torch.compiler.is_compiling() else id(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the noise of the last forward, which is no part of a saved layer."""
@@ -110,7 +109,7 @@ class Linear(Simulated, torch.nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """The simulated product."""
         plan = self._plans[self.training]
-        return planned_linear(input, self.weight, self.bias, plan, *self._seeds(input, plan), self._owner())
+        return planned_linear(input, self.weight, self.bias, plan, *self._seeds(input, plan), owner_of(self))
 
 
 class _Conv(Simulated):
@@ -130,7 +129,7 @@ class _Conv(Simulated):
             self.padding_mode,  # type: ignore[arg-type]
             plan,
             *self._seeds(input, plan),
-            self._owner(),
+            owner_of(self),
         )
 
 

@@ -12,6 +12,14 @@ Observer = Callable[[str, int, Tensor, Tensor, Tensor | None, Spec, int], None]
 
 observers: list[Observer] = []
 
+COMPILED = -1
+"""The owner of what a compiled layer rounds, also where a graph breaks and goes on eagerly."""
+
+
+def owner_of(layer: torch.nn.Module) -> int:
+    """What observers know a layer by."""
+    return COMPILED if torch.compiler.is_compiling() else id(layer)
+
 
 def observe(
     role: str, owner: int, x: Tensor, y: Tensor, seed: Tensor | None, spec: Spec, stream: int
@@ -19,7 +27,7 @@ def observe(
     """Show one quantization to every observer."""
     if not observers:
         return
-    if torch.compiler.is_compiling():
+    if owner == COMPILED or torch.compiler.is_compiling():
         raise RuntimeError(
             "`record` must watch a model that is not compiled: a compiled graph calls no observer. "
             "Record the original module."

@@ -122,7 +122,7 @@ def test_info_tells_what_a_bug_report_needs(lowprec_command):
 def test_version(lowprec_command):
     result = lowprec_command("--version")
     assert result.exit_code == 0
-    assert result.stdout.startswith("lowprec ")
+    assert result.stdout == f"lowprec {lowprec.__version__}\n"
 
 
 def test_a_terminal_without_the_signs_shows_others():
