@@ -111,7 +111,7 @@ def revert(model: Model) -> Model:
         raise value_error("model", "be converted", type(model).__name__, "Call lowprec.convert first.")
     for layer in layers:
         layer.disown()
-        layer.__class__ = classes[type(layer)]
+        layer.__class__ = classes[type(layer)]  # type: ignore[assignment]  # that is the point
     for part in model.modules():
         _remove(part._forward_pre_hooks, begin_forward)
         for key in _remove(part._forward_hooks, end_forward):

@@ -65,7 +65,8 @@ class Rule:
         """A rule from what to_value gave."""
         if isinstance(value, Rule):
             return value
-        if not isinstance(value, Mapping) or set(value) not in ({"match", "exclude"}, {"match", "changes"}):  # fmt: skip
+        allowed = ({"match", "exclude"}, {"match", "changes"})
+        if not isinstance(value, Mapping) or set(value) not in allowed:
             raise value_error("rules", "hold match and either changes or exclude = true", value)
         if "exclude" in value:
             if value["exclude"] is not True:

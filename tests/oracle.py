@@ -22,9 +22,7 @@ def _row_of_words(seed: int, stream: int, size: int) -> npt.NDArray[np.uint32]:
     return reference.random_words(seed, stream, (size,))
 
 
-def words_for(
-    shape: tuple[int, ...], seed: int = SEED, stream: int = 0
-) -> npt.NDArray[np.uint32]:
+def words_for(shape: tuple[int, ...], seed: int = SEED, stream: int = 0) -> npt.NDArray[np.uint32]:
     """The words of a whole tensor; those of a few thousand elements are remembered."""
     size = int(np.prod(shape))
     remembered = _row_of_words(seed, stream, -(-size // 4096) * 4096)

@@ -168,9 +168,7 @@ def text_of(file: Path) -> str:
 
 def test_no_file_names_a_folder_of_somebodys_machine() -> None:
     machine = re.compile(r"(?<![\w.$~}>)])/(home|root|work|tmp|opt|mnt|Users)/\w|\b[A-Z]:\\\w")
-    lines = [
-        (file.name, line) for file in repository_files() for line in text_of(file).splitlines()
-    ]
+    lines = [(file.name, line) for file in repository_files() for line in text_of(file).splitlines()]
     assert len(lines) > 1000
     assert [found for found in lines if machine.search(found[1])] == []
 

@@ -79,9 +79,7 @@ class TestOverflow:
 
 class TestStochastic:
     @pytest.mark.parametrize("bits", [1, 2, 5, 8])
-    @pytest.mark.parametrize(
-        "value", [1.0, 1.03125, 1.0625, 1.1, 1.12, 1.125 - UP, 0.0001, 0.3, 463.0]
-    )
+    @pytest.mark.parametrize("value", [1.0, 1.03125, 1.0625, 1.1, 1.12, 1.125 - UP, 0.0001, 0.3, 463.0])
     def test_the_count_of_words_that_round_up(self, value, bits):
         """The probability is floor(fraction * 2**bits) / 2**bits, for both signs."""
         value = float(np.float32(value))

@@ -48,6 +48,7 @@ def linear(
             no cast is stochastic.
 
     Example:
+        >>> import torch
         >>> linear(torch.tensor([[0.3]]), torch.tensor([[1.0]]), scheme="fp8-hybrid")
         tensor([[0.3125]])
     """
@@ -196,6 +197,7 @@ def conv1d(
             given where no cast is stochastic.
 
     Example:
+        >>> import torch
         >>> conv1d(torch.ones(1, 1, 3), torch.full((1, 1, 1), 0.3), scheme="fp8-hybrid")
         tensor([[[0.3125, 0.3125, 0.3125]]])
     """
@@ -220,6 +222,7 @@ def conv2d(
     Everything is as in ``conv1d``, with two spatial dimensions.
 
     Example:
+        >>> import torch
         >>> conv2d(torch.ones(1, 1, 1, 2), torch.full((1, 1, 1, 1), 0.3), scheme="fp8-hybrid")
         tensor([[[[0.3125, 0.3125]]]])
     """
@@ -244,6 +247,7 @@ def conv3d(
     Everything is as in ``conv1d``, with three spatial dimensions.
 
     Example:
+        >>> import torch
         >>> conv3d(torch.ones(1, 1, 1, 1, 1), torch.full((1, 1, 1, 1, 1), 0.3), scheme="fp8-hybrid")
         tensor([[[[[0.3125]]]]])
     """

@@ -204,7 +204,7 @@ def simulate(
         )
     else:
         own = _cast_clipped(x, plan.input, seed, _INPUT, "input", owner, clip_input)
-        read = _cast_clipped(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner, clip_weight)  # fmt: skip
+        read = _cast_clipped(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner, clip_weight)
         y = product.forward(own if reshape is None else reshape(own), read, bias)
         if plan.grad_input_error is not None:
             y = quantize_ruled(y, seed, None, plan.grad_input_error, owner=owner)

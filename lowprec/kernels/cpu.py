@@ -134,7 +134,8 @@ def elementwise(mode: int, deep: bool, narrow: bool, flags: bool) -> Any:
 
     def loop(x, out, params, run, outer, first, last, seed, stream):  # type: ignore[no-untyped-def]
         _ = sources
-        mantissa_bits, lowest, unit, odd_mask, word_mask = I(params[0]), I(params[1]), params[2], params[3], params[4]  # fmt: skip
+        mantissa_bits, lowest = I(params[0]), I(params[1])
+        unit, odd_mask, word_mask = params[2], params[3], params[4]
         max_pos, max_neg, over_pos, over_neg = params[5], params[6], params[7], params[8]
         inf_pos, inf_neg, zero_sign = params[9], params[10], params[11]
         ceilings = np.empty(TILE, U)

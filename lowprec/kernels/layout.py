@@ -108,7 +108,8 @@ def layout(
         segment = min(inner.size, -(-per_unit // align) * align)
     segments = -(-inner.size // segment)
     shared = any(d.tile > 1 for d in outside) or (segments > 1 and segment % tile != 0)
-    run = [inner.size, segment, segments, inner.x, inner.out, inner.index, index_offset, tile, inner.group]  # fmt: skip
+    steps = [inner.x, inner.out, inner.index, index_offset]
+    run = [inner.size, segment, segments, *steps, tile, inner.group]
     outer = [[d.size, d.x, d.out, d.index, d.group, d.tile] for d in outside]
     return Layout(
         np.array(run, np.int64),

@@ -15,6 +15,9 @@ from lowprec.ops.observation import owner_of
 from lowprec.ops.quantize import seed_tensor
 from lowprec.scheme import Scheme, scheme_of
 
+_REMEMBERED = 1 << 16
+"""Second readings of a layer's weight that may wait for their backward."""
+
 
 class Simulated(torch.nn.Module):
     """What the layers share: a scheme, a plan for each of train() and eval(), and the weight's noise."""
@@ -24,7 +27,7 @@ class Simulated(torch.nn.Module):
     _plans: tuple[Plan, Plan]
     _in_forward: bool
     _weight_seed: Tensor | None
-    _reads: int
+    _lent: dict[int, Tensor]
 
     def adopt(self, scheme: Scheme | str) -> None:
         """Take up a scheme."""
@@ -33,24 +36,20 @@ class Simulated(torch.nn.Module):
             make_plan(self.scheme, self._axes, training=False),
             make_plan(self.scheme, self._axes, training=True),
         )
-        self._forget()
+        self._in_forward, self._weight_seed, self._lent = False, None, {}
 
     def disown(self) -> None:
         """Remove what adopt added."""
-        for name in ("scheme", "_plans", "_in_forward", "_weight_seed", "_reads"):
+        for name in ("scheme", "_plans", "_in_forward", "_weight_seed", "_lent"):
             delattr(self, name)
 
     def begin_forward(self) -> None:
         """The converted model is called: the weight gets one noise until end_forward."""
-        self._in_forward, self._weight_seed, self._reads = True, None, 0
+        self._in_forward, self._weight_seed = True, None
 
     def end_forward(self) -> None:
         """Every later call is a forward of its own."""
         self._in_forward = False
-
-    def _forget(self) -> None:
-        """No forward, and no noise of the last one."""
-        self._in_forward, self._weight_seed, self._reads = False, None, 0
 
     def _seeds(self, x: Tensor, plan: Plan) -> tuple[Tensor | None, Tensor | None]:
         """The seeds of this call and of the weight.
@@ -69,19 +68,24 @@ class Simulated(torch.nn.Module):
         if self._in_forward:
             if self._weight_seed is None:
                 self._weight_seed = seed
-            self._reads += not compiling
+            elif not compiling:
+                self._lend(seed, self._weight_seed)
             return seed, self._weight_seed
-        rerun = not compiling and torch._C._current_graph_task_id() != -1  # type: ignore[attr-defined]  # no public name  # fmt: skip
-        if rerun and self._reads > 1:  # a checkpointed part of the last forward, run by the backward
-            return seed, self._weight_seed
-        if not compiling and not rerun:
-            self._reads = 1
+        rerun = not compiling and torch._C._current_graph_task_id() != -1  # it has no public name
+        if rerun and self._lent:  # a checkpointed part of an earlier forward, run by the backward
+            return seed, self._lent.get(int(seed), seed)
         return seed, seed
+
+    def _lend(self, seed: Tensor, weight_seed: Tensor) -> None:
+        """Remember with which seed the weight was read by a call that drew another."""
+        if len(self._lent) == _REMEMBERED:
+            del self._lent[next(iter(self._lent))]
+        self._lent[int(seed)] = weight_seed
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the noise of the last forward, which is no part of a saved layer."""
         state = self.__dict__.copy()
-        state.update(_in_forward=False, _weight_seed=None, _reads=0)
+        state.update(_in_forward=False, _weight_seed=None, _lent={})
         return state
 
 

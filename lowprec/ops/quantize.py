@@ -193,8 +193,8 @@ def quantize(
         Straight-through: the identity, also where x saturates. See Quantizer for other rules.
 
     Example:
-        >>> quantize(torch.tensor([0.3, -1000.0]), "e4m3fn")
-        tensor([   0.3125, -448.0000])
+        >>> quantize(torch.tensor([0.3, -1.1]), "e4m3fn")
+        tensor([ 0.3125, -1.1250])
         >>> quantize(np.array([0.3], np.float32), "fixed8f4", rounding="toward_zero")
         array([0.25], dtype=float32)
 

@@ -105,7 +105,7 @@ class LowPrecision(torch.optim.Optimizer):
         self._round_initially(0)
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]  # the inner optimizer's
+    def param_groups(self) -> list[dict[str, Any]]:
         """The inner optimizer's parameter groups."""
         return self.optimizer.param_groups
 
@@ -115,7 +115,7 @@ class LowPrecision(torch.optim.Optimizer):
         self.optimizer.param_groups = groups
 
     @property
-    def state(self) -> Any:  # type: ignore[override]  # the inner optimizer's
+    def state(self) -> Any:
         """The inner optimizer's state."""
         return self.optimizer.state
 
@@ -125,7 +125,7 @@ class LowPrecision(torch.optim.Optimizer):
         self.optimizer.state = state
 
     @property
-    def defaults(self) -> dict[str, Any]:  # type: ignore[override]  # the inner optimizer's
+    def defaults(self) -> dict[str, Any]:
         """The inner optimizer's defaults."""
         return self.optimizer.defaults
 
@@ -187,7 +187,7 @@ class LowPrecision(torch.optim.Optimizer):
         quantize_into(x, seed, spec, out, stream)
         observe(name, id(p), before, out, seed, spec, stream)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step.
 
         Args:
@@ -257,7 +257,7 @@ class LowPrecision(torch.optim.Optimizer):
             self._round(p, self._master, self._masters[number], (number, p), _MASTER, "master")
         self._round(p, self._weight, p, (number, p), _WEIGHT, "stored_weight")
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: FBT002  # as torch has it
         """Clear all gradients."""
         self.optimizer.zero_grad(set_to_none)
 
@@ -322,9 +322,10 @@ class LowPrecision(torch.optim.Optimizer):
                 f"have the formats {self._formats()} and gradient_scale {self.gradient_scale}",
                 (formats, own["gradient_scale"]),
             )
-        wanted = set(self._masters)
-        if set(own["masters"]) != wanted:
-            raise value_error("state_dict", f"hold {len(wanted)} master weights", len(own["masters"]))
+        wanted = {number: tuple(master.shape) for number, master in self._masters.items()}
+        shapes = {number: tuple(master.shape) for number, master in own["masters"].items()}
+        if shapes != wanted:
+            raise value_error("state_dict", f"hold master weights of the shapes {wanted}", shapes)
         self.optimizer.load_state_dict(state_dict)
         for number, p in self.numbered_parameters():
             if number in wanted:
@@ -334,7 +335,8 @@ class LowPrecision(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the hooks that torch rebuilds."""
-        names = ("optimizer", "gradient_scale", "_weight", "_gradient", "_master", "_state", "_seed", "_step", "_masters")  # fmt: skip
+        names = ["optimizer", "gradient_scale", "_weight", "_gradient", "_master", "_state"]
+        names += ["_seed", "_step", "_masters"]
         return {name: self.__dict__[name] for name in names}
 
     def __repr__(self) -> str:
@@ -349,5 +351,6 @@ def _spec(name: str, cast: CastLike) -> Spec | None:
         return None
     cast = Cast.from_value(cast, name)
     if cast.clip_gradient:
-        raise value_error(name, "not clip gradients", cast.describe(), "Only forward casts have gradients.")  # fmt: skip
-    return make_spec(cast.format, cast.rounding, cast.random_bits if cast.rounding == "stochastic" else None)  # fmt: skip
+        raise value_error(name, "not clip gradients", cast.describe(), "Only forward casts have gradients.")
+    random_bits = cast.random_bits if cast.rounding == "stochastic" else None
+    return make_spec(cast.format, cast.rounding, random_bits)

@@ -98,9 +98,7 @@ def test_a_part_of_bfloat16_and_of_the_hard_values(
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(("rounding", "random_bits"), MODES)
 @pytest.mark.parametrize("format", FORMATS)
-def test_all_of_bfloat16_and_all_hard_values(
-    format: str, rounding: str, random_bits: int | None
-) -> None:
+def test_all_of_bfloat16_and_all_hard_values(format: str, rounding: str, random_bits: int | None) -> None:
     for x in inputs_of(format):
         for carrier in holders(format):
             check(x.to(carrier), format, rounding, random_bits)

@@ -125,9 +125,7 @@ def test_out_of_any_strides(name: str, rounding: str) -> None:
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize(
-    "name", [n for n in LAYOUTS if "expanded" not in n and n != "strides that overlap"]
-)
+@pytest.mark.parametrize("name", [n for n in LAYOUTS if "expanded" not in n and n != "strides that overlap"])
 def test_in_place(name: str, rounding: str) -> None:
     for format in formats_of(LAYOUTS[name](spread)):
         x = LAYOUTS[name](spread)

@@ -87,17 +87,13 @@ def quantized(x: Tensor, offset: int = 0, strides: tuple[int, ...] | None = None
 def fired(x: Tensor, offset: int = 0, strides: tuple[int, ...] | None = None) -> Tensor:
     """The flags with an index map."""
     seed = torch.tensor([SIGNED_SEED])
-    return torch.ops.lowprec.overflowed(
-        x, seed, "fixed8f7", "stochastic", 32, 0, offset, strides
-    )
+    return torch.ops.lowprec.overflowed(x, seed, "fixed8f7", "stochastic", 32, 0, offset, strides)
 
 
 @pytest.mark.parametrize("format", ["e4m3fn", "fixed8f4"])
 @pytest.mark.parametrize("stream", [0, 1, 2**31, 2**62])
 @pytest.mark.parametrize("offset", [0, 5, 1023, 2**34 - 700, 2**40 + 3])
-def test_the_operator_takes_the_words_from_an_offset_on(
-    offset: int, stream: int, format: str
-) -> None:
+def test_the_operator_takes_the_words_from_an_offset_on(offset: int, stream: int, format: str) -> None:
     x = spread(1500)
     words = reference.random_words(SEED, stream, x.shape, offset=offset)
     want = reference.quantize(x.numpy(), format, rounding="stochastic", words=words)

@@ -46,9 +46,7 @@ def results(x: Tensor, rounding: str, count: int) -> list[Tensor]:
 class TestCounts:
     @pytest.mark.parametrize("rounding", ROUNDINGS)
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
-    def test_one_two_and_five_threads_give_equal_bits(
-        self, shape: tuple[int, ...], rounding: str
-    ) -> None:
+    def test_one_two_and_five_threads_give_equal_bits(self, shape: tuple[int, ...], rounding: str) -> None:
         x = spread(*shape)
         alone = results(x, rounding, 1)
         for count in (2, 5):
@@ -147,6 +145,7 @@ def agree(results):
 want = run()
 assert sum(t.name.startswith("lowprec") for t in threading.enumerate()) == 2
 """
+
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_and_a_forked_loader_worker_give_the_same_bits() -> None:

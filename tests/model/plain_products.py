@@ -19,9 +19,7 @@ Function = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Gradients = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 
 
-def rounded(
-    x: Tensor, cast: Cast | None, seed: int = 0, stream: int = 0, *, training: bool = True
-) -> Tensor:
+def rounded(x: Tensor, cast: Cast | None, seed: int = 0, stream: int = 0, *, training: bool = True) -> Tensor:
     """``x`` under a cast, with the noise of a seed and a stream."""
     if cast is None:
         return x

@@ -41,9 +41,7 @@ def test_each_operand_is_grouped_along_its_own_contraction(shape, size):
     error = operands((*x.shape[:-1], 5), (1, 1), seed=1)[0]
     format = BlockFloatingPoint(4, PerGroup(size, "contraction"))
     scheme = Scheme(input=format, weight=format, error=format, loss_scale=4)
-    got = product_and_gradients(
-        lambda *leaves: linear(*leaves, scheme=scheme), x, weight, bias, error
-    )
+    got = product_and_gradients(lambda *leaves: linear(*leaves, scheme=scheme), x, weight, bias, error)
     rows, errors = x.reshape(-1, 7), error.reshape(-1, 5)
     y = F.linear(groups(rows, size), groups(weight, size), bias)
     grad_x = groups(errors, size) @ column_groups(weight, size)  # over the outputs

@@ -177,9 +177,7 @@ def test_operand_overrides_with_noise():
     x, weight, bias = operands_of(2)
     error = operands((2, 4, 4, 4), (1, 1), seed=1)[0]
     own, read = rounded(x, scheme.input, 4, INPUT), rounded(weight, scheme.weight)
-    y, grad_x, _, grad_bias = product_and_gradients(
-        F.conv2d, own, read, bias, rounded(error, scheme.error)
-    )
+    y, grad_x, _, grad_bias = product_and_gradients(F.conv2d, own, read, bias, rounded(error, scheme.error))
     _, _, grad_weight, _ = product_and_gradients(
         F.conv2d,
         rounded(x, noisy, 4, GRAD_WEIGHT_INPUT),
@@ -187,9 +185,7 @@ def test_operand_overrides_with_noise():
         bias,
         rounded(error, noisy, 4, GRAD_WEIGHT_ERROR),
     )
-    got = product_and_gradients(
-        partial(SIMULATED[2], scheme=scheme, seed=4), x, weight, bias, error
-    )
+    got = product_and_gradients(partial(SIMULATED[2], scheme=scheme, seed=4), x, weight, bias, error)
     assert_same(got, (y, grad_x, grad_weight, grad_bias))
 
 
@@ -199,14 +195,10 @@ def test_an_operand_read_again_in_the_same_way_has_the_same_noise():
     scheme = Scheme(input=noisy, weight=noisy, grad_input=Operands(error="e5m2"))
     x, weight, _ = operands_of(2)
     error = operands((2, 4, 4, 4), (1, 1), seed=1)[0]
-    split = product_and_gradients(
-        partial(SIMULATED[2], scheme=scheme, seed=4), x, weight, None, error
-    )
+    split = product_and_gradients(partial(SIMULATED[2], scheme=scheme, seed=4), x, weight, None, error)
     base = Scheme(input=noisy, weight=noisy)
     y, _, grad_weight, _ = plain_product(F.conv2d, x, weight, None, error, base, 4)
-    _, grad_x, *_ = plain_product(
-        F.conv2d, x, weight, None, rounded(error, Cast("e5m2")), base, 4
-    )
+    _, grad_x, *_ = plain_product(F.conv2d, x, weight, None, rounded(error, Cast("e5m2")), base, 4)
     assert_same(split, (y, grad_x, grad_weight, None))
 
 

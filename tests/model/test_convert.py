@@ -143,9 +143,7 @@ def test_revert_restores_exactly():
     output(model)
     assert lowprec.revert(model) is model
     # tensors, modules and hook tables are those of before; numbers and bools may be equal objects
-    assert [(n, t, sorted(a)) for n, t, a in state_of(model)] == [
-        (n, t, sorted(a)) for n, t, a in before
-    ]
+    assert [(n, t, sorted(a)) for n, t, a in state_of(model)] == [(n, t, sorted(a)) for n, t, a in before]
     assert state_of(model) == before
     for part in model.modules():
         hooks = (part._forward_hooks, part._forward_pre_hooks, part._forward_hooks_always_called)

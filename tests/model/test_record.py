@@ -78,9 +78,7 @@ def test_optimizer_roles_by_parameter_name():
     with lowprec.record(model, optimizer) as recording:
         optimizer.step()
     counters = recording.counters
-    assert set(counters) == {
-        ("0.weight", role) for role in ("gradient", "state", "master", "stored_weight")
-    }
+    assert set(counters) == {("0.weight", role) for role in ("gradient", "state", "master", "stored_weight")}
     assert counters["0.weight", "gradient"] == Counters(144, 3, 3, 1)
     assert counters["0.weight", "state"] == Counters(144, 0, 0, 1)
     # five gradients became ±448, and their weights lie past both formats, as eleven ones past the second

@@ -63,9 +63,7 @@ def test_quantize(backend: str) -> None:
 
     def function(x: Tensor) -> Tensor:
         results = [
-            lowprec.quantize(x, format, rounding=rounding)
-            for rounding in ROUNDINGS
-            for format in formats
+            lowprec.quantize(x, format, rounding=rounding) for rounding in ROUNDINGS for format in formats
         ]
         noise = {"rounding": STOCHASTIC, "seed": SEED, "random_bits": 9}
         results.append(lowprec.quantize(x * 2, "binary16", **noise))
@@ -159,8 +157,6 @@ def test_out_inside_a_graph() -> None:
 
 
 def test_an_error_while_compiling_names_the_argument() -> None:
-    compiled = torch.compile(
-        lambda x: lowprec.quantize(x, "e4m3fnn"), fullgraph=True, backend="aot_eager"
-    )
+    compiled = torch.compile(lambda x: lowprec.quantize(x, "e4m3fnn"), fullgraph=True, backend="aot_eager")
     with pytest.raises(Exception, match="`format` must be a known name, got 'e4m3fnn'"):
         compiled(spread(3))

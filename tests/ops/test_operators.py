@@ -49,9 +49,7 @@ class TestGradient:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
     @pytest.mark.parametrize("rounding", ROUNDINGS)
     @pytest.mark.parametrize("format", FORMATS)
-    def test_is_the_identity_on_every_element(
-        self, format: str, rounding: str, dtype: torch.dtype
-    ) -> None:
+    def test_is_the_identity_on_every_element(self, format: str, rounding: str, dtype: torch.dtype) -> None:
         """Also where x is NaN, infinite or past the range, and whatever the error is."""
         x = spread(40, 30, dtype=dtype).requires_grad_()
         y = lowprec.quantize(x, format, rounding=rounding)
@@ -101,7 +99,7 @@ class TestFunctorch:
 
     def test_vmap_of_stochastic_is_refused(self) -> None:
         function = torch.vmap(lambda x: lowprec.quantize(x, "e4m3fn", rounding=STOCHASTIC, seed=1))
-        with pytest.raises(ValueError, match="`rounding` must be deterministic under torch.vmap"):
+        with pytest.raises(ValueError, match="`rounding` must be deterministic under"):
             function(spread(4, 5))
 
     def test_torch_func_grad_is_refused(self) -> None:

@@ -77,9 +77,7 @@ class TestForwardAndBackward:
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("rounding", ROUNDINGS)
     @pytest.mark.parametrize("error_format", ["e5m2", "fixed8f7", "bfp4<group8>"])
-    def test_the_error_is_rounded_with_words_of_its_own(
-        self, error_format, rounding, dtype
-    ) -> None:
+    def test_the_error_is_rounded_with_words_of_its_own(self, error_format, rounding, dtype) -> None:
         x, error = spread(30, 40, dtype=dtype), spread(30, 40, dtype=dtype, seed=2)
         seed = drawn_seed()
         y, gradient = run(Quantizer("e4m3fn", error_format, rounding=rounding), x, error)
@@ -156,11 +154,22 @@ class TestForwardAndBackward:
         layer, x = Quantizer("e4m3fn", rounding=STOCHASTIC), torch.full((1000,), 1.06)
         assert not torch.equal(layer(x), layer(x))
 
-    def test_the_slope_of_the_slope(self) -> None:
-        x = torch.tensor([0.3, 2.2], requires_grad=True)
-        (first,) = torch.autograd.grad((Quantizer("e4m3fn")(x) ** 3).sum(), x, create_graph=True)
+    @pytest.mark.parametrize(
+        ("options", "kept"), [({}, [1, 1, 1]), ({"error": "binary32", "clip_gradient": True}, [1, 1, 0])]
+    )
+    def test_the_slope_of_the_slope(self, options, kept) -> None:
+        x = torch.tensor([0.3, 2.2, 500.0], requires_grad=True)
+        y = Quantizer("e4m3fn", **options)(x)
+        (first,) = torch.autograd.grad((y**3).sum(), x, create_graph=True)
+        assert_same(first, 3 * y**2 * torch.tensor(kept))
         (second,) = torch.autograd.grad(first.sum(), x)
-        assert_same(second, 6 * lowprec.quantize(x, "e4m3fn"))
+        assert_same(second, 6 * y * torch.tensor(kept))
+
+    def test_vmap_works_or_is_refused(self) -> None:
+        x = spread(5, 8)
+        assert_same(torch.vmap(Quantizer("bfp4"))(x), lowprec.quantize(x, "bfp4<channel0>"))
+        with pytest.raises(RuntimeError, match="functorch transforms"):
+            torch.vmap(Quantizer("e4m3fn", clip_gradient=True))(x)
 
 
 LAYERS = {
@@ -212,9 +221,7 @@ class TestModule:
 
 def test_repr_shows_formats_and_modes() -> None:
     layer = Quantizer("e4m3fn", torch.float8_e5m2, error_rounding=STOCHASTIC, clip_gradient=True)
-    assert repr(layer) == (
-        "Quantizer(forward=e4m3fn nearest_even, error=e5m2 stochastic, clip_gradient)"
-    )
+    assert repr(layer) == ("Quantizer(forward=e4m3fn nearest_even, error=e5m2 stochastic, clip_gradient)")
     assert repr(Quantizer(error="bfp8")) == "Quantizer(error=bfp8 nearest_even)"
     assert repr(Quantizer()) == "Quantizer()"
 

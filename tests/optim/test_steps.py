@@ -189,17 +189,14 @@ def test_a_run_by_hand():
     assert (p.item(), optimizer.master_weights[p].item()) == (0.75, 0.8125)
     p.grad = torch.tensor([0.1796875])
     optimizer.step()
-    # gradient 2 · 0.1796875 = 0.359375 → 0.375; momentum 0.375 is what moves the master
-    # 0.8125 - 0.1875 = 0.625; then it becomes 0.5 (a tie, to even)
-    assert p.grad.item() == 0.375
-    assert inner.state[p]["momentum_buffer"].item() == 0.5
-    assert optimizer.master_weights[p].item() == 0.625
+    assert p.grad.item() == 0.375  # of 2 · 0.1796875 = 0.359375
+    assert inner.state[p]["momentum_buffer"].item() == 0.5  # a tie, after it has moved the weight
+    assert optimizer.master_weights[p].item() == 0.625  # 0.8125 - 0.5 · 0.375
     assert p.item() == 0.5  # a tie between 0.5 and 0.75, to even
     p.grad = torch.tensor([0.0])
     optimizer.step()
-    # momentum 0.25 · … moves the master to 0.625 - 0.125
     assert inner.state[p]["momentum_buffer"].item() == 0.25
-    assert optimizer.master_weights[p].item() == p.item() == 0.5
+    assert optimizer.master_weights[p].item() == p.item() == 0.5  # 0.625 - 0.5 · 0.25
 
 
 def test_no_two_uses_of_noise_share_a_stream():
@@ -208,15 +205,13 @@ def test_no_two_uses_of_noise_share_a_stream():
     half = Cast("fixed8f0", "stochastic")
     parameters = [nn.Parameter(torch.full((256,), 0.5)) for _ in range(2)]
     optimizer = LowPrecision(
-        torch.optim.SGD(parameters, lr=0.0, momentum=1.0),
-        weight=half, gradient=half, state=half, master=half, seed=0,
-    )  # fmt: skip
+        torch.optim.SGD(parameters, lr=0.0), weight=half, gradient=half, master=half, seed=0
+    )
     seen += [p.detach().clone() for p in parameters]
     seen += [m.clone() for m in optimizer.master_weights.values()]
     for _ in range(2):
         for p in parameters:
             p.grad = torch.full((256,), 0.5)
-            optimizer.state[p]["momentum_buffer"] = torch.full((256,), 0.5) - 0.0
         with torch.no_grad():
             for m in optimizer.master_weights.values():
                 m.fill_(0.5)
@@ -255,9 +250,7 @@ def test_the_global_generator_is_drawn_from_at_construction_alone():
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(0)
     again = LowPrecision(inner, **CASTS["stochastic"])
-    assert torch.equal(
-        first.state_dict()["lowprec"]["seed"], again.state_dict()["lowprec"]["seed"]
-    )
+    assert torch.equal(first.state_dict()["lowprec"]["seed"], again.state_dict()["lowprec"]["seed"])
     state = torch.get_rng_state()
     LowPrecision(inner, seed=3, **CASTS["stochastic"])
     assert torch.equal(torch.get_rng_state(), state)
