@@ -146,8 +146,10 @@ class Scheme:
         for role in (*PRODUCT_ROLES, "stored_weight", "gradient", "master"):
             _normalize(self, role)
         if isinstance(self.state, Mapping | tuple):
-            pairs = dict(self.state).items()
-            state = tuple(sorted((str(n), Cast.from_value(c, f"state.{n}")) for n, c in pairs))
+            pairs = dict(self.state)
+            if unnamed := [name for name in pairs if not isinstance(name, str)]:
+                raise type_error("state", "map names of state tensors to casts", unnamed)
+            state = tuple(sorted((n, Cast.from_value(c, f"state.{n}")) for n, c in pairs.items()))
             object.__setattr__(self, "state", state)
         else:
             _normalize(self, "state")

@@ -122,7 +122,7 @@ def test_what_cannot_be_honored_is_an_error_and_changes_nothing(call, kind, mess
 def test_converting_twice_is_an_error():
     model = converted()
     for again in (model, nn.Sequential(nn.Linear(2, 2), model)):
-        with pytest.raises(ValueError, match="`model` must not hold simulated layers yet.*revert first"):
+        with pytest.raises(ValueError, match=r"`model` must not hold simulated layers yet.*revert first"):
             lowprec.convert(again, "fp8-hybrid")
     assert type(again[0]) is nn.Linear
     assert model[0].scheme == lowprec.SCHEMES["bfp8"]

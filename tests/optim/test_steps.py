@@ -71,7 +71,7 @@ class Plain:
     def step(self, gradients):
         self.steps += 1
         stepped = [n for n, g in enumerate(gradients) if g is not None]
-        for n, p in enumerate(self.p):
+        for p in self.p:
             p.grad = None
         for n in stepped:
             self.p[n].grad = self.q(gradients[n] * self.scale, GRADIENT, n)

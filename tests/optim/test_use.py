@@ -2,6 +2,7 @@
 
 import gc
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -198,8 +199,6 @@ def test_autograd_notices_that_a_step_has_changed_the_weights():
 
 
 def test_nothing_outlives_the_optimizer():
-    import weakref
-
     p = parameter()
     optimizer = LowPrecision(sgd(p), weight="fixed8f6", master="bfloat16")
     seen = weakref.ref(optimizer)
@@ -252,7 +251,7 @@ def test_sparse_gradients_are_an_error():
     embedding = nn.Embedding(3, 2, sparse=True)
     optimizer = LowPrecision(torch.optim.SGD(embedding.parameters(), lr=0.1), weight="fixed8f6")
     embedding(torch.tensor([1])).sum().backward()
-    with pytest.raises(TypeError, match="`grad` must be dense, got torch.sparse_coo"):
+    with pytest.raises(TypeError, match=r"`grad` must be dense, got torch\.sparse_coo"):
         optimizer.step()
 
 
