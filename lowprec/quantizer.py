@@ -5,7 +5,7 @@ from torch import Tensor
 
 from lowprec.errors import type_error, value_error
 from lowprec.formats import FormatLike
-from lowprec.modes import Rounding
+from lowprec.modes import Rounding, check_random_bits
 from lowprec.ops.gradients import GradientRule, quantize_ruled, run
 from lowprec.ops.observation import observe, owner_of
 from lowprec.ops.quantize import Spec, check_carrier, check_tensor, make_spec, seed_tensor
@@ -68,8 +68,9 @@ class Quantizer(torch.nn.Module):
         used = [
             mode for target, mode in ((format, forward_mode), (error, backward_mode)) if target is not None
         ]
-        if random_bits is not None and Rounding.STOCHASTIC not in used:
-            make_spec("binary32", forward_mode if not used else used[0], random_bits)
+        if not used and forward_mode is not Rounding.NEAREST_EVEN:
+            raise value_error("rounding", "be left out without a format", str(forward_mode))
+        check_random_bits(random_bits, *(used or [forward_mode]))
         self._spec = self._make(format, forward_mode, random_bits)
         self._error = self._make(error, backward_mode, random_bits)
         self._clip_gradient = clip_gradient
@@ -108,6 +109,13 @@ class Quantizer(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """The formats and modes."""
-        named = {"forward": self._spec, "error": self._error}
-        parts = [f"{name}={spec.format} {spec.rounding}" for name, spec in named.items() if spec]
-        return ", ".join(parts + (["clip_gradient"] if self._clip_gradient else []))
+        parts = []
+        for name, spec in (("forward", self._spec), ("error", self._error)):
+            if spec is not None:
+                noise = f" {spec.random_bits} random bits" if spec.is_stochastic else ""
+                parts.append(f"{name}={spec.format} {spec.rounding}{noise}")
+        if self._clip_gradient:
+            parts.append("clip_gradient")
+        if self._gradient is not None:
+            parts.append(f"gradient={getattr(self._gradient, '__name__', self._gradient)}")
+        return ", ".join(parts)

@@ -23,9 +23,7 @@ class PeerCase(NamedTuple):
     want: npt.NDArray[np.float32]
 
 
-def _case(
-    name: str, input: npt.ArrayLike, format: str, rounding: str, want: npt.ArrayLike
-) -> PeerCase:
+def _case(name: str, input: npt.ArrayLike, format: str, rounding: str, want: npt.ArrayLike) -> PeerCase:
     """Lists of numbers as float32 arrays."""
     inputs, wanted = (np.asarray(numbers, np.float32) for numbers in (input, want))
     return PeerCase(name, inputs, format, rounding, wanted)
@@ -37,9 +35,7 @@ def _in_every_mode(name: str, values: npt.ArrayLike, format: str) -> list[PeerCa
     return [_case(f"{name}, {mode}", values, format, mode, values) for mode in modes]
 
 
-_NAN_PATTERNS = np.uint32([0x7FFFFFFF, 0xFFFFFFFF, 0x7FC00000, 0x7F800001, 0xFF800001]).view(
-    np.float32
-)
+_NAN_PATTERNS = np.uint32([0x7FFFFFFF, 0xFFFFFFFF, 0x7FC00000, 0x7F800001, 0xFF800001]).view(np.float32)
 _LARGEST = float(np.finfo(np.float32).max)
 _TOP = 127 * 2.0**121  # the largest bfp8 value where E = 127
 _UP = 2.0**-23  # one unit in the last place of 1.0 in float32

@@ -247,9 +247,7 @@ class TestModes:
     @pytest.mark.parametrize("choice", [Rounding, Overflow, Specials])
     def test_unknown_names_list_the_members(self, choice):
         members = re.escape(", ".join(choice))
-        with pytest.raises(
-            ValueError, match=f"`mode` must be a known name, got 'up'. .*{members}."
-        ):
+        with pytest.raises(ValueError, match=f"`mode` must be a known name, got 'up'. .*{members}."):
             choice.parse("up", "mode")
         with pytest.raises(TypeError, match=f"`mode` must be a string, got 3. .*{members}."):
             choice.parse(3, "mode")

@@ -46,14 +46,10 @@ def floating_points(draw: st.DrawFn) -> FloatingPoint:
         bias = lowest
     specials = draw(st.sampled_from(Specials))
     overflow = draw(st.none() | st.sampled_from(Overflow))
-    return FloatingPoint(
-        exponent_bits, mantissa_bits, bias=bias, specials=specials, overflow=overflow
-    )
+    return FloatingPoint(exponent_bits, mantissa_bits, bias=bias, specials=specials, overflow=overflow)
 
 
-fixed_points = st.builds(
-    FixedPoint, st.integers(2, 32), st.integers(-960, 1074), symmetric=st.booleans()
-)
+fixed_points = st.builds(FixedPoint, st.integers(2, 32), st.integers(-960, 1074), symmetric=st.booleans())
 axes = st.integers(-9, 9)
 granularities = (
     st.builds(PerTensor)
@@ -232,9 +228,7 @@ class TestProperties:
         assert not format.contains(Fraction(format.smallest_subnormal) / 2)
         assert 0 < format.smallest_subnormal <= format.smallest_normal
 
-    @pytest.mark.parametrize(
-        "kind", [int, float, np.int8, np.int64, np.float32, np.float64, Fraction]
-    )
+    @pytest.mark.parametrize("kind", [int, float, np.int8, np.int64, np.float32, np.float64, Fraction])
     def test_contains_takes_every_kind_of_number(self, kind):
         assert FixedPoint(8, 2).contains(kind(3))
         assert not FixedPoint(8, 2).contains(kind(33))
@@ -278,9 +272,7 @@ class TestProperties:
         assert BlockFloatingPoint(3).values().tolist() == [-1.5, -1, -0.5, 0, 0.5, 1, 1.5]
 
     def test_wide_formats_do_not_list_their_values(self):
-        with pytest.raises(
-            ValueError, match="`bits` must be at most 16 to list all values, got 32"
-        ):
+        with pytest.raises(ValueError, match="`bits` must be at most 16 to list all values, got 32"):
             parse("binary32").values()
 
     def test_bits(self):
@@ -331,9 +323,7 @@ class TestValueSemantics:
         assert len({parse(name) for name in EXAMPLES}) == len(EXAMPLES)
 
     def test_replace(self):
-        assert dataclasses.replace(parse("e4m3fn"), overflow="infinity") == parse(
-            "e4m3fn<infinity>"
-        )
+        assert dataclasses.replace(parse("e4m3fn"), overflow="infinity") == parse("e4m3fn<infinity>")
         assert dataclasses.replace(FixedPoint(8, 4), symmetric=True) == parse("fixed8f4<symmetric>")
 
     def test_options_are_keyword_only(self):

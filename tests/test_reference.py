@@ -32,9 +32,7 @@ SMALL_FORMATS = [
     ]
     for specials, overflow in product(("ieee", "fn"), ("infinity", "saturate", "saturate_all"))
 ]  # fmt: skip
-FIXED_FORMATS = [
-    parse(name) for name in ("fixed2f0", "fixed4f1<symmetric>", "fixed5f-3", "fixed4f9")
-]
+FIXED_FORMATS = [parse(name) for name in ("fixed2f0", "fixed4f1<symmetric>", "fixed5f-3", "fixed4f9")]
 
 GFLOAT_FORMATS = [
     format
@@ -120,9 +118,7 @@ class TestAgainstOtherPackages:
         assert_same_bits(truncated, rounded(mode.TowardZero))
         for bits in (1, 3, 8):
             words = words_like(x, bits)
-            got = reference.quantize(
-                x, format, rounding="stochastic", random_bits=bits, words=words
-            )
+            got = reference.quantize(x, format, rounding="stochastic", random_bits=bits, words=words)
             assert_same_bits(got, rounded(mode.StochasticFastest, bits, words >> (32 - bits)))
 
 
@@ -154,9 +150,7 @@ class TestAgainstTheListOfValues:
         step = Fraction(2) ** -format.fraction_bits
         return [code * step for code in range(format.largest_integer + 40)]
 
-    @pytest.mark.parametrize(
-        "format", SMALL_FORMATS[::6] + SMALL_FORMATS[3::6] + FIXED_FORMATS, ids=str
-    )
+    @pytest.mark.parametrize("format", SMALL_FORMATS[::6] + SMALL_FORMATS[3::6] + FIXED_FORMATS, ids=str)
     def test_finite_values(self, format):
         line = self.continued(format)
         x = hard_values(format)
@@ -287,9 +281,7 @@ class TestErrors:
     )
     def test_stochastic(self, arguments, error, message):
         with pytest.raises(error, match=message):
-            reference.quantize(
-                self.X, "e4m3fn", rounding="stochastic", **{"words": self.WORDS, **arguments}
-            )
+            reference.quantize(self.X, "e4m3fn", rounding="stochastic", **{"words": self.WORDS, **arguments})
 
     def test_a_format_of_another_family(self):
         class Other(FixedPoint.__base__):  # type: ignore[misc, name-defined]

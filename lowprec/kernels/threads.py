@@ -9,7 +9,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 _PARTS = 4
 """Parts for each thread: enough to even out, few enough that taking one costs little."""
@@ -60,6 +60,7 @@ def share(work: Callable[[int, int, int], None], units: int, threads: int) -> No
             futures = [pool.submit(take, number) for number in range(1, threads)]
         take(0)
     finally:
-        for future in futures:
-            if not future.cancel():
-                future.result()
+        begun = [future for future in futures if not future.cancel()]
+        wait(begun)  # whoever has begun holds the caller's memory
+    for future in begun:
+        future.result()

@@ -240,6 +240,7 @@ ERRORS = {
     ),
     "negative loss scale": (lambda: Scheme(loss_scale=-2), ValueError, "must be a power of two, got -2"),
     "infinite loss scale": (lambda: Scheme(loss_scale=float("inf")), ValueError, "power of two"),
+    "state without names": (lambda: Scheme(state={3: "e5m2"}), TypeError, "`state` must map names"),
     "loss scale of text": (lambda: Scheme(loss_scale="2"), TypeError, "`loss_scale` must be a number"),
     "loss scale of bool": (lambda: Scheme(loss_scale=True), TypeError, "`loss_scale` must be a number"),
     "clipping in a backward role": (

@@ -221,7 +221,8 @@ class TestModule:
 
 def test_repr_shows_formats_and_modes() -> None:
     layer = Quantizer("e4m3fn", torch.float8_e5m2, error_rounding=STOCHASTIC, clip_gradient=True)
-    assert repr(layer) == ("Quantizer(forward=e4m3fn nearest_even, error=e5m2 stochastic, clip_gradient)")
+    want = "forward=e4m3fn nearest_even, error=e5m2 stochastic 32 random bits, clip_gradient"
+    assert repr(layer) == f"Quantizer({want})"
     assert repr(Quantizer(error="bfp8")) == "Quantizer(error=bfp8 nearest_even)"
     assert repr(Quantizer()) == "Quantizer()"
 
@@ -247,6 +248,7 @@ def test_repr_shows_formats_and_modes() -> None:
         ({"gradient": 3}, TypeError, r"`gradient` must be a function \(grad, x, y\) -> grad, got 3"),
         ({"format": "e5m2", "random_bits": 4}, ValueError, "`random_bits` must be None where"),
         ({"random_bits": 4}, ValueError, "`random_bits` must be None where rounding"),
+        ({"rounding": STOCHASTIC}, ValueError, "`rounding` must be left out without a format"),
         (
             {"format": "e5m2", "rounding": STOCHASTIC, "random_bits": 0},
             ValueError,
