@@ -111,14 +111,14 @@ with event.install_recorder("numba:compile") as compiled:
     import lowprec, lowprec.formats
 import torch
 print(sorted({name.partition(".")[0] for name in sys.modules}))
-print(len(compiled.buffer), torch.cuda.is_initialized())
+print(len(compiled.buffer), torch.cuda.is_initialized(), "torch._dynamo" in sys.modules)
 """
     printed, complaints = run(code, PACKAGE.parent)
     assert complaints == ""
     modules, rest = printed.splitlines()
     heavy = {"matplotlib", "rich", "typer", "safetensors", "hypothesis", "pytest", "IPython"}
     assert not heavy & set(ast.literal_eval(modules))
-    assert rest == "0 False"
+    assert rest == "0 False False"
 
 
 def test_kernels_run_where_no_cache_folder_can_be_written(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """The public quantize, and what every caller of the operators shares: specs and seeds."""
 
 import itertools
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,18 @@ from lowprec.ops import library as library  # registers the operators
 
 CARRIER_DTYPES = (torch.float32, torch.bfloat16)
 Array = TypeVar("Array", bound=npt.NDArray[Any])
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def _constant(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Have torch.compile run a function once and keep what it returned.
+
+    This is torch.compiler.assume_constant_result, which would import the whole compiler, a second of
+    work, to set one mark.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 class Spec(NamedTuple):
@@ -44,7 +57,7 @@ def make_spec(format: FormatLike, rounding: Rounding | str, random_bits: int | N
     return Spec(str(resolve(format)), str(mode), 32 if random_bits is None else random_bits)
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _constant_spec(
     format: FormatLike, rounding: Rounding | str, random_bits: int | None, dtype: torch.dtype
 ) -> Spec:
@@ -54,7 +67,7 @@ def _constant_spec(
     return spec
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def check_carrier(format: str, dtype: torch.dtype) -> None:
     """Refuse a carrier that cannot hold every finite value of the format exactly."""
     _check_carrier(format, str(dtype).removeprefix("torch."))
@@ -93,7 +106,7 @@ def check_sources(spec: Spec, seed: int | Tensor | None, generator: torch.Genera
 _calls = itertools.count(1)
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _next_call() -> int:
     """A number that no other call in a compiled graph has; drawn while compiling."""
     return next(_calls)
