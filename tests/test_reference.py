@@ -284,7 +284,7 @@ class TestErrors:
             reference.quantize(self.X, "e4m3fn", rounding="stochastic", **{"words": self.WORDS, **arguments})
 
     def test_a_format_of_another_family(self):
-        class Other(FixedPoint.__base__):  # type: ignore[misc, name-defined]
+        class Other(Format):
             bits = max = min = smallest_normal = smallest_subnormal = eps = has_signed_zero = 0
             magnitudes = missing_in = _on_grid = None
 

@@ -5,12 +5,13 @@ from fractions import Fraction
 
 from lowprec.errors import type_error
 from lowprec.formats.carriers import Carrier
-from lowprec.formats.format import Format, check_integer, exact_float, power_of_two
+from lowprec.formats.format import check_integer, power_of_two
 from lowprec.formats.granularity import Granularity, PerChannel, PerGroup, PerTensor
+from lowprec.formats.uniform import UniformFormat
 
 
 @dataclass(frozen=True)
-class BlockFloatingPoint(Format):
+class BlockFloatingPoint(UniformFormat):
     """Symmetric integer mantissas of ``word_bits`` over one exponent for each group.
 
     The exponent is ``E = floor(log2 max|x|)`` of the group's finite elements, taken from their bits;
@@ -49,63 +50,15 @@ class BlockFloatingPoint(Format):
             raise type_error("granularity", "be a PerTensor, PerChannel or PerGroup", self.granularity)
 
     @property
-    def bits(self) -> int:
-        """Width of a mantissa, the sign included; the shared exponent is not counted."""
-        return self.word_bits
-
-    @property
-    def has_signed_zero(self) -> bool:
-        """Whether -0 is a value: never."""
-        return False
-
-    @property
-    def largest_integer(self) -> int:
-        """The largest mantissa."""
-        return 2 ** (self.word_bits - 1) - 1
-
-    @property
-    def _step(self) -> Fraction:
+    def step(self) -> Fraction:
         """The distance between neighbours in a group with E = 0."""
         return power_of_two(2 - self.word_bits)
-
-    def magnitudes(self) -> list[Fraction]:
-        """The non-negative values of a group with E = 0, ascending, exact."""
-        return [k * self._step for k in range(self.largest_integer + 1)]
-
-    @property
-    def max(self) -> float:
-        """Largest value of a group with E = 0."""
-        return exact_float(self.largest_integer * self._step)
-
-    @property
-    def min(self) -> float:
-        """Most negative value of a group with E = 0."""
-        return -self.max
-
-    @property
-    def smallest_normal(self) -> float:
-        """The step of a group with E = 0."""
-        return exact_float(self._step)
-
-    @property
-    def smallest_subnormal(self) -> float:
-        """The step of a group with E = 0."""
-        return exact_float(self._step)
-
-    @property
-    def eps(self) -> float:
-        """The step of a group with E = 0."""
-        return exact_float(self._step)
 
     def missing_in(self, carrier: Carrier) -> str | None:
         """What a carrier lacks to hold every value exactly; exponents are the carrier's own."""
         if self.word_bits - 1 > carrier.precision:
             return f"{self.word_bits - 1} significant bits, it has {carrier.precision}"
         return None
-
-    def _on_grid(self, x: Fraction) -> bool:
-        """Whether ``x`` is a multiple of the step of a group with E = 0."""
-        return (x / self._step).denominator == 1
 
     def along(self, axis: int) -> "BlockFloatingPoint":
         """This format with a granularity along ``"contraction"`` set to an axis."""

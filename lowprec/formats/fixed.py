@@ -5,12 +5,13 @@ from fractions import Fraction
 
 from lowprec.errors import type_error, value_error
 from lowprec.formats.carriers import Carrier
-from lowprec.formats.format import Format, check_integer, exact_float, power_of_two
+from lowprec.formats.format import check_integer, power_of_two
+from lowprec.formats.uniform import UniformFormat
 from lowprec.modes import Overflow
 
 
 @dataclass(frozen=True)
-class FixedPoint(Format):
+class FixedPoint(UniformFormat):
     """Two's complement integers of ``word_bits`` times ``2**-fraction_bits``, saturating.
 
     NaN stays NaN. Values and infinities past either end become the largest or the most negative
@@ -63,58 +64,14 @@ class FixedPoint(Format):
             object.__setattr__(self, name, value)
 
     @property
-    def bits(self) -> int:
-        """Width of a code, the sign included."""
-        return self.word_bits
-
-    @property
-    def has_signed_zero(self) -> bool:
-        """Whether -0 is a value: never."""
-        return False
-
-    @property
-    def largest_integer(self) -> int:
-        """The largest value in units of the step."""
-        return 2 ** (self.word_bits - 1) - 1
-
-    @property
     def lowest_integer(self) -> int:
         """The most negative value in units of the step."""
         return -self.largest_integer - (not self.symmetric)
 
     @property
-    def _step(self) -> Fraction:
+    def step(self) -> Fraction:
         """The distance between neighbours."""
         return power_of_two(-self.fraction_bits)
-
-    def magnitudes(self) -> list[Fraction]:
-        """The non-negative values, ascending, exact."""
-        return [k * self._step for k in range(self.largest_integer + 1)]
-
-    @property
-    def max(self) -> float:
-        """Largest value."""
-        return exact_float(self.largest_integer * self._step)
-
-    @property
-    def min(self) -> float:
-        """Most negative value."""
-        return exact_float(self.lowest_integer * self._step)
-
-    @property
-    def smallest_normal(self) -> float:
-        """The step: every value has the same absolute precision."""
-        return exact_float(self._step)
-
-    @property
-    def smallest_subnormal(self) -> float:
-        """The step."""
-        return exact_float(self._step)
-
-    @property
-    def eps(self) -> float:
-        """The step."""
-        return exact_float(self._step)
 
     def missing_in(self, carrier: Carrier) -> str | None:
         """What a carrier lacks to hold every value exactly."""
@@ -122,13 +79,9 @@ class FixedPoint(Format):
             return f"{self.word_bits - 1} significant bits, it has {carrier.precision}"
         if -self.fraction_bits < carrier.lowest_exponent:
             return f"its smallest value 2^{carrier.lowest_exponent} is too large"
-        if -self.lowest_integer * self._step >= power_of_two(carrier.highest_exponent + 1):
+        if -self.lowest_integer * self.step >= power_of_two(carrier.highest_exponent + 1):
             return "its largest value is too small"
         return None
-
-    def _on_grid(self, x: Fraction) -> bool:
-        """Whether ``x`` is a multiple of the step."""
-        return (x / self._step).denominator == 1
 
     def shifted(self, exponent: int) -> "FixedPoint":
         """The format whose values are these times 2 to ``-exponent``: the point moves."""
