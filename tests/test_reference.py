@@ -18,6 +18,7 @@ from lowprec.formats import (
     BlockFloatingPoint,
     FixedPoint,
     FloatingPoint,
+    Format,
     parse,
 )
 from lowprec.modes import Rounding
