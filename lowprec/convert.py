@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
@@ -47,7 +47,8 @@ def convert(model: Model, scheme: Scheme | str, *, exclude: Sequence[str] = ()) 
     Args:
         model: Any module.
         scheme: A scheme or its name; its optimizer roles are ``prepare``'s affair.
-        exclude: Layers to leave alone: names of types, or patterns of qualified names.
+        exclude: What to leave alone: layers, by names of types or patterns of qualified names, or
+            parameters by patterns of theirs. ``prepare`` has the optimizer leave them alone too.
 
     Returns:
         The model itself.
@@ -63,10 +64,14 @@ def convert(model: Model, scheme: Scheme | str, *, exclude: Sequence[str] = ()) 
         'lowprec.nn.layers'
     """
     scheme = scheme_of(scheme)
-    chosen = _choose(model, scheme, exclude)
-    for layer, own in chosen:
+    keepers: dict[int, Simulated] = {}
+    for layer, own in _choose(model, scheme, exclude).layers:
         layer.__class__ = TWINS[type(layer)]
-        layer.adopt(own)  # type: ignore[operator]  # its class has just become Simulated
+        simulated = cast(Simulated, layer)
+        simulated.adopt(own)
+        keeper = keepers.setdefault(id(simulated.weight), simulated)
+        if keeper is not simulated:
+            simulated.share_weight_noise(keeper)
     model.register_forward_pre_hook(begin_forward)
     model.register_forward_hook(end_forward, always_call=True)
     return model
@@ -160,9 +165,11 @@ def prepare(
         >>> optimizer.step()
     """
     scheme = scheme_of(scheme)
-    _choose(model, scheme, exclude)  # refuse a model before its weights are rounded
+    left = _choose(model, scheme, exclude).left  # refuses a model before its weights are rounded
+    _check_owner(model, optimizer)
     wrapped = LowPrecision(
         optimizer,
+        exclude=[p for p in model.parameters() if id(p) in left],
         weight=scheme.stored_weight,
         gradient=scheme.gradient,
         state=dict(scheme.state) if isinstance(scheme.state, tuple) else scheme.state,
@@ -243,10 +250,31 @@ def _check_module(model: object) -> None:
         raise type_error("model", "be a torch.nn.Module", type(model))
 
 
-def _choose(
-    model: torch.nn.Module, scheme: Scheme, exclude: Sequence[str]
-) -> list[tuple[torch.nn.Module, Scheme]]:
-    """The layers to convert with their own schemes; changes nothing."""
+def _check_owner(model: torch.nn.Module, optimizer: object) -> None:
+    """Refuse an optimizer of parameters that are not the model's."""
+    own = {id(p) for p in model.parameters()}
+    groups = getattr(optimizer, "param_groups", [])
+    foreign = sum(id(p) not in own for group in groups for p in group["params"])
+    if foreign:
+        raise value_error(
+            "optimizer",
+            "hold parameters of the model only",
+            f"{foreign} others",
+            "Use lowprec.convert and lowprec.optim.LowPrecision apart.",
+        )
+
+
+class _Choice(NamedTuple):
+    """What a scheme chooses in a model."""
+
+    layers: list[tuple[torch.nn.Module, Scheme]]
+    """The layers to convert, with their own schemes."""
+    left: set[int]
+    """The ids of the parameters to leave alone."""
+
+
+def _choose(model: torch.nn.Module, scheme: Scheme, exclude: Sequence[str]) -> _Choice:
+    """The layers to convert and the parameters to leave alone; changes nothing."""
     _check_module(model)
     if isinstance(exclude, str):
         raise type_error("exclude", "be a sequence of names", exclude, f"Pass ({exclude!r},).")
@@ -259,28 +287,43 @@ def _choose(
             "Call lowprec.revert first.",
         )
     rules = (*scheme.rules, *(Rule(pattern) for pattern in exclude))
-    reaches = _reaches(modules, rules)
-    chosen = []
+    named = _excluded_by_name(model, rules)
+    reaches = _reaches(modules, rules, named)
+    chosen, excluded = [], set[int]()
     for name, layer in modules:
         matching = [r for r, reach in zip(rules, reaches, strict=True) if id(layer) in reach]
         if any(rule.changes is None for rule in matching):
+            excluded.update(id(p) for p in _own_parameters(layer))
             continue
         if type(layer) in TWINS:
             own = scheme.for_layer({r: c for rule in matching for r, c in rule.changes or ()})
             chosen.append((layer, own))
-        elif problem := _unsimulated(layer):
+        elif problem := _unsimulated(layer, name, set[int]().union(*named)):
+            what, way_out = problem
             raise value_error(
                 "model",
                 "hold only layers that can be simulated",
-                f"{name or '(model)'}: {type(layer).__name__}, {problem}",
-                f"Pass exclude=({name or type(layer).__name__!r},) to leave it in the carrier's precision.",
+                f"{name or '(model)'}: {type(layer).__name__}, {what}",
+                f"Pass exclude=({way_out!r},), or a rule in the scheme, to leave it as it is.",
             )
     if not chosen:
         raise value_error("model", "have a layer to simulate", type(model).__name__)
-    return chosen
+    read = {id(p) for layer, _ in chosen for p in _own_parameters(layer)}  # some may be tied
+    return _Choice(chosen, set[int]().union(excluded - read, *named))
 
 
-def _reaches(modules: list[tuple[str, torch.nn.Module]], rules: Sequence[Rule]) -> list[set[int]]:
+def _excluded_by_name(model: torch.nn.Module, rules: Sequence[Rule]) -> list[set[int]]:
+    """For each rule the ids of the parameters that it leaves alone by their own names."""
+    names = list(model.named_parameters(remove_duplicate=False))
+    return [
+        {id(p) for name, p in names if rule.changes is None and fnmatchcase(name, rule.match)}
+        for rule in rules
+    ]
+
+
+def _reaches(
+    modules: list[tuple[str, torch.nn.Module]], rules: Sequence[Rule], named: Sequence[set[int]]
+) -> list[set[int]]:
     """What each rule speaks of: the ids of the modules that it matches and of all their parts."""
     reaches = [_reach(rule.match, modules) for rule in rules]
     twins = [layer for _, layer in modules if type(layer) in TWINS]
@@ -291,11 +334,11 @@ def _reaches(modules: list[tuple[str, torch.nn.Module]], rules: Sequence[Rule]) 
     everything, simulated = {id(m) for _, m in modules}, {id(layer) for layer in twins}
     unused = sorted(
         rule.match
-        for rule, reach in zip(rules, reaches, strict=True)
-        if reach.isdisjoint(everything if rule.changes is None else simulated)
+        for rule, reach, parameters in zip(rules, reaches, named, strict=True)
+        if reach.isdisjoint(everything if rule.changes is None else simulated) and not parameters
     )
     if unused:
-        raise value_error("exclude", "match some layer, rules likewise", unused)
+        raise value_error("exclude", "match some layer or parameter, rules likewise", unused)
     return reaches
 
 
@@ -309,20 +352,18 @@ def _reach(pattern: str, modules: list[tuple[str, torch.nn.Module]]) -> set[int]
     }
 
 
-def _unsimulated(layer: torch.nn.Module) -> str | None:
-    """Why a layer's products would go unsimulated; None if it has none."""
+def _unsimulated(layer: torch.nn.Module, name: str, left: set[int]) -> tuple[str, str] | None:
+    """Why a layer's products would go unsimulated, and what to exclude; None if it has none."""
     if isinstance(layer, _WITHOUT_TWIN):
-        return "whose products are not simulated"
+        return "whose products are not simulated", name or type(layer).__name__
     if isinstance(layer, tuple(TWINS)):
-        return "a subclass with a forward of its own"
-    if isinstance(layer, _WITHOUT_PRODUCTS) or _is_container(layer):
+        return "a subclass with a forward of its own", name or type(layer).__name__
+    if isinstance(layer, _WITHOUT_PRODUCTS):
         return None
-    return "whose own parameters of two or more dimensions may enter a product"
-
-
-def _is_container(layer: torch.nn.Module) -> bool:
-    """Whether no parameter of the layer itself has two or more dimensions."""
-    return all(p.dim() < 2 for p in _own_parameters(layer))
+    for own, p in layer.named_parameters(name, recurse=False):
+        if p.dim() >= 2 and id(p) not in left:
+            return f"whose parameter {own} of {p.dim()} dimensions may enter a product", own
+    return None
 
 
 def _own_parameters(layer: torch.nn.Module) -> Iterator[torch.nn.Parameter]:

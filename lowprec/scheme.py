@@ -157,7 +157,9 @@ class Scheme:
             raise type_error("loss_scale", "be a number", self.loss_scale)
         scale = float(self.loss_scale)
         if not 2.0**-100 <= scale <= 2.0**100 or scale.hex().split("p")[0] != "0x1.0000000000000":
-            raise value_error("loss_scale", "be a power of two", self.loss_scale, "Try 1024.")
+            raise value_error(
+                "loss_scale", "be a power of two from 2**-100 to 2**100", self.loss_scale, "Try 1024."
+            )
         object.__setattr__(self, "loss_scale", scale)
         object.__setattr__(self, "rules", tuple(Rule.from_value(rule) for rule in self.rules))
         for role in ("error", "stored_weight", "gradient", "master"):
@@ -188,7 +190,9 @@ class Scheme:
         if not isinstance(name, str):
             raise type_error("scheme", "be a Scheme or a name", name)
         if name not in SCHEMES:
-            raise value_error("scheme", f"be one of {', '.join(SCHEMES)}", name)
+            raise value_error(
+                "scheme", f"be one of {', '.join(SCHEMES)}", name, "Scheme.from_toml(path) reads a file."
+            )
         return SCHEMES[name]
 
     def to_dict(self) -> dict[str, Any]:

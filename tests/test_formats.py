@@ -29,7 +29,7 @@ from lowprec.formats import (
 from lowprec.modes import Overflow, Specials
 
 EXAMPLES = [
-    *NAMED, "e2m0fn", "e3m0ieee", "e1m2ieee", "e4m3fn<infinity,bias-3>", "e3m2fn<bias5>",
+    *NAMED, "e2m0fn", "e3m0ieee", "e1m2ieee", "e4m3fn<infinity,bias-3>", "e3m2<fn,bias5>", "e2m1<fn>",
     "fixed6f2<symmetric>", "fixed8f-5", "fixed4f9", "bfp2<channel0&2>", "bfp5<group@0>",
 ]  # fmt: skip
 SMALL = [name for name in EXAMPLES if parse(name).bits <= 8]

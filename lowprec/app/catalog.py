@@ -15,30 +15,49 @@ from lowprec.formats import NAMED, BlockFloatingPoint, FloatingPoint, Format, pa
 _ALL_VALUES_UP_TO_BITS = 8
 _MOST_COLUMNS = 8
 _PROPERTIES = ("bits", "max", "min", "smallest_normal", "smallest_subnormal", "eps")
+_LISTED = (
+    ("bits", "max", "smallest_normal", "smallest_subnormal", "eps"),
+    ("bits", "max", "smallest_subnormal", "eps"),
+    ("bits", "max", "eps"),
+    ("bits",),
+)
+"""The columns of the listing, for ever narrower consoles."""
 
 
-def listing() -> Table:
+def listing(console: Console) -> Table:
     """The named formats and examples of each family, a line for each.
+
+    Args:
+        console: Where it will be printed; a narrow one leaves out columns, never a part of a name.
 
     Returns:
         A table that rich can print.
 
     Example:
-        >>> listing().row_count == len(NAMED)
+        >>> listing(Console(width=80)).row_count == len(NAMED)
         True
     """
+    unlimited = console.options.update(max_width=1000)
+    for columns in _LISTED:
+        table = _listing(columns)
+        if console.measure(table, options=unlimited).maximum <= console.width:
+            break
+    return table
+
+
+def _listing(columns: tuple[str, ...]) -> Table:
+    """The listing with these columns behind the name."""
     table = Table(
         title="Number formats by name",
         caption="N bits, M of them behind the point: fixedNfM. Any width: eXmYieee, eXmYfn, bfpN.\n"
         "bfp: of a group whose largest magnitude lies between 1 and 2.",
     )
-    table.add_column("name")
-    for name in _PROPERTIES:
-        if name != "min":
-            table.add_column(name.replace("_", "\n"), justify="right")
+    table.add_column("name", no_wrap=True)
+    for column in columns:
+        table.add_column(column.replace("_", "\n"), justify="right", overflow="fold")
     for name in NAMED:
         known = parse(name)
-        values = [getattr(known, column) for column in _PROPERTIES if column != "min"]
+        values = [getattr(known, column) for column in columns]
         table.add_row(name, *(f"{value:.6g}" for value in values))
     return table
 

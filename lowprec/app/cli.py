@@ -4,6 +4,7 @@ Everything heavy is imported by the command that needs it. A mistake of the user
 sentence on standard error and exit code 2; Ctrl-C with 130 and how to go on.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -117,7 +118,8 @@ def train(
         job = _job(given, out, resume)
     except (ImportError, OSError, TypeError, ValueError) as error:
         _fail(error)
-    _train(job)
+    with contextlib.closing(job):
+        _train(job)
 
 
 def _job(given: dict[str, Any], out: str | None, resume: str | None) -> "Job":
@@ -168,7 +170,8 @@ def formats() -> None:
 
     from lowprec.app.catalog import listing
 
-    Console().print(listing())
+    console = Console()
+    console.print(listing(console))
 
 
 @app.command()

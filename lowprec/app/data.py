@@ -34,6 +34,7 @@ _IDX_FILES = {
     "yt": "t10k-labels-idx1-ubyte",
 }
 _IDX_UINT8 = 0x08
+_PIECE = 2**20
 
 Arrays = dict[str, npt.NDArray[np.uint8]]
 
@@ -171,13 +172,21 @@ def _read_idx(path: Path, item_shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
             if tuple(sizes[1:]) != item_shape:
                 raise _bad_file(path, f"its items have shape {sizes[1:]}, not {list(item_shape)}")
             expected = math.prod(sizes)
-            content = file.read(expected + 1)
+            content = _read_at_most(file, expected + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise _bad_file(path, f"it cannot be decompressed ({error})") from None
     if len(content) != expected:
         less = "fewer" if len(content) < expected else "more"
         raise _bad_file(path, f"it holds {less} than the {expected} bytes that its header promises")
     return np.frombuffer(content, dtype=np.uint8).reshape(sizes)
+
+
+def _read_at_most(file: Any, size: int) -> bytearray:
+    """So many bytes, or all there are, in memory for what is there and not for what is asked."""
+    content = bytearray()
+    while piece := file.read(min(_PIECE, size - len(content))):
+        content += piece
+    return content
 
 
 def _bad_file(path: Path, why: str) -> ValueError:

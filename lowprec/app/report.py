@@ -76,7 +76,7 @@ def _mean_and_spread(values: Sequence[float], digits: int) -> str:
 
 
 def _roles(summaries: Sequence[Summary], schemes: dict[str, Scheme]) -> Table:
-    """The exact schemes, and how much of each role saturated or became zero."""
+    """The exact schemes, and how much of each role saturated, became zero or NaN."""
     table = Table(
         title="Schemes, and what they did to the numbers",
         caption=f"counted in one step of {RECORD_EVERY}; underflow: a non-zero value became zero",
@@ -85,7 +85,7 @@ def _roles(summaries: Sequence[Summary], schemes: dict[str, Scheme]) -> Table:
     )
     table.add_column("role", no_wrap=True)
     table.add_column("cast", overflow="fold")
-    for name in ("saturated", "underflow"):
+    for name in ("saturated", "underflow", "NaN"):
         table.add_column(name, justify="right", no_wrap=True)
     for summary in summaries:
         if summary.scheme == PLAIN:
@@ -95,9 +95,8 @@ def _roles(summaries: Sequence[Summary], schemes: dict[str, Scheme]) -> Table:
         table.add_section()
         table.add_row(Text(summary.scheme, style="bold"), settings)
         for role, cast in _described(scheme):
-            count, saturated, underflowed, _ = summary.counts.get(role, [0, 0, 0, 0])
-            shares = _share(saturated, count), _share(underflowed, count)
-            table.add_row(Text(f"  {role}"), Text(cast), *shares)
+            count, *parts = summary.counts.get(role, [0, 0, 0, 0])
+            table.add_row(Text(f"  {role}"), Text(cast), *(_share(part, count) for part in parts))
     return table
 
 

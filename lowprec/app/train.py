@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import lowprec
-from lowprec.app import checkpoint, data, models, results
+from lowprec.app import checkpoint, data, lock, models, results
 from lowprec.app.interrupt import Interrupt, Interrupted
 from lowprec.app.loop import Row, Training, count_steps
 from lowprec.app.progress import Display, display
@@ -45,12 +45,18 @@ class Job:
     """Of every finished run."""
     current: dict[str, Any] | None = None
     """The state of the run that was under way."""
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """The lock of the folder."""
 
     def __post_init__(self) -> None:
         """Find the model, and the runs that follow from the settings."""
         self.runs = plan(self.settings, self.schemes)
         self._build_model = _checked_model(self.settings.model, self.schemes)
         self._saved = time.monotonic()
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self.held.close()
 
     def train(self) -> None:
         """Train what is not trained yet, and write all results.
@@ -117,7 +123,9 @@ class Job:
         tensors = {name: t.detach().clone() for name, t in model.state_dict().items()}
         described = json.dumps({"model": self.settings.model, "run": run.title})
         content = safetensors.torch.save(tensors, metadata={"lowprec": described})
-        checkpoint.write(self.folder / "weights" / f"{run.file_stem}.safetensors", content)
+        folder = self.folder / "weights"
+        folder.mkdir(exist_ok=True)
+        checkpoint.write(folder / f"{run.file_stem}.safetensors", content)
 
     def save(self) -> None:
         """Write the checkpoint, then the rows for people to read."""
@@ -142,7 +150,7 @@ def new(settings: Settings, folder: str | None = None) -> Job:
         folder: An empty or new folder; None for one under ``runs`` named by the time and the model.
 
     Returns:
-        The job, its first checkpoint written.
+        The job, its first checkpoint written and its folder locked until it is closed.
 
     Raises:
         ImportError: If the model's module cannot be imported.
@@ -155,6 +163,7 @@ def new(settings: Settings, folder: str | None = None) -> Job:
         >>> job = new(Settings(scheme=("float32",), train_size=100), tempfile.mkdtemp())
         >>> [run.title for run in job.runs]
         ['float32, momentum 0.9, seed 0']
+        >>> job.close()
     """
     schemes = load_schemes(settings)
     dataset = data.load(settings.data, settings.train_size)
@@ -162,17 +171,24 @@ def new(settings: Settings, folder: str | None = None) -> Job:
         must = f"be at most the {len(dataset.train_labels)} training images"
         raise value_error("--batch-size", must, settings.batch_size)
     path = _default_folder(settings) if folder is None else Path(folder)
-    if path.is_dir() and any(path.iterdir()):
-        raise value_error(
-            "--out", "be an empty or a new folder", str(path),
-            f"Continue a job in it with --resume {path}, or choose another.",
-        )  # fmt: skip
     job = Job(settings, schemes, dataset, path)
-    for name in ("weights", "schemes"):
-        (path / name).mkdir(parents=True, exist_ok=True)
-    for name, scheme in schemes.items():
-        checkpoint.write(path / "schemes" / f"{name}.toml", scheme.to_toml().encode())
-    job.save()
+    try:
+        if path.is_dir() and any(entry.name != lock.LOCK for entry in path.iterdir()):
+            raise value_error(
+                "--out", "be an empty or a new folder", str(path),
+                f"Continue a job in it with --resume {path}, or choose another.",
+            )  # fmt: skip
+        path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as held:
+            held.callback(lock.taken(path, "--out").release)
+            (path / "schemes").mkdir(exist_ok=True)
+            for name, scheme in schemes.items():
+                checkpoint.write(path / "schemes" / f"{name}.toml", scheme.to_toml().encode())
+            job.save()
+            job.held = held.pop_all()
+    except OSError as error:
+        message = f"`--out` must be a folder that can be written, got '{path}' ({error.strerror or error})."
+        raise OSError(message) from None
     return job
 
 
@@ -184,14 +200,14 @@ def resumed(folder: str, given: dict[str, Any]) -> Job:
         given: Settings that were given besides; they must be the job's own.
 
     Returns:
-        The job.
+        The job, its folder locked until it is closed.
 
     Raises:
         ImportError: If the model's module cannot be imported.
-        OSError: If the checkpoint or a data file is missing.
+        OSError: If the checkpoint or a data file is missing, or the folder cannot be written.
         TypeError: If the model is none.
-        ValueError: If the checkpoint is damaged, the images are others than before, or a setting
-            differs from the job's.
+        ValueError: If the job is running, the checkpoint is damaged, the images are others than
+            before, or a setting differs from the job's.
 
     Example:
         >>> resumed("nowhere", {})
@@ -202,6 +218,15 @@ def resumed(folder: str, given: dict[str, Any]) -> Job:
     if not (path / CHECKPOINT).is_file():
         message = f"`--resume` must be a run folder, got '{folder}' without a {CHECKPOINT}."
         raise FileNotFoundError(message)
+    with contextlib.ExitStack() as held:
+        held.callback(lock.taken(path, "--resume").release)
+        job = _restored(path, given)
+        job.held = held.pop_all()
+    return job
+
+
+def _restored(path: Path, given: dict[str, Any]) -> Job:
+    """The job that the checkpoint describes, checked."""
     state = checkpoint.load(path / CHECKPOINT)
     settings = Settings.from_dict(state["settings"])
     differing = [
@@ -210,13 +235,13 @@ def resumed(folder: str, given: dict[str, Any]) -> Job:
         if value != getattr(settings, name)
     ]
     if differing:
-        message = f"`--resume` keeps the settings of {folder}: {'; '.join(differing)}. Drop them."
+        message = f"`--resume` keeps the settings of {path}: {'; '.join(differing)}. Drop them."
         raise ValueError(message)
     schemes = {name: Scheme.from_dict(values) for name, values in state["schemes"].items()}
     dataset = data.load(settings.data, settings.train_size)
     if dataset.fingerprint != state["fingerprint"]:
         where = settings.data or "the bundled subset"
-        message = f"The images in {where} are not those that {folder} was trained on."
+        message = f"The images in {where} are not those that {path} was trained on."
         raise ValueError(message)
     runs = plan(settings, schemes)
     job = Job(

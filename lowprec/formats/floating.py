@@ -186,7 +186,8 @@ class FloatingPoint(Format):
         """The name that parse reads back; options that are not the default stand in brackets."""
         plain = f"e{self.exponent_bits}m{self.mantissa_bits}{self.specials}"
         name = _NAMES.get(plain, plain)
-        options = [] if self.overflow == _default_overflow(self.specials) else [str(self.overflow)]
+        fn = ["fn"] if name in FINITE_ELSEWHERE else []
+        options = fn if self.overflow == _default_overflow(self.specials) else [*fn, str(self.overflow)]
         if self.bias != _default_bias(self.exponent_bits):
             options.append(f"bias{self.bias}")
         return f"{name}<{','.join(options)}>" if options else name
@@ -202,7 +203,11 @@ def _default_overflow(specials: Specials | str) -> Overflow:
     return Overflow.INFINITY if specials is Specials.IEEE else Overflow.SATURATE
 
 
+FINITE_ELSEWHERE = ("e2m1", "e2m3", "e3m2")
+"""OCP's formats in which every code is a finite number, though ml_dtypes writes them with fn."""
+
 _NAMES = {
+    **{f"{name}fn": name for name in FINITE_ELSEWHERE},
     "e5m2ieee": "e5m2",
     "e5m10ieee": "binary16",
     "e8m7ieee": "bfloat16",

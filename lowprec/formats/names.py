@@ -4,6 +4,7 @@ The grammar: a family's name, then options in angle brackets, separated by comma
 
     binary16  bfloat16  binary32  e4m3fn  e5m2  e{E}m{M}{ieee|fn}   <overflow rule, bias{K}>
     fixed{N}f{M}                                                         <symmetric>
+    e2m1  e2m3  e3m2                                                  <fn, overflow rule, bias{K}>
     bfp{N}                            <tensor | channel{axis}[&{axis}…] | group[{size}][@{axis}]>
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 from lowprec.errors import type_error, value_error
 from lowprec.formats.block import BlockFloatingPoint
 from lowprec.formats.fixed import FixedPoint
-from lowprec.formats.floating import FloatingPoint
+from lowprec.formats.floating import FINITE_ELSEWHERE, FloatingPoint
 from lowprec.formats.format import Format
 from lowprec.formats.granularity import CONTRACTION, Granularity, PerChannel, PerGroup, PerTensor
 from lowprec.modes import Overflow
@@ -95,6 +96,13 @@ def _parsed(name: str) -> Format:
     if name == "e4m3":
         raise value_error("format", "say which e4m3", name, "Use 'e4m3fn' (max 448) or 'e4m3ieee' (max 240).")
     base, bracket, rest = name.partition("<")
+    if base.removesuffix("fn") in FINITE_ELSEWHERE and (base.endswith("fn") or not rest):
+        raise value_error(
+            "format",
+            "not be a name that elsewhere stands for a format without NaN",
+            name,
+            f"With the all-ones code as NaN it is '{base.removesuffix('fn')}<fn>'.",
+        )
     options = rest[:-1].split(",") if rest.endswith(">") else []
     if bool(bracket) == bool(options) and all(options):
         for pattern, build in _FAMILIES:
@@ -114,6 +122,10 @@ def _unknown(name: str) -> ValueError:
 def _floating(name: str, match: re.Match[str], options: list[str]) -> Format:
     """A floating-point format; options are an overflow rule and a bias."""
     overflow, bias = None, None
+    if match[0] in FINITE_ELSEWHERE:
+        if options[:1] != ["fn"]:
+            raise _unknown(name)
+        options = options[1:]
     for option in options:
         if option in set(Overflow) and overflow is None:
             overflow = option
@@ -124,7 +136,8 @@ def _floating(name: str, match: re.Match[str], options: list[str]) -> Format:
     if match[0] in _WIDTHS:
         return FloatingPoint(*_WIDTHS[match[0]], bias=bias, overflow=overflow)
     widths = int(match["exponent"]), int(match["mantissa"])
-    return FloatingPoint(*widths, bias=bias, specials=match["specials"], overflow=overflow)
+    specials = match.groupdict().get("specials", "fn")
+    return FloatingPoint(*widths, bias=bias, specials=specials, overflow=overflow)
 
 
 def _fixed(name: str, match: re.Match[str], options: list[str]) -> Format:
@@ -158,6 +171,7 @@ def _granularity(name: str, text: str) -> Granularity:
 _FAMILIES: tuple[tuple[str, Callable[[str, re.Match[str], list[str]], Format]], ...] = (
     ("|".join(_WIDTHS), _floating),
     (r"e(?P<exponent>\d+)m(?P<mantissa>\d+)(?P<specials>ieee|fn)", _floating),
+    (r"e(?P<exponent>[23])m(?P<mantissa>[123])", _floating),
     (r"fixed(?P<word>\d+)f(?P<fraction>-?\d+)", _fixed),
     (r"bfp(?P<word>\d+)", _block),
 )

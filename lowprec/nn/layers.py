@@ -28,6 +28,7 @@ class Simulated(torch.nn.Module):
     _in_forward: bool
     _weight_seed: Tensor | None
     _lent: dict[int, Tensor]
+    _keeper: "tuple[Simulated, ...]"
 
     def adopt(self, scheme: Scheme | str) -> None:
         """Take up a scheme."""
@@ -37,10 +38,15 @@ class Simulated(torch.nn.Module):
             make_plan(self.scheme, self._axes, training=True),
         )
         self._in_forward, self._weight_seed, self._lent = False, None, {}
+        self._keeper = ()
+
+    def share_weight_noise(self, keeper: "Simulated") -> None:
+        """Read the weight with the noise of another layer, which has the same weight."""
+        self._keeper = (keeper,)  # in a tuple, or it would become a part of this layer
 
     def disown(self) -> None:
         """Remove what adopt added."""
-        for name in ("scheme", "_plans", "_in_forward", "_weight_seed", "_lent"):
+        for name in ("scheme", "_plans", "_in_forward", "_weight_seed", "_lent", "_keeper"):
             delattr(self, name)
 
     def begin_forward(self) -> None:
@@ -57,7 +63,8 @@ class Simulated(torch.nn.Module):
         Every call draws exactly one seed, so that a checkpointed region that is run again draws what
         it drew before. The first call within a forward of the converted model lends its seed to the
         weight, and later calls of that forward read the weight with that: a layer read twice has one
-        weight. A call outside, of a part of the model or a layer of its own, has its own noise.
+        weight, and so have layers that share one. A call outside, of a part of the model or a layer of
+        its own, has its own noise.
         """
         if not plan.is_stochastic:
             return None, None
@@ -65,15 +72,16 @@ class Simulated(torch.nn.Module):
         if not plan.rounds_weight_stochastically:
             return seed, seed
         compiling = torch.compiler.is_compiling()
+        keeper = self._keeper[0] if self._keeper else self
         if self._in_forward:
-            if self._weight_seed is None:
-                self._weight_seed = seed
+            if keeper._weight_seed is None:
+                keeper._weight_seed = seed
             elif not compiling:
-                self._lend(seed, self._weight_seed)
-            return seed, self._weight_seed
+                keeper._lend(seed, keeper._weight_seed)
+            return seed, keeper._weight_seed
         rerun = not compiling and torch._C._current_graph_task_id() != -1  # it has no public name
-        if rerun and self._lent:  # a checkpointed part of an earlier forward, run by the backward
-            return seed, self._lent.get(int(seed), seed)
+        if rerun and keeper._lent:  # a checkpointed part of an earlier forward, run by the backward
+            return seed, keeper._lent.get(int(seed), seed)
         return seed, seed
 
     def _lend(self, seed: Tensor, weight_seed: Tensor) -> None:

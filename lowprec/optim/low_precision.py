@@ -1,6 +1,6 @@
 """LowPrecision: any torch optimizer with rounded weights, gradients, state and master copy."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ _VERSION = 1
 # Roles within a stream; states are numbered from _STATE on, by the order of their names.
 _WEIGHT, _MASTER, _GRADIENT, _STATE = range(4)
 _ROLE_BITS, _STEP_SHIFT = 6, 32
+_EDIT = (1 << _ROLE_BITS) - 1  # a master taken up anew
 
 
 class LowPrecision(torch.optim.Optimizer):
@@ -33,7 +34,8 @@ class LowPrecision(torch.optim.Optimizer):
     ``Q_gradient(gradient_scale * p.grad)``; p becomes its master copy, if any; the inner optimizer
     steps; state tensors of p's shape become ``Q_state``; the master becomes ``Q_master(p)``; p becomes
     ``Q_weight(p)``. At construction, master and weights are rounded once. Parameters without a gradient
-    are left alone. NaN, infinities and overflow follow each format.
+    are left alone. Weights changed between two steps (loaded, averaged, pruned) become their master.
+    NaN, infinities and overflow follow each format.
 
     The wrapper owns its noise: one seed, and a stream for each step, parameter and role. The global
     generator is left alone after construction.
@@ -45,6 +47,7 @@ class LowPrecision(torch.optim.Optimizer):
         state: Cast of all state tensors of their parameter's shape, or a mapping from state names.
         master: Cast of the master copy; None for no copy.
         gradient_scale: A factor on gradients, such as one over a loss scale.
+        exclude: Parameters that no cast touches; their gradients are scaled all the same.
         seed: A 64-bit integer; None to draw one from the default generator.
 
     Raises:
@@ -72,6 +75,7 @@ class LowPrecision(torch.optim.Optimizer):
         state: CastLike | Mapping[str, CastLike] = None,
         master: CastLike = None,
         gradient_scale: float = 1.0,
+        exclude: Iterable[Tensor] = (),
         seed: int | None = None,
     ) -> None:
         if not isinstance(optimizer, torch.optim.Optimizer):
@@ -97,11 +101,18 @@ class LowPrecision(torch.optim.Optimizer):
         else:
             self._state = _spec("state", state)
         super().__setstate__({})  # hooks and the profiled step, without groups of our own
+        excluded = {id(p) for p in exclude}
+        self._excluded = {n for n, p in self.numbered_parameters() if id(p) in excluded}
+        if len(self._excluded) != len(excluded):
+            raise value_error("exclude", "hold parameters of the optimizer", f"{len(excluded)} tensors")
         self._check_parameters()
         like = next(self.numbered_parameters())[1]
+        if seed is None and not any(spec.is_stochastic for spec in self._specs()):
+            seed = 0  # without noise, the global generator is left alone from the beginning
         self._seed = seed_tensor(like, seed).cpu()
         self._step = 0
         self._masters: dict[int, Tensor] = {}
+        self._seen: dict[int, Tensor] = {}
         self._round_initially(0)
 
     @property
@@ -148,23 +159,37 @@ class LowPrecision(torch.optim.Optimizer):
                     yield number, p
                 number += 1
 
+    def _specs(self) -> list[Spec]:
+        """All specs there are."""
+        states = self._state.values() if isinstance(self._state, dict) else [self._state]
+        return [s for s in (self._weight, self._gradient, self._master, *states) if s is not None]
+
     def _check_parameters(self, first: int = 0) -> None:
         """Refuse parameters that cannot hold the formats."""
-        states = self._state.values() if isinstance(self._state, dict) else [self._state]
-        specs = [s for s in (self._weight, self._gradient, self._master, *states) if s is not None]
-        for _, p in self.numbered_parameters(first):
+        for number, p in self.numbered_parameters(first):
+            if number in self._excluded:
+                continue
             check_tensor(p)
-            for spec in specs:
+            for spec in self._specs():
                 check_carrier(spec.format, p.dtype)
 
     @torch.no_grad()
     def _round_initially(self, first: int) -> None:
         """Master, then weight, as at construction, for parameters from a number on."""
         for number, p in self.numbered_parameters(first):
+            if number in self._excluded:
+                continue
             if self._master is not None:
                 self._masters[number] = torch.empty_like(p)
-                self._round(p, self._master, self._masters[number], (number, p), _MASTER, "master")
-            self._round(p, self._weight, p, (number, p), _WEIGHT, "stored_weight")
+            self._round_weight(number, p)
+
+    def _round_weight(self, number: int, p: Tensor) -> None:
+        """Master, then weight."""
+        if self._master is not None:
+            self._round(p, self._master, self._masters[number], (number, p), _MASTER, "master")
+        self._round(p, self._weight, p, (number, p), _WEIGHT, "stored_weight")
+        if self._master is not None:
+            self._seen[number] = p.detach().clone()
 
     def _round(
         self,
@@ -244,18 +269,22 @@ class LowPrecision(torch.optim.Optimizer):
             raise type_error("grad", "be dense", grad.layout, "Use a layer without sparse gradients.")
         if self.gradient_scale != 1.0:
             grad.mul_(self.gradient_scale)
+        if number in self._excluded:
+            return
         self._round(grad, self._gradient, grad, (number, p), _GRADIENT, "gradient")
         if number in self._masters:
+            if not torch.equal(p, self._seen[number]):  # somebody else has written to it
+                self._round(p, self._master, self._masters[number], (number, p), _EDIT, "master")
             p.copy_(self._masters[number])
 
     def _settle(self, number: int, p: Tensor) -> None:
         """After the inner step: state, master and parameter rounded."""
+        if number in self._excluded:
+            return
         for name, (index, value) in self._roundable(p):
             spec = self._state.get(name) if isinstance(self._state, dict) else self._state
             self._round(value, spec, value, (number, p), _STATE + index, "state")
-        if self._master is not None:
-            self._round(p, self._master, self._masters[number], (number, p), _MASTER, "master")
-        self._round(p, self._weight, p, (number, p), _WEIGHT, "stored_weight")
+        self._round_weight(number, p)
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: FBT002  # as torch has it
         """Clear all gradients."""
@@ -296,6 +325,8 @@ class LowPrecision(torch.optim.Optimizer):
             "seed": self._seed.clone(),
             "step": self._step,
             "masters": dict(self._masters),
+            "seen": dict(self._seen),
+            "excluded": sorted(self._excluded),
             "formats": self._formats(),
             "gradient_scale": self.gradient_scale,
         }
@@ -326,17 +357,22 @@ class LowPrecision(torch.optim.Optimizer):
         shapes = {number: tuple(master.shape) for number, master in own["masters"].items()}
         if shapes != wanted:
             raise value_error("state_dict", f"hold master weights of the shapes {wanted}", shapes)
+        if own["excluded"] != sorted(self._excluded):
+            raise value_error(
+                "state_dict", f"exclude the parameters {sorted(self._excluded)}", own["excluded"]
+            )
         self.optimizer.load_state_dict(state_dict)
         for number, p in self.numbered_parameters():
             if number in wanted:
                 self._masters[number] = own["masters"][number].to(p.device, p.dtype, copy=True)
+                self._seen[number] = own["seen"][number].to(p.device, p.dtype, copy=True)
         self._seed = own["seed"].clone()
         self._step = int(own["step"])
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the hooks that torch rebuilds."""
         names = ["optimizer", "gradient_scale", "_weight", "_gradient", "_master", "_state"]
-        names += ["_seed", "_step", "_masters"]
+        names += ["_seed", "_step", "_masters", "_seen", "_excluded"]
         return {name: self.__dict__[name] for name in names}
 
     def __repr__(self) -> str:

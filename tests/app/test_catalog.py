@@ -16,7 +16,7 @@ def drawn(name: str, width: int = 80) -> str:
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("name", ["e4m3fn", "e5m2", "fixed8f7", "bfp4", "e1m2fn", "e2m1fn"])
+@pytest.mark.parametrize("name", ["e4m3fn", "e5m2", "fixed8f7", "bfp4", "e1m2fn", "e2m1<fn>"])
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_all_values_of_a_narrow_format_are_there_exactly(name, width):
     format = parse(name)
@@ -38,9 +38,9 @@ def test_the_widest_format_is_drawn_too():
 
 
 def test_the_lines_count_the_values():
-    text = drawn("e2m1fn", 81).splitlines()
+    text = drawn("e2m1<fn>", 81).splitlines()
     line = text[text.index("Number line: how many values lie in each cell") + 1]
-    format = parse("e2m1fn")
+    format = parse("e2m1<fn>")
     assert sum(sign != " " for sign in line) == len(format.values())
     assert line == line[::-1]
 
@@ -54,6 +54,12 @@ def test_two_s_complement_has_one_more_below_zero():
 
 
 def test_the_listing_has_every_name():
-    console = Console(width=120, file=io.StringIO())
-    console.print(listing())
-    assert all(name in console.file.getvalue() for name in NAMED)
+    for width in (30, 60, 80, 120):
+        console = Console(width=width, file=io.StringIO())
+        console.print(listing(console))
+        text = console.file.getvalue()
+        assert "…" not in text
+        rows = [line.strip("│ ").split() for line in text.splitlines() if line.startswith("│")]
+        assert [row[0] for row in rows] == list(NAMED)
+        expected = f"{parse('bfloat16').eps:.6g}"
+        assert rows[list(NAMED).index("bfloat16")][-1] == (expected if width > 30 else "16")

@@ -67,9 +67,19 @@ def test_a_folder_that_cannot_be_made_is_found_before_training(lowprec_command, 
     for out in ("file", "file/job"):
         result = lowprec_command("train", "--scheme", "float32", "--out", out)
         assert result.exit_code == 2
-        assert "file" in result.stderr
+        assert f"`--out` must be a folder that can be written, got '{Path(out)}' (" in result.stderr
         assert "Traceback" not in result.output
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_training(lowprec_command, monkeypatch):
+    def refused(path, content):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoint, "write", refused)
+    result = lowprec_command("train", "--scheme", "float32", "--out", "job")
+    assert result.exit_code == 2
+    assert "`--out` must be a folder that can be written, got 'job' (Permission denied)." in result.stderr
 
 
 def test_a_full_disk_says_how_to_go_on(train_tiny, monkeypatch, tmp_path):

@@ -144,6 +144,20 @@ def test_a_damaged_idx_file_is_named(folder, damage, why):
         data.load(str(folder))
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_header_that_promises_more_than_memory_is_refused(folder, compressed):
+    path = folder / NAMES["x"]
+    content = path.read_bytes()
+    content = content[:4] + (2**31).to_bytes(4, "big") + content[8:]
+    path.write_bytes(content)
+    if compressed:
+        path.unlink()
+        path = folder / f"{path.name}.gz"
+        path.write_bytes(gzip.compress(content))
+    with pytest.raises(ValueError, match=f"{path.name} is damaged .*fewer than the {2**31 * 784} bytes"):
+        data.load(str(folder))
+
+
 @pytest.mark.parametrize("damage", [cut, lambda content: b"no gzip", lambda c: c[:40] + c[41:]])
 def test_a_damaged_compressed_file_is_named(folder, damage):
     path = folder / NAMES["x"]

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import lowprec
-from lowprec.app import checkpoint, loop
+from lowprec.app import checkpoint, lock, loop, train
+from lowprec.app.settings import Settings
 
 WATCHED = Path(__file__).with_name("watched_train.py")
 JOB = [
@@ -127,6 +129,40 @@ def test_a_finished_job_shows_its_results_again(train_tiny, tmp_path):
     assert outcome(tmp_path / "job") == before
 
 
+def test_a_folder_whose_job_is_running_is_refused_until_it_is_killed(lowprec_command, tmp_path):
+    folder = tmp_path / "job"
+    running = watched(2, *JOB, "--out", str(folder))
+    while (line := running.stdout.readline()) == "step\n":
+        pass
+    assert line == "writing\n", running.communicate()[1]
+    before = (folder / "checkpoint.pt").read_bytes()
+    result = lowprec_command("train", "--resume", str(folder))
+    assert result.exit_code == 2
+    must = f"`--resume` must name a folder whose job is not running, got {str(folder)!r}."
+    assert f"{must} Wait for it, or stop it." in result.stderr
+    running.kill()
+    running.communicate()
+    assert (folder / "checkpoint.pt").read_bytes() == before
+    train.resumed(str(folder), {}).close()
+
+
+def test_a_refused_folder_is_not_held(stopped):
+    for _ in range(2):
+        with pytest.raises(ValueError, match="`--resume` keeps the settings"):
+            train.resumed(str(stopped), {"lr": 0.5})
+    lock.taken(stopped, "--resume").release()
+
+
+def test_two_jobs_cannot_begin_in_one_folder(lowprec_command, tmp_path):
+    held = lock.taken(tmp_path, "--out")
+    with pytest.raises(ValueError, match=r"`--out` must name a folder whose job is not running, got"):
+        train.new(Settings(scheme=("float32",)), str(tmp_path))
+    held.release()
+    assert [path.name for path in tmp_path.iterdir() if path.name != lock.LOCK] == []
+    train.new(Settings(scheme=("float32",)), str(tmp_path)).close()
+    train.resumed(str(tmp_path), {}).close()
+
+
 @pytest.fixture
 def stopped(train_tiny, monkeypatch, tmp_path):
     """The folder of a job stopped in its first epoch."""
@@ -140,6 +176,23 @@ def stopped(train_tiny, monkeypatch, tmp_path):
         patch.setattr(loop.Training, "advance", interrupted)
         assert train_tiny("--scheme", "bf16", "--out", "job").exit_code == 130
     return tmp_path / "job"
+
+
+def test_a_removed_folder_of_weights_is_made_again(train_tiny, monkeypatch, tmp_path):
+    advance = loop.Training.advance
+
+    def interrupted(self):
+        if self.run.scheme == "bf16":
+            signal.raise_signal(signal.SIGINT)
+        return advance(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Training, "advance", interrupted)
+        assert train_tiny("--scheme", "bf16", "--out", "job").exit_code == 130
+    shutil.rmtree(tmp_path / "job" / "weights")
+    result = train_tiny("--resume", "job")
+    assert result.exit_code == 0, result.output
+    assert [path.stem for path in (tmp_path / "job" / "weights").iterdir()] == ["bf16_momentum0.9_seed0"]
 
 
 def test_settings_that_differ_from_the_jobs_are_named(lowprec_command, stopped):

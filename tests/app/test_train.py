@@ -1,18 +1,23 @@
 """A job from the command to its files."""
 
 import csv
+import io
 import json
+import math
 import struct
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from rich.console import Console
 
 from lowprec.app import loop
 from lowprec.app.cli import app  # noqa: F401  the command exists before a job is trained
+from lowprec.app.lock import LOCK
 from lowprec.app.models import mlp
-from lowprec.app.results import ROLES
+from lowprec.app.report import tables
+from lowprec.app.results import ROLES, Summary
 from lowprec.scheme import SCHEMES, Scheme
 
 
@@ -32,7 +37,7 @@ def job(train_tiny, tmp_path):
 
 def test_a_job_leaves_its_files_and_shows_its_tables(job):
     result, folder = job
-    assert sorted(p.name for p in folder.iterdir()) == [
+    assert sorted(p.name for p in folder.iterdir() if p.name != LOCK) == [
         "checkpoint.pt", "learning_curves.png", "results.csv", "schemes", "weights",
     ]  # fmt: skip
 
@@ -156,3 +161,14 @@ def test_one_step_is_too_few_for_a_slowdown(train_tiny):
     result = train_tiny("--scheme", "float32", "--train-size", "20", "--epochs", "1")
     assert result.exit_code == 0, result.output
     assert "not timed" in result.stdout
+
+
+def test_nan_is_counted_in_the_table():
+    summary = Summary("bf16", 0.9, (0.1,), (math.nan,), 1.0, {"input": [200, 0, 1, 50]})
+    console = Console(width=110, file=io.StringIO())
+    console.print(tables([summary], {"bf16": SCHEMES["bf16"]}))
+    text = console.file.getvalue()
+    [head] = [line.split() for line in text.splitlines() if "saturated" in line]
+    assert head[-3:] == ["saturated", "underflow", "NaN"]
+    [shares] = [line for line in text.splitlines() if "25.00 %" in line]
+    assert shares.split()[-6:] == ["0", "%", "0.50", "%", "25.00", "%"]

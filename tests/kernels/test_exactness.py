@@ -25,7 +25,7 @@ ELEMENTWISE = [
     "e4m3fn", "e5m2", "e4m3ieee", "binary16", "bfloat16", "binary32", "fixed8f7", "fixed8f4",
     "fixed16f8", "fixed16f8<symmetric>", "e5m2<saturate>", "e4m3fn<infinity>",
     "e4m3fn<saturate_all>", "e5m2<saturate_all>", "e5m0ieee", "e8m7ieee<bias133>",
-    "e8m3fn<bias140>", "e8m0fn<bias140>", "e1m2fn", "e2m1fn", "fixed4f-100", "fixed8f130",
+    "e8m3fn<bias140>", "e8m0fn<bias140>", "e1m2fn", "e2m1<fn>", "fixed4f-100", "fixed8f130",
     "fixed25f0", "fixed2f149", "e8m0ieee",
 ]  # fmt: skip
 GROUPS = {  # how many elements make a group, and how rows of that many become a tensor
