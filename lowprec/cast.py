@@ -61,6 +61,13 @@ class Cast:
         """The rounding mode while training or evaluating."""
         return self.rounding if training or self.eval_rounding is None else self.eval_rounding
 
+    def check_unclipped(self, role: str) -> None:
+        """Refuse clip_gradient in a role that has no gradient of its own."""
+        if self.clip_gradient:
+            raise value_error(
+                role, "not clip gradients", self.describe(), "Only forward casts have gradients."
+            )
+
     def describe(self) -> str:
         """One line for a person."""
         parts = [str(self.format), str(self.rounding)]
@@ -131,7 +138,9 @@ class Operands:
         for f in fields(self):
             cast = getattr(self, f.name)
             if cast is not None:
-                object.__setattr__(self, f.name, Cast.from_value(cast, f.name))
+                cast = Cast.from_value(cast, f.name)
+                cast.check_unclipped(f.name)
+                object.__setattr__(self, f.name, cast)
 
     def to_value(self) -> dict[str, Any]:
         """A dict of the casts that are given."""

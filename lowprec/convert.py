@@ -167,9 +167,10 @@ def prepare(
     scheme = scheme_of(scheme)
     left = _choose(model, scheme, exclude).left  # refuses a model before its weights are rounded
     _check_owner(model, optimizer)
+    held = [p for group in optimizer.param_groups for p in group["params"]]
     wrapped = LowPrecision(
         optimizer,
-        exclude=[p for p in model.parameters() if id(p) in left],
+        exclude=[p for p in held if id(p) in left],
         weight=scheme.stored_weight,
         gradient=scheme.gradient,
         state=dict(scheme.state) if isinstance(scheme.state, tuple) else scheme.state,
@@ -250,11 +251,12 @@ def _check_module(model: object) -> None:
         raise type_error("model", "be a torch.nn.Module", type(model))
 
 
-def _check_owner(model: torch.nn.Module, optimizer: object) -> None:
+def _check_owner(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Refuse an optimizer of parameters that are not the model's."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise type_error("optimizer", "be a torch optimizer", type(optimizer))
     own = {id(p) for p in model.parameters()}
-    groups = getattr(optimizer, "param_groups", [])
-    foreign = sum(id(p) not in own for group in groups for p in group["params"])
+    foreign = sum(id(p) not in own for group in optimizer.param_groups for p in group["params"])
     if foreign:
         raise value_error(
             "optimizer",

@@ -162,15 +162,11 @@ class Scheme:
             )
         object.__setattr__(self, "loss_scale", scale)
         object.__setattr__(self, "rules", tuple(Rule.from_value(rule) for rule in self.rules))
-        for role in ("error", "stored_weight", "gradient", "master"):
-            cast = getattr(self, role)
-            if cast is not None and cast.clip_gradient:
-                raise value_error(
-                    role,
-                    "not clip gradients",
-                    cast.describe(),
-                    "Only forward casts have gradients.",
-                )
+        states = [cast for _, cast in self.state] if isinstance(self.state, tuple) else [self.state]
+        for role in ("error", "stored_weight", "gradient", "master", "state"):
+            for cast in states if role == "state" else [getattr(self, role)]:
+                if cast is not None:
+                    cast.check_unclipped(role)
         for name, unread in (("grad_input", "input"), ("grad_weight", "weight")):
             operands = getattr(self, name)
             if operands is not None and getattr(operands, unread) is not None:

@@ -346,6 +346,9 @@ class LowPrecision(torch.optim.Optimizer):
                 "come from a LowPrecision optimizer of this version",
                 sorted(map(str, state_dict)),
             )
+        kept = {"seed", "step", "masters", "seen", "excluded", "formats", "gradient_scale"}
+        if missing := sorted(kept - set(own)):
+            raise value_error("state_dict", "be whole", f"one without {', '.join(missing)}")
         formats = {name: list(spec) for name, spec in own["formats"].items()}
         if formats != self._formats() or own["gradient_scale"] != self.gradient_scale:
             raise value_error(
@@ -386,7 +389,6 @@ def _spec(name: str, cast: CastLike) -> Spec | None:
     if cast is None:
         return None
     cast = Cast.from_value(cast, name)
-    if cast.clip_gradient:
-        raise value_error(name, "not clip gradients", cast.describe(), "Only forward casts have gradients.")
+    cast.check_unclipped(name)
     random_bits = cast.random_bits if cast.rounding == "stochastic" else None
     return make_spec(cast.format, cast.rounding, random_bits)

@@ -224,3 +224,34 @@ class TestMaster:
         masters = optimizer.master_weights.values(), its_optimizer.master_weights.values()
         for want, got in zip(*masters, strict=True):
             assert torch.equal(want, got)
+
+
+def test_what_is_excluded_need_not_be_trained():
+    model = filled()
+    head = torch.optim.SGD(model[2].parameters(), lr=0.1)
+    model, optimizer = lowprec.prepare(model, head, "fixed8", exclude=("0", "1"))
+    train(model, optimizer)
+    assert (model[0].weight == OFF_GRID).all()
+    assert (model[2].weight < 1).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda cast: Scheme(state=cast),
+        lambda cast: Scheme(state={"exp_avg": cast}),
+        lambda cast: lowprec.Operands(input=cast),
+        lambda cast: Scheme(grad_input=lowprec.Operands(error=cast)),
+    ],
+)
+def test_gradients_cannot_be_clipped_where_there_are_none(make):
+    with pytest.raises(ValueError, match="must not clip gradients"):
+        make(Cast("e5m2", clip_gradient=True))
+
+
+def test_a_state_that_is_not_whole_is_an_error():
+    optimizer = LowPrecision(sgd(filled()), weight="fixed8f7")
+    state = optimizer.state_dict()
+    del state["lowprec"]["seen"]
+    with pytest.raises(ValueError, match="`state_dict` must be whole, got 'one without seen'"):
+        optimizer.load_state_dict(state)
