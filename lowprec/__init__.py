@@ -13,12 +13,16 @@ from lowprec.convert import revert as revert
 from lowprec.formats import BlockFloatingPoint as BlockFloatingPoint
 from lowprec.formats import FixedPoint as FixedPoint
 from lowprec.formats import FloatingPoint as FloatingPoint
+from lowprec.formats import PerBlock as PerBlock
 from lowprec.formats import PerChannel as PerChannel
 from lowprec.formats import PerGroup as PerGroup
 from lowprec.formats import PerTensor as PerTensor
+from lowprec.formats import finfo as finfo
 from lowprec.modes import Overflow as Overflow
 from lowprec.modes import Rounding as Rounding
 from lowprec.modes import Specials as Specials
+from lowprec.ops import decode as decode
+from lowprec.ops import encode as encode
 from lowprec.ops import quantize as quantize
 from lowprec.quantizer import Quantizer as Quantizer
 from lowprec.record import Counters as Counters
@@ -31,7 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SCHEMES", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint", "Operands",
-    "Overflow", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule", "Scheme",
-    "Specials", "convert", "describe", "formats", "functional", "nn", "optim", "prepare", "quantize",
-    "record", "revert",
+    "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
+    "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats", "functional",
+    "nn", "optim", "prepare", "quantize", "record", "revert",
 ]  # fmt: skip

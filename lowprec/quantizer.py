@@ -81,10 +81,10 @@ class Quantizer(torch.nn.Module):
         """A checked spec, or None without a format."""
         if format is None:
             return None
-        return make_spec(format, mode, random_bits if mode is Rounding.STOCHASTIC else None)
+        return make_spec(format, mode, random_bits if mode.takes_random_bits else None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Quantize ``x``; a float32 or bfloat16 tensor that can hold the formats."""
+        """Quantize ``x``; a tensor whose dtype can hold the formats."""
         check_tensor(x)
         specs = [spec for spec in (self._spec, self._error) if spec is not None]
         for spec in specs:

@@ -9,11 +9,21 @@ from comparison import assert_same_bits
 from torch import Tensor
 
 from lowprec import reference
-from lowprec.formats import FormatLike
+from lowprec.formats import FormatLike, parse
+from lowprec.formats.carriers import CARRIERS
+from lowprec.kernels import cpu, dispatch
+from lowprec.modes import Rounding
 
 STOCHASTIC = "stochastic"
 ROUNDINGS = ("nearest_even", "toward_zero", STOCHASTIC)
+"""One mode of each kind, for tests of what does not depend on the mode."""
 SEED = 0x9E3779B97F4A7C15
+
+
+def holders(format: str) -> list[torch.dtype]:
+    """The carriers that hold a format."""
+    fits = [c.name for c in CARRIERS.values() if parse(format).missing_in(c) is None]
+    return [getattr(torch, name) for name in fits]
 
 
 @lru_cache(maxsize=4)
@@ -29,12 +39,18 @@ def words_for(shape: tuple[int, ...], seed: int = SEED, stream: int = 0) -> npt.
     return remembered[:size].reshape(shape)
 
 
+def as_array(x: Tensor) -> npt.NDArray[np.floating]:
+    """The array that the reference takes: bfloat16 is widened."""
+    x = x.detach()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+
+
 def reference_options(
     x: Tensor, rounding: str, random_bits: int | None = None, seed: int = SEED, stream: int = 0
 ) -> dict[str, object]:
     """The arguments of the reference besides x and the format."""
     noise = {}
-    if rounding == STOCHASTIC:
+    if Rounding(rounding).is_stochastic:
         noise = {"random_bits": random_bits, "words": words_for(tuple(x.shape), seed, stream)}
     return {"rounding": rounding, "carrier": str(x.dtype).removeprefix("torch."), **noise}
 
@@ -49,7 +65,7 @@ def expected(
 ) -> Tensor:
     """What the reference makes of a tensor."""
     options = reference_options(x, rounding, random_bits, seed, stream)
-    wanted = reference.quantize(x.detach().float().numpy(), format, **options)
+    wanted = reference.quantize(as_array(x), format, **options)
     return torch.from_numpy(wanted).to(x.dtype)
 
 
@@ -63,14 +79,31 @@ def expected_overflow(
 ) -> Tensor:
     """Where overflow fires by the reference."""
     options = reference_options(x, rounding, random_bits, seed, stream)
-    return torch.from_numpy(reference.overflowed(x.detach().float().numpy(), format, **options))
+    return torch.from_numpy(reference.overflowed(as_array(x), format, **options))
+
+
+def tensor_of(x: npt.NDArray[np.floating], dtype: torch.dtype) -> Tensor:
+    """An array as a tensor of a carrier that holds its numbers."""
+    return torch.from_numpy(np.ascontiguousarray(x)).to(dtype)
+
+
+def with_word(
+    x: Tensor, format: str, rounding: str, word: int, random_bits: int = 32, kind: int = cpu.VALUES
+) -> Tensor:
+    """What the kernel makes of a contiguous tensor if every element has that random word."""
+    out = torch.empty_like(x, dtype=torch.bool if kind == cpu.FLAGS else x.dtype)
+    dispatch.quantize(
+        x.data_ptr(), out.data_ptr(), str(x.dtype).removeprefix("torch."), tuple(x.shape), x.stride(),
+        out.stride(), format, rounding, random_bits=random_bits, word=word, kind=kind,
+    )  # fmt: skip
+    return out
 
 
 def assert_same(got: Tensor, want: Tensor) -> None:
     """Equal dtype, shape and bits; all NaN are one, and -0 is not 0."""
     assert got.dtype == want.dtype
     if got.dtype.is_floating_point:
-        assert_same_bits(got.detach().float().numpy(), want.detach().float().numpy())
+        assert_same_bits(as_array(got), as_array(want))
     else:
         assert got.shape == want.shape
         assert torch.equal(got, want), f"{(got != want).sum()} differ"

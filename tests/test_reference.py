@@ -1,12 +1,11 @@
-"""The reference against other packages and against lists of values; its arguments and errors."""
+"""The reference against lists of values in every mode; the arguments it takes and refuses."""
 
 import math
 from fractions import Fraction
-from itertools import product
-from types import ModuleType
+from itertools import pairwise, product
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from comparison import assert_same_bits, words_like
 from hard_inputs import all_bfloat16, hard_values
@@ -21,196 +20,154 @@ from lowprec.formats import (
     Format,
     parse,
 )
+from lowprec.formats.carriers import CARRIERS
 from lowprec.modes import Rounding
 
 INF, NAN = math.inf, math.nan
 ALL_ONES = 2**32 - 1
 
-SMALL_FORMATS = [
-    FloatingPoint(exponent_bits, mantissa_bits, specials=specials, overflow=overflow, bias=bias)
-    for exponent_bits, mantissa_bits, bias in [
-        (1, 1, None), (1, 3, 2), (2, 0, None), (2, 1, 3), (3, 2, None), (3, 0, -4), (4, 3, 11),
-    ]
-    for specials, overflow in product(("ieee", "fn"), ("infinity", "saturate", "saturate_all"))
+LISTED = [
+    "e1m1fn", "e1m3ieee<bias2>", "e2m0fnuz", "e2m1", "e2m1fnuz<nosubnormals>", "e3m0fn<bias-4>",
+    "e3m0ieee<saturate>", "e3m2<nosubnormals>", "e3m2ieee<nosubnormals,infinity>",
+    "e3m2ieee<saturate_all>", "e2m2fnuz<infinity>", "e4m3fn<infinity>", "e4m3ieee<bias11>",
+    "fixed2f0", "fixed4f1<symmetric>", "fixed5f-3", "fixed4f9", "fixed3f1<wrap>", "ufixed1f0",
+    "ufixed3f2", "ufixed3f-1<wrap>", "fixedf1<unbounded>",
 ]  # fmt: skip
-FIXED_FORMATS = [parse(name) for name in ("fixed2f0", "fixed4f1<symmetric>", "fixed5f-3", "fixed4f9")]
-
-GFLOAT_FORMATS = [
-    format
-    for format in SMALL_FORMATS
-    if not format.has_infinity or (format.overflow != "saturate" and format.exponent_bits > 1)
-]
-"""gfloat saturates finite values and infinities alike, and wants a normal value in each format."""
+"""Formats few enough of whose values can be looked through."""
 
 
-def randomness(x: npt.NDArray[np.floating], rounding: Rounding) -> dict[str, object]:
-    """The extra arguments that a mode needs."""
-    return {"words": words_like(x)} if rounding is Rounding.STOCHASTIC else {}
+class Entry(NamedTuple):
+    """A value of a format continued past its ends."""
+
+    value: Fraction
+    is_odd: bool
 
 
-class TestAgainstOtherPackages:
-    @pytest.mark.parametrize(
-        ("name", "dtype"),
-        [
-            ("e4m3fn<infinity>", "float8_e4m3fn"),
-            ("e4m3ieee", "float8_e4m3"),
-            ("e3m4ieee", "float8_e3m4"),
-            ("e5m2", "float8_e5m2"),
-            ("bfloat16", "bfloat16"),
-        ],
-    )
-    @pytest.mark.parametrize("inputs", ["bfloat16", "hard"])
-    def test_nearest_even_is_the_cast_of_ml_dtypes(self, name, dtype, inputs):
-        ml_dtypes = pytest.importorskip("ml_dtypes", reason="an oracle; extra `test`")
-        x = all_bfloat16() if inputs == "bfloat16" else hard_values(parse(name))
-        with np.errstate(all="ignore"):
-            want = x.astype(getattr(ml_dtypes, dtype)).astype(np.float32)
-        assert_same_bits(reference.quantize(x, name), want)
-
-    @pytest.mark.parametrize("inputs", ["bfloat16", "hard"])
-    def test_saturation_differs_from_ml_dtypes_only_past_the_range(self, inputs):
-        ml_dtypes = pytest.importorskip("ml_dtypes", reason="an oracle; extra `test`")
-        x = all_bfloat16() if inputs == "bfloat16" else hard_values(parse("e4m3fn"))
-        with np.errstate(all="ignore"):
-            cast = x.astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
-        past = np.isnan(cast) & ~np.isnan(x)
-        want = np.where(past, np.copysign(np.float32(448), x), cast)
-        assert_same_bits(reference.quantize(x, "e4m3fn"), want)
-        np.testing.assert_array_equal(reference.overflowed(x, "e4m3fn"), past)
-
-    @pytest.mark.parametrize("inputs", ["bfloat16", "hard"])
-    def test_binary16_is_the_cast_of_numpy(self, inputs):
-        x = all_bfloat16() if inputs == "bfloat16" else hard_values(parse("binary16"))
-        with np.errstate(all="ignore"):
-            want = x.astype(np.float16).astype(np.float32)
-        assert_same_bits(reference.quantize(x, "binary16"), want)
-
-    def test_float64_to_binary32_and_binary16_is_the_cast_of_numpy(self):
-        floats = np.concatenate([hard_values(parse("binary16")), all_bfloat16()[::17]])
-        with np.errstate(all="ignore"):
-            floats = floats.astype(np.float64)
-            near = [np.nextafter(floats, end) for end in (-INF, INF)]
-            x = np.concatenate([floats, *near, floats * (1 + 2.0**-24)])
-        x = np.concatenate([x, [1e300, -1e300, 2.0**-150, 3 * 2.0**-150]])
-        for name, dtype in (("binary32", np.float32), ("binary16", np.float16)):
-            with np.errstate(all="ignore"):
-                want = x.astype(dtype).astype(np.float64)
-            assert_same_bits(reference.quantize(x, name), want)
-
-    @pytest.mark.parametrize("format", GFLOAT_FORMATS, ids=str)
-    def test_every_mode_is_that_of_gfloat(self, format):
-        gfloat = pytest.importorskip("gfloat", reason="an oracle; extra `test`")
-        info = gfloat_info(gfloat, format)
-        x = hard_values(format)
-        x = x[~np.isnan(x)] if info.num_nans == 0 else x
-        saturate = format.overflow != "infinity"
-        mode = gfloat.RoundMode
-
-        def rounded(rounding, bits=0, words=None):
-            words = np.zeros(x.shape, np.int64) if words is None else words
-            return [
-                gfloat.round_float(info, value, rounding, saturate, word, bits)
-                for value, word in zip(x.tolist(), words.tolist(), strict=True)
-            ]
-
-        assert_same_bits(reference.quantize(x, format), rounded(mode.TiesToEven))
-        # gfloat lets a finite value saturate toward zero, as we do, but lets no infinity stay.
-        truncated = reference.quantize(x, format, rounding="toward_zero")
-        assert_same_bits(truncated, rounded(mode.TowardZero))
-        for bits in (1, 3, 8):
-            words = words_like(x, bits)
-            got = reference.quantize(x, format, rounding="stochastic", random_bits=bits, words=words)
-            assert_same_bits(got, rounded(mode.StochasticFastest, bits, words >> (32 - bits)))
+def line(format: FloatingPoint | FixedPoint) -> list[Entry]:
+    """All values, negative ones too, and some past the ends, ascending."""
+    if isinstance(format, FloatingPoint):
+        codes = range(format.largest_code + 40)
+        entries = [Entry(format.magnitude(code), code % 2 == 1) for code in codes]
+        if not format.subnormals:  # their codes stand for zero
+            entries = entries[:1] + entries[1 << format.mantissa_bits :]
+    else:
+        entries = [Entry(number * format.step, number % 2 == 1) for number in range(80)]
+    return [Entry(-value, is_odd) for value, is_odd in entries[:0:-1]] + entries
 
 
-def gfloat_info(gfloat: ModuleType, format: FloatingPoint) -> object:
-    """A floating-point format in the terms of gfloat."""
-    ieee = format.specials == "ieee"
-    return gfloat.types.FormatInfo(
-        str(format),
-        format.bits,
-        format.mantissa_bits + 1,
-        bias=format.bias,
-        is_signed=True,
-        domain=gfloat.types.Domain.Extended if ieee else gfloat.types.Domain.Finite,
-        has_nz=True,
-        num_high_nans=2**format.mantissa_bits - 1 if ieee else 1,
-        has_subnormals=True,
-        is_twos_complement=False,
-    )
+def chosen(x: Fraction, low: Entry, high: Entry, rounding: Rounding, word: int, bits: int) -> Fraction:
+    """Which of two neighbors on the real line a mode takes, said once more in other words."""
+    near, far = sorted((low, high), key=lambda entry: abs(entry.value))
+    odd, even = (low, high) if low.is_odd else (high, low)
+    if not low.is_odd and not high.is_odd:  # zero and the smallest normal: the latter counts as odd
+        odd, even = far, near
+    ways = {
+        "even": even, "odd": odd, "zero": near, "toward_zero": near, "away": far, "up": high,
+        "down": low, "to_odd": odd,
+    }  # fmt: skip
+    if rounding.startswith("nearest_"):
+        left, right = x - low.value, high.value - x
+        if left != right:
+            return min((left, low.value), (right, high.value))[1]
+        return ways[rounding.removeprefix("nearest_")].value
+    if not rounding.is_stochastic:
+        return ways[rounding].value
+    fraction = (x - near.value) / (far.value - near.value)
+    drawn = Fraction(word >> (32 - bits), 2**bits)
+    goes_far = {
+        "stochastic": Fraction(math.floor(fraction * 2**bits), 2**bits) + drawn >= 1,
+        "stochastic_midpoint": fraction + drawn + Fraction(1, 2 ** (bits + 1)) >= 1,
+        "stochastic_nearest": Fraction(round(fraction * 2**bits), 2**bits) + drawn >= 1,
+        "stochastic_equal": word >> 31 == 1,
+    }[rounding]
+    return (far if goes_far else near).value
+
+
+def settled(value: Fraction, positive: bool, rounding: Rounding, format: FloatingPoint | FixedPoint) -> float:
+    """What the overflow rule makes of a rounded value; the sign of zero is that of the input."""
+    if format.overflow == "wrap":
+        while not format.min <= value <= format.max:
+            value += 2**format.bits * format.step * (1 if value < 0 else -1)
+        return float(value)
+    if format.min <= value <= format.max:
+        signed = value != 0 or positive or not format.has_signed_zero
+        return float(value) if signed else -0.0
+    end = format.max if value > 0 else format.min
+    stops = {"toward_zero", "to_odd", "down" if value > 0 else "up"}
+    if rounding in stops or format.overflow != "infinity":
+        return end
+    return math.copysign(INF, value) if format.has_infinity else NAN
 
 
 class TestAgainstTheListOfValues:
-    """Small formats: the neighbours are found by looking through all magnitudes."""
+    """Small formats: the neighbors are found by looking through all values, the ends by comparing."""
 
-    @staticmethod
-    def continued(format: FloatingPoint | FixedPoint) -> list[Fraction]:
-        """All magnitudes, and some past the largest, by their codes."""
-        if isinstance(format, FloatingPoint):
-            return [format.magnitude(code) for code in range(format.largest_code + 40)]
-        step = Fraction(2) ** -format.fraction_bits
-        return [code * step for code in range(format.largest_integer + 40)]
-
-    @pytest.mark.parametrize("format", SMALL_FORMATS[::6] + SMALL_FORMATS[3::6] + FIXED_FORMATS, ids=str)
-    def test_finite_values(self, format):
-        line = self.continued(format)
+    @pytest.mark.parametrize("name", LISTED)
+    def test_finite_values_in_every_mode(self, name: str) -> None:
+        format = parse(name)
+        entries = line(format)
         x = hard_values(format)
-        x = x[np.abs(x) < float(line[-1])]
-        word = 0xB504F333
-        for value in x.tolist():
-            code = max(code for code, magnitude in enumerate(line) if magnitude <= abs(value))
-            low, high = line[code], line[code + 1]
-            near = reference.neighbours(Fraction(abs(value)), format)
-            fraction = (Fraction(abs(value)) - low) / (high - low)
-            assert near == (low, high, fraction, code % 2 == 0)
-            to_low, to_high = abs(value) - low, high - abs(value)
-            goes_up = {
-                "nearest_even": to_high < to_low or (to_high == to_low and code % 2 == 1),
-                "toward_zero": False,
-                "stochastic": math.floor(fraction * 2**32) + word >= 2**32,
-            }
-            for rounding, up in goes_up.items():
-                got = reference.quantize_scalar(
-                    value,
-                    format,
-                    rounding=rounding,
-                    word=word if rounding == "stochastic" else None,
-                )
-                want = high if up else low
-                limit = Fraction(format.max if value > 0 else -format.min)
-                if want <= limit or rounding == "toward_zero":
-                    sign = math.copysign(1, value) if want or format.has_signed_zero else 1
-                    assert_same_bits(np.array(got), sign * float(min(want, limit)))
-                elif format.overflow == "infinity":
-                    wanted = math.copysign(INF, value) if format.has_infinity else NAN
-                    assert_same_bits(np.array(got), wanted)
-                else:
-                    assert got == math.copysign(float(limit), value)
+        x = x[np.abs(x) < float(entries[-1].value)]
+        x = x[:: 1 + 2 * (x.size // 300)]
+        at = np.searchsorted([float(entry.value) for entry in entries], x, side="right") - 1
+        modes = [(mode, 32) for mode in Rounding] + [
+            (mode, bits) for mode in Rounding if mode.takes_random_bits for bits in (1, 2, 7)
+        ]
+        for (rounding, bits), word in product(modes, (0, 0x55555555, 1 << 31, ALL_ONES)):
+            if not rounding.is_stochastic and word > 0:
+                continue
+            noise = {"words": np.full(x.shape, word, np.uint32)} if rounding.is_stochastic else {}
+            if rounding.takes_random_bits:
+                noise["random_bits"] = bits
+            got = reference.quantize(x, format, rounding=rounding, **noise)
+            want = []
+            for value, place in zip(x.tolist(), at.tolist(), strict=True):
+                exact, (low, high) = Fraction(value), entries[place : place + 2]
+                taken = low.value if exact == low.value else chosen(exact, low, high, rounding, word, bits)
+                want.append(settled(taken, math.copysign(1, value) > 0, rounding, format))
+            assert_same_bits(got, want)
+
+    @pytest.mark.parametrize("name", LISTED)
+    def test_neighbors(self, name: str) -> None:
+        format = parse(name)
+        positive = [entry for entry in line(format) if entry.value >= 0]
+        for low, high in pairwise(positive):
+            for fraction in (Fraction(0), Fraction(1, 2**200), Fraction(1, 3), Fraction(1, 2)):
+                magnitude = low.value + fraction * (high.value - low.value)
+                want = (low.value, high.value, fraction, not low.is_odd)
+                assert reference.neighbors(magnitude, format) == want
 
 
 class TestUnchanged:
-    @pytest.mark.parametrize("rounding", Rounding)
-    @pytest.mark.parametrize("name", [n for n in NAMED if n != "binary32"])
-    def test_every_value_of_a_format(self, name, rounding):
-        x = parse(name).values()[:: 1 if parse(name).bits <= 8 else 23].astype(np.float32)
-        if isinstance(parse(name), BlockFloatingPoint):
-            x = np.concatenate([x.reshape(-1, 1), np.ones((x.size, 1), np.float32)], axis=1)
-        got = reference.quantize(x, name, rounding=rounding, **randomness(x, rounding))
-        assert_same_bits(got, x)
-        assert not reference.overflowed(x, name, rounding=rounding, **randomness(x, rounding)).any()
+    @pytest.mark.parametrize("name", NAMED)
+    def test_values_of_every_format_in_every_mode(self, name: str) -> None:
+        format = parse(name)
+        if format.bits > 16:
+            x = np.array([v for v in hard_values(format, "float64")[::37] if format.contains(float(v))])
+        else:
+            x = format.values()[:: 1 + 2 * (format.bits > 8) * 200]
+        if isinstance(format, BlockFloatingPoint):
+            x = np.concatenate([x.reshape(-1, 1), np.ones((x.size, 1))], axis=1)
+            name = f"bfp{format.word_bits}<group>"
+        assert x.size > 10
+        for rounding in Rounding:
+            noise = {"words": words_like(x)} if rounding.is_stochastic else {}
+            assert_same_bits(reference.quantize(x, name, rounding=rounding, **noise), x)
+            assert not reference.overflowed(x, name, rounding=rounding, **noise).any()
 
-    @pytest.mark.parametrize("bits", [1, 7, 32])
+    @pytest.mark.parametrize("rounding", [mode for mode in Rounding if mode.is_stochastic])
     @pytest.mark.parametrize("word", [0, 1, 1 << 31, ALL_ONES])
-    def test_no_word_moves_a_value(self, word, bits):
-        x = np.concatenate([parse("e5m2").values(), [-0.0, INF, -INF]]).astype(np.float32)
+    def test_no_word_moves_a_value(self, word: int, rounding: Rounding) -> None:
+        x = np.concatenate([parse("e5m2").values(), [-0.0, INF, -INF]])
         words = np.full(x.shape, word, np.uint32)
-        got = reference.quantize(x, "e5m2", rounding="stochastic", words=words, random_bits=bits)
-        assert_same_bits(got, x)
+        for bits in (1, 7, 32) if rounding.takes_random_bits else (None,):
+            got = reference.quantize(x, "e5m2", rounding=rounding, words=words, random_bits=bits)
+            assert_same_bits(got, x)
 
 
 @pytest.mark.parametrize("case", PEER_CASES, ids=lambda case: case.name)
-def test_what_other_packages_get_wrong(case: PeerCase):
-    for word in (0, ALL_ONES) if case.rounding == "stochastic" else (None,):
+def test_what_other_packages_get_wrong(case: PeerCase) -> None:
+    for word in (0, ALL_ONES) if Rounding(case.rounding).is_stochastic else (None,):
         words = None if word is None else np.full(case.input.shape, word, np.uint32)
         got = reference.quantize(case.input, case.format, rounding=case.rounding, words=words)
         assert_same_bits(got, case.want)
@@ -218,31 +175,54 @@ def test_what_other_packages_get_wrong(case: PeerCase):
 
 class TestShapesAndTypes:
     @pytest.mark.parametrize("shape", [(), (0,), (1,), (2, 3), (2, 0, 3)])
-    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
     @pytest.mark.parametrize("name", ["e4m3fn", "fixed8f4", "bfp8"])
-    def test_shape_and_dtype_are_kept(self, shape, dtype, name):
+    def test_shape_and_dtype_are_kept(self, shape: tuple[int, ...], dtype: type, name: str) -> None:
         x = np.full(shape, 0.5, dtype)
-        assert_same_bits(reference.quantize(x, name), x)
+        got = reference.quantize(x, name)
+        assert_same_bits(got, x)
+        assert got.dtype == dtype
         fired = reference.overflowed(x, name)
         assert fired.shape == shape
         assert fired.dtype == np.bool_
 
-    def test_strides_do_not_matter(self):
+    def test_strides_do_not_matter(self) -> None:
         x = hard_values(parse("fixed8f4"))[:400].reshape(20, 20).T
         words = words_like(x)
         arguments = {"rounding": "stochastic", "words": words}
         got = reference.quantize(x, "e4m3fn", **arguments)
         assert_same_bits(got, reference.quantize(x.copy(), "e4m3fn", **arguments))
 
-    def test_float64_is_rounded_once(self):
+    def test_float64_is_rounded_once(self) -> None:
         # Through float32 this would be a tie, and 1.0.
         x = np.array([1 + 2.0**-11 + 2.0**-40])
         assert reference.quantize(x, "binary16") == 1 + 2.0**-10
 
-    def test_scalars_agree_with_arrays(self):
+    @pytest.mark.parametrize("name", ["e5m2", "fixed8f4<wrap>"])
+    def test_scalars_agree_with_arrays(self, name: str) -> None:
         x = all_bfloat16()[::37]
-        got = [reference.quantize_scalar(value, parse("e5m2")) for value in x.tolist()]
-        assert_same_bits(reference.quantize(x, "e5m2"), got)
+        for rounding in ("nearest_even", "stochastic_nearest"):
+            word = 0x12345678 if rounding == "stochastic_nearest" else None
+            got = [
+                reference.quantize_scalar(value, parse(name), rounding=rounding, word=word)
+                for value in x.tolist()
+            ]
+            words = None if word is None else np.full(x.shape, word, np.uint32)
+            assert_same_bits(reference.quantize(x, name, rounding=rounding, words=words), got)
+
+    @pytest.mark.parametrize("name", NAMED)
+    def test_a_wider_carrier_changes_nothing(self, name: str) -> None:
+        """But the least step of a block format."""
+        format = parse(name)
+        dtypes = [np.dtype(c.name) for c in CARRIERS.values() if c.name != "bfloat16"]
+        holders = [dtype for dtype in dtypes if format.missing_in(CARRIERS[dtype.name]) is None]
+        x = hard_values(format, holders[0].name)[::29].reshape(1, -1)
+        x = x[:, ~np.isfinite(x[0]) | (np.abs(x[0]) > 2.0**-4)]
+        for rounding in ("nearest_even", "up", "to_odd"):
+            want = reference.quantize(x, name, rounding=rounding)
+            for dtype in holders[1:]:
+                got = reference.quantize(x.astype(dtype), name, rounding=rounding)
+                assert_same_bits(got, want.astype(dtype))
 
 
 class TestErrors:
@@ -252,20 +232,31 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
         [
-            ({"x": [0.3]}, TypeError, r"`x` must be a float32 or float64 array, got \[0.3\]"),
-            ({"x": np.array([1])}, TypeError, r"`x` must be a float32 .*int64"),
+            ({"x": [0.3]}, TypeError, r"`x` must be a float16, float32 or float64 array, got \[0.3\]"),
+            ({"x": np.array([1])}, TypeError, r"`x` must be a float16, .*int64"),
             ({"format": 3}, TypeError, "`format` must be a format, a name"),
             ({"format": "e11m52ieee"}, ValueError, "`format` must be exact in the carrier float32"),
+            ({"x": np.float16([1]), "format": "e8m7ieee"}, ValueError, "exact in the carrier float16"),
             ({"carrier": "bfloat16", "format": "binary16"}, ValueError, "the carrier bfloat16"),
-            ({"carrier": "int8"}, ValueError, "`carrier` must be one of bfloat16, float32"),
-            ({"rounding": "up"}, ValueError, "`rounding` must be a known name, got 'up'"),
+            (
+                {"carrier": "float16"},
+                ValueError,
+                "`carrier` must be float32 or bfloat16 for float32, got 'fl",
+            ),
+            (
+                {"x": np.float64([1]), "carrier": "float32"},
+                ValueError,
+                "must be float64 for float64, got 'fl",
+            ),
+            ({"rounding": "upward"}, ValueError, "`rounding` must be a known name, got 'upward'"),
             ({"rounding": "stochastic"}, ValueError, "`words` must be given for stochastic"),
+            ({"rounding": "stochastic_equal"}, ValueError, "`words` must be given for stochastic_equal"),
             ({"words": WORDS}, ValueError, "`words` must be None for nearest_even rounding"),
             ({"random_bits": 3}, ValueError, "`random_bits` must be None for nearest_even"),
         ],
     )
-    def test_quantize(self, arguments, error, message):
-        for function in (reference.quantize, reference.overflowed):
+    def test_quantize(self, arguments: dict[str, object], error: type[Exception], message: str) -> None:
+        for function in (reference.quantize, reference.overflowed, reference.encode):
             with pytest.raises(error, match=message):
                 function(**{"x": self.X, "format": "e4m3fn", **arguments})
 
@@ -278,24 +269,31 @@ class TestErrors:
             ({"random_bits": 0}, ValueError, "`random_bits` must lie between 1 and 32, got 0"),
             ({"random_bits": 33}, ValueError, "`random_bits` must lie between 1 and 32, got 33"),
             ({"random_bits": 1.0}, TypeError, "`random_bits` must be an integer, got 1.0"),
+            (
+                {"random_bits": 3, "rounding": "stochastic_equal"},
+                ValueError,
+                "`random_bits` must be None for stochastic_equal rounding, got 3",
+            ),
         ],
     )
-    def test_stochastic(self, arguments, error, message):
+    def test_stochastic(self, arguments: dict[str, object], error: type[Exception], message: str) -> None:
         with pytest.raises(error, match=message):
-            reference.quantize(self.X, "e4m3fn", rounding="stochastic", **{"words": self.WORDS, **arguments})
+            reference.quantize(
+                self.X, "e4m3fn", **{"rounding": "stochastic", "words": self.WORDS, **arguments}
+            )
 
-    def test_a_format_of_another_family(self):
-        class Other(Format):
-            bits = max = min = smallest_normal = smallest_subnormal = eps = has_signed_zero = 0
-            magnitudes = missing_in = _on_grid = None
-
+    def test_a_format_of_another_family(self) -> None:
+        # Its methods and properties do not matter; that it has all of them, lets it be made.
+        other = type("Other", (Format,), dict.fromkeys(Format.__abstractmethods__))()
         with pytest.raises(TypeError, match="`format` must be floating, fixed or block"):
-            reference.quantize(self.X, Other())
+            reference.quantize(self.X, other)
 
-    def test_scalars(self):
+    def test_scalars(self) -> None:
         with pytest.raises(TypeError, match="`format` must be a FloatingPoint or FixedPoint"):
             reference.quantize_scalar(0.3, BlockFloatingPoint(4))
         with pytest.raises(ValueError, match="`word` must be given for stochastic"):
             reference.quantize_scalar(0.3, FixedPoint(4, 1), rounding="stochastic")
         with pytest.raises(ValueError, match="`word` must lie between 0 and 4294967295"):
             reference.quantize_scalar(0.3, FixedPoint(4, 1), rounding="stochastic", word=2**32)
+        with pytest.raises(ValueError, match="`format` must be exact in the carrier float64"):
+            reference.quantize_scalar(0.3, FixedPoint(None, -1000, overflow="unbounded"))

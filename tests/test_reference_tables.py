@@ -9,12 +9,13 @@ import pytest
 from comparison import assert_same_bits
 
 from lowprec import reference
-from lowprec.formats import BlockFloatingPoint, PerChannel, PerGroup, parse
+from lowprec.formats import BlockFloatingPoint, PerBlock, PerChannel, PerGroup, parse
 
 INF, NAN = math.inf, math.nan
 ALL_ONES = 2**32 - 1
 UP = 2.0**-23  # one unit in the last place of 1.0 in float32
-SMALLEST = {"float32": 2.0**-149, "bfloat16": 2.0**-133}
+SMALLEST = {"float16": 2.0**-24, "bfloat16": 2.0**-133, "float32": 2.0**-149, "float64": 2.0**-1074}
+"""Of each carrier."""
 
 
 class TestOverflow:
@@ -84,7 +85,7 @@ class TestStochastic:
         """The probability is floor(fraction * 2**bits) / 2**bits, for both signs."""
         value = float(np.float32(value))
         format = parse("e4m3ieee<bias6>")  # goes to 480, so that no input overflows
-        near = reference.neighbours(Fraction(value), format)
+        near = reference.neighbors(Fraction(value), format)
         words = (np.arange(2**bits, dtype=np.uint64) << (32 - bits)).astype(np.uint32)
         noise_below = words | np.uint32(2 ** (32 - bits) - 1)  # these bits are not looked at
         for sign, drawn in product((1, -1), (words, noise_below)):
@@ -188,18 +189,49 @@ class TestBlockTable:
     @pytest.mark.parametrize("carrier", SMALLEST)
     def test_the_step_is_at_least_the_smallest_of_the_carrier(self, carrier):
         least = SMALLEST[carrier]
-        x = np.float32([5 * least, 3 * least, INF])  # 8 bits would reach 16 times lower
+        floats = np.dtype("float32" if carrier == "bfloat16" else carrier).type
+        x = floats([5 * least, 3 * least, INF])  # 8 bits would reach 16 times lower
         got = reference.quantize(x, "bfp8", carrier=carrier)
-        assert_same_bits(got, np.float32([5 * least, 3 * least, 127 * least]))
-        x = np.float32([100 * least, 3 * least, INF])  # 4 bits have steps of 16
+        assert_same_bits(got, [5 * least, 3 * least, 127 * least])
+        x = floats([100 * least, 3 * least, INF])  # 4 bits have steps of 16
         got = reference.quantize(x, "bfp4", carrier=carrier)
-        assert_same_bits(got, np.float32([96 * least, 0, 112 * least]))
-        got = reference.quantize(np.float32([0, -0.0, -INF]), "bfp4", carrier=carrier)
-        assert_same_bits(got, np.float32([0, 0, -7 * least]))
+        assert_same_bits(got, [96 * least, 0, 112 * least])
+        got = reference.quantize(floats([0, -0.0, -INF]), "bfp4", carrier=carrier)
+        assert_same_bits(got, [0, 0, -7 * least])
+
+    def test_the_largest_exponent_of_float64(self):
+        x = np.array([1.5 * 2.0**1023, 2.0**1020, -INF])
+        want = [1.5 * 2.0**1023, 0, -1.75 * 2.0**1023]
+        assert_same_bits(reference.quantize(x, "bfp4"), want)
+
+    def test_a_narrow_exponent_is_clamped(self):
+        # Three bits hold E from -3 to 4: steps from 2^-5 to 4.
+        x = np.float32([[100, 60, -3, 1.9, -1e9, INF], [0.1, 0.02, -0.05, 1e-9, 0, NAN]])
+        want = [[28, 28, -4, 0, -28, 28], [3 / 32, 1 / 32, -2 / 32, 0, 0, NAN]]
+        assert_same_bits(reference.quantize(x, "bfp4<group,exponent3>"), want)
+        fired = [[1, 1, 0, 0, 1, 1], [0] * 6]
+        np.testing.assert_array_equal(reference.overflowed(x, "bfp4<group,exponent3>"), fired)
+        zeros = np.float32([0, INF, -0.0])  # with the least exponent
+        assert_same_bits(reference.quantize(zeros, "bfp4<exponent3>"), [0, 7 / 32, 0])
+
+    @pytest.mark.parametrize("carrier", SMALLEST)
+    def test_more_exponents_than_the_carrier_has_change_nothing(self, carrier):
+        least = SMALLEST[carrier]
+        floats = np.dtype("float32" if carrier == "bfloat16" else carrier).type
+        x = floats([[5 * least, 3 * least, INF], [1.3, -7, 0.01]])
+        got = reference.quantize(x, "bfp8<group,exponent11>", carrier=carrier)
+        if carrier == "float64":  # -1023, and steps 2^6 times smaller
+            assert_same_bits(got[0], [0, 0, 127 * 2.0**-1029])
+            assert_same_bits(got[1], reference.quantize(x, "bfp8<group>")[1])
+        else:
+            assert_same_bits(got, reference.quantize(x, "bfp8<group>", carrier=carrier))
 
     @pytest.mark.parametrize(
         ("granularity", "want"),
         [
+            (PerBlock((2, 2)), [[2, 8, 0, 0, 48], [2, 0, 0, 32, 0]]),
+            (PerBlock((1, 3)), [[2, 8, 2, 0, 48], [1.0, 0.5, 3, 32, 0]]),
+            (PerBlock((3, 9)), [[0, 8, 0, 0, 48], [0, 0, 0, 32, 0]]),
             (PerGroup(2), [[2, 8, 1.25, 0.25, 48], [1.25, 0.25, 0, 32, 0.3125]]),
             (PerGroup(), [[0, 8, 0, 0, 48], [0, 0, 0, 32, 0]]),
             (PerGroup(2, 0), [[1.25, 8, 1.5, 0, 48], [1.25, 0, 3, 32, 0]]),

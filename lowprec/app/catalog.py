@@ -2,7 +2,7 @@
 
 import bisect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lowprec.formats import NAMED, BlockFloatingPoint, FloatingPoint, Format, parse
+from lowprec.formats import NAMED, BlockFloatingPoint, FixedPoint, FloatingPoint, Format, parse
 
 _ALL_VALUES_UP_TO_BITS = 8
 _MOST_COLUMNS = 8
@@ -49,8 +49,9 @@ def _listing(columns: tuple[str, ...]) -> Table:
     """The listing with these columns behind the name."""
     table = Table(
         title="Number formats by name",
-        caption="N bits, M of them behind the point: fixedNfM. Any width: eXmYieee, eXmYfn, bfpN.\n"
-        "bfp: of a group whose largest magnitude lies between 1 and 2.",
+        caption="Any width: eXmYieee, eXmYfn, eXmYfnuz, eXmYfinite; fixedNfM, ufixedNfM of N bits, M of\n"
+        "them behind the point, and fixedfM<unbounded>; bfpN, here the values of a group whose\n"
+        "largest magnitude lies between 1 and 2.",
     )
     table.add_column("name", no_wrap=True)
     for column in columns:
@@ -78,8 +79,11 @@ def portrait(format: Format, console: Console) -> Group:
         >>> console.print(portrait(parse("bfp4"), console))  # doctest: +ELLIPSIS
         bfp4...
     """
+    properties = _properties(format)
+    if isinstance(format, FixedPoint) and not format.is_bounded:
+        return Group(properties, "", f"The values are all multiples of {format.eps!r}, without end.")
     ladder = _Ladder(format)
-    parts: list[RenderableType] = [_properties(format), "", _values(format, ladder, console)]
+    parts: list[RenderableType] = [properties, "", _values(format, ladder, console)]
     signs = " ▁▂▃▄▅▆▇█" if console.encoding.startswith("utf") else " .:-=+*#@"
     parts += [
         "",
@@ -96,16 +100,15 @@ class _Ladder:
     """The non-negative values by code, without a list of them: there may be billions."""
 
     def __init__(self, format: Format) -> None:
+        step = Fraction(format.smallest_subnormal)
+        self.size = int(Fraction(format.max) / step) + 1
+        self.value: Callable[[int], Fraction] = lambda code: code * step
         if isinstance(format, FloatingPoint):
             self.size = format.largest_code + 1
             self.value = format.magnitude
-        else:
-            step = Fraction(format.smallest_subnormal)
-            self.size = int(Fraction(format.max) / step) + 1
-            self.value = lambda code: code * step
 
     def below(self, bound: Fraction, *, inclusive: bool) -> int:
-        """How many values lie below a bound."""
+        """How many codes have values below a bound."""
         find = bisect.bisect_right if inclusive else bisect.bisect_left
         return find(range(self.size), bound, lo=0, hi=self.size, key=self.value)
 
@@ -113,15 +116,21 @@ class _Ladder:
 def _properties(format: Format) -> Table:
     """Name and properties, exactly."""
     table = Table(box=None, show_header=False, title=str(format), title_justify="left")
-    for name in _PROPERTIES:
+    unbounded = isinstance(format, FixedPoint) and not format.is_bounded
+    for name in _PROPERTIES[unbounded:]:  # bits come first
         table.add_row(name.replace("_", " "), f"{getattr(format, name)!r}")
     table.add_row("signed zero", "yes" if format.has_signed_zero else "no")
+    table.add_row("infinity", "yes" if format.has_infinity else "no")
+    table.add_row("NaN", "yes" if format.has_nan else "no")
     if isinstance(format, FloatingPoint):
-        table.add_row("infinity", "yes" if format.has_infinity else "no")
-        table.add_row("NaN", "yes" if format.has_nan else "no")
+        table.add_row("subnormals", "yes" if format.smallest_subnormal < format.smallest_normal else "no")
         table.add_row("bias", str(format.bias))
+    if isinstance(format, FloatingPoint | FixedPoint):
         table.add_row("overflow", str(format.overflow))
     if isinstance(format, BlockFloatingPoint):
+        if format.exponent_bits is not None:
+            ends = f"{format.lowest_block_exponent} to {format.highest_block_exponent}"
+            table.add_row("block exponent", ends)
         table.add_row("", "of a group whose largest magnitude lies between 1 and 2")
     return table
 
@@ -134,6 +143,8 @@ def _values(format: Format, ladder: _Ladder, console: Console) -> RenderableType
     while columns > 1 and console.measure(table, options=unlimited).maximum > console.width:
         columns //= 2
         table = _value_table(format, ladder, columns)
+    if format.min == 0:
+        return Group("Values from zero up", table, "There are no negative values.")
     below = f", and {format.min!r} comes below" if -format.min != format.max else ""
     return Group("Values from zero up", table, f"The negative values mirror them{below}.")
 
@@ -173,12 +184,15 @@ def _number(value: Fraction) -> str:
 
 
 def _linear_line(format: Format, ladder: _Ladder, width: int, signs: str) -> Text:
-    """From min to max in equal steps, zero in the middle."""
+    """From min to max in equal steps, zero in the middle or, where nothing is negative, in front."""
     cells = max((min(width, 81) - 1) // 2, 8)
-    reach = -Fraction(format.min)
+    reach = max(Fraction(format.max), -Fraction(format.min))
     edges = [reach * i / cells for i in range(cells + 1)]
     ranks = [ladder.below(edge, inclusive=True) for edge in edges]
     right = [b - a for a, b in pairwise(ranks)]
+    if format.min == 0:
+        labels = _labels({0: "0", cells: f"{format.max:g}"}, cells + 1)
+        return Text(f"{_bar([1, *right], signs)}\n{labels}", no_wrap=True)
     left = right[::-1]
     left[0] += format.max < reach  # two's complement has one more below zero
     bar = _bar([*left, 1, *right], signs)

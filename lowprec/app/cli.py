@@ -1,4 +1,4 @@
-"""The command line: ``lowprec train``, ``formats``, ``show`` and ``info``.
+"""The command line: ``lowprec train``, ``bench``, ``verify``, ``formats``, ``show`` and ``info``.
 
 Everything heavy is imported by the command that needs it. A mistake of the user ends with one
 sentence on standard error and exit code 2; Ctrl-C with 130 and how to go on.
@@ -190,6 +190,79 @@ def show(
         _fail(error)
     console = Console()
     console.print(portrait(known, console))
+
+
+@app.command()
+def bench(
+    check: Annotated[  # noqa: FBT002
+        bool, typer.Option("--check", help="Exit with 1 if a figure misses its limit.")
+    ] = False,
+    json: Annotated[str | None, typer.Option(help="Write all figures to this file.")] = None,
+    quick: Annotated[  # noqa: FBT002
+        bool, typer.Option("--quick", help="Only try every kind of measurement out, in seconds.")
+    ] = False,
+) -> None:
+    """Measure speed: every kernel beside a copy, a training step, and other packages.
+
+    A kernel's figure is its speed relative to a copy of the same tensor (so of the same bytes), both timed
+    in turns: 1 is as fast as the copy. Takes minutes; close other programs. Packages that are compared
+    come with the extra "bench", and one that is missing is left out.
+    """
+    from lowprec.app.bench.command import run
+
+    try:
+        kept = run(check=check, quick=quick, json=None if json is None else Path(json))
+    except ValueError as error:
+        _fail(error)
+    except OSError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Nothing was written.", err=True)
+        raise typer.Exit(130) from None
+    if check and not kept:
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    formats: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FORMAT]...", help="Formats by name (default: every named one)."),
+    ] = None,
+    exhaustive: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option(
+            "--exhaustive",
+            help="All 2^32 float32 numbers too (default: of e4m3fn, e5m2, binary16, bfloat16 and fixed8f6).",
+        ),
+    ] = False,
+    json: Annotated[str | None, typer.Option(help="Write what was found to this file.")] = None,
+    resume: Annotated[  # noqa: FBT002
+        bool, typer.Option("--resume", help="Go on with the verification interrupted in this folder.")
+    ] = False,
+) -> None:
+    """Prove the kernels right: every format, rounding mode and carrier against independent oracles.
+
+    Prints what was proven, on how many inputs, against what. Takes two minutes, with --exhaustive half an
+    hour. Exits with 1 if any result differs, and shows the first that do.
+    """
+    from lowprec.app.interrupt import Interrupted
+    from lowprec.app.verify.command import again, run
+
+    names = formats or []
+    try:
+        right = run(names, exhaustive=exhaustive, json=None if json is None else Path(json), resume=resume)
+    except ValueError as error:
+        _fail(error)
+    except OSError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except (Interrupted, KeyboardInterrupt):
+        typer.echo(f"Stopped. Go on with: {again(names, exhaustive=exhaustive)}", err=True)
+        raise typer.Exit(130) from None
+    if not right:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -4,9 +4,11 @@ from lowprec.formats.block import BlockFloatingPoint as BlockFloatingPoint
 from lowprec.formats.fixed import FixedPoint as FixedPoint
 from lowprec.formats.floating import FloatingPoint as FloatingPoint
 from lowprec.formats.format import Format as Format
+from lowprec.formats.granularity import PerBlock as PerBlock
 from lowprec.formats.granularity import PerChannel as PerChannel
 from lowprec.formats.granularity import PerGroup as PerGroup
 from lowprec.formats.granularity import PerTensor as PerTensor
+from lowprec.formats.info import finfo as finfo
 from lowprec.formats.names import NAMED as NAMED
 from lowprec.formats.names import FormatLike as FormatLike
 from lowprec.formats.names import parse as parse

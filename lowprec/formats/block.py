@@ -1,12 +1,12 @@
 """Block floating point: integers that share the exponent of their group's largest element."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from lowprec.errors import type_error
 from lowprec.formats.carriers import Carrier
 from lowprec.formats.format import check_integer, power_of_two
-from lowprec.formats.granularity import Granularity, PerChannel, PerGroup, PerTensor
+from lowprec.formats.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
 from lowprec.formats.uniform import UniformFormat
 
 
@@ -19,22 +19,30 @@ class BlockFloatingPoint(UniformFormat):
     mantissas run from ``-(2**(word_bits - 1) - 1)`` to ``2**(word_bits - 1) - 1``. A value that
     rounds past the range saturates, and so does an infinity; E is never raised. A NaN stays NaN
     and, like an infinity, has no say in its group's exponent. A group without a finite non-zero
-    element has the carrier's smallest positive value as its step. There is no -0.
+    element has the least exponent there is. There is no -0.
+
+    With ``exponent_bits`` the exponent is stored in so many bits, with the bias of IEEE 754 and no
+    field set apart: E is clamped to ``lowest_block_exponent … highest_block_exponent``. A group of
+    larger values saturates, one of smaller values has a coarser step than it could have.
 
     The properties (``max``, ``eps``, ``values()``, …) describe a group with E = 0, that is, one
     whose largest magnitude lies in [1, 2).
 
     Args:
         word_bits: Width of a mantissa, the sign included, 2 to 25.
-        granularity: Which elements share an exponent: PerTensor, PerChannel or PerGroup.
+        granularity: Which elements share an exponent: PerTensor, PerChannel, PerGroup or PerBlock.
+        exponent_bits: Width of the shared exponent, 2 to 11; None where it is the carrier's own.
 
     Raises:
-        TypeError: If ``word_bits`` is not an integer or ``granularity`` not a granularity.
-        ValueError: If ``word_bits`` is out of range.
+        TypeError: If a width is not an integer or ``granularity`` not a granularity.
+        ValueError: If a width is out of range.
 
     Example:
         >>> str(BlockFloatingPoint(8, PerGroup(32)))
         'bfp8<group32>'
+        >>> format = BlockFloatingPoint(8, exponent_bits=8)
+        >>> str(format), format.lowest_block_exponent, format.highest_block_exponent
+        ('bfp8<exponent8>', -127, 128)
         >>> BlockFloatingPoint(4).values()
         array([-1.75, -1.5 , -1.25, -1.  , -0.75, -0.5 , -0.25,  0.  ,  0.25,
                 0.5 ,  0.75,  1.  ,  1.25,  1.5 ,  1.75])
@@ -42,12 +50,44 @@ class BlockFloatingPoint(UniformFormat):
 
     word_bits: int
     granularity: Granularity = PerTensor()
+    exponent_bits: int | None = None
 
-    def __post_init__(self) -> None:
-        """Check both."""
-        check_integer("word_bits", self.word_bits, 2, 25)
-        if not isinstance(self.granularity, PerTensor | PerChannel | PerGroup):
-            raise type_error("granularity", "be a PerTensor, PerChannel or PerGroup", self.granularity)
+    def __init__(
+        self,
+        word_bits: int,
+        granularity: Granularity = PerTensor(),
+        *,
+        exponent_bits: int | None = None,
+    ) -> None:
+        check_integer("word_bits", word_bits, 2, 25)
+        if not isinstance(granularity, PerTensor | PerChannel | PerGroup | PerBlock):
+            must = "be a PerTensor, PerChannel, PerGroup or PerBlock"
+            raise type_error("granularity", must, granularity)
+        if exponent_bits is not None:
+            check_integer("exponent_bits", exponent_bits, 2, 11)
+        object.__setattr__(self, "word_bits", word_bits)
+        object.__setattr__(self, "granularity", granularity)
+        object.__setattr__(self, "exponent_bits", exponent_bits)
+
+    @property
+    def bits(self) -> int:
+        """Width of a mantissa, the sign included; the shared exponent is not counted."""
+        return self.word_bits
+
+    @property
+    def largest_integer(self) -> int:
+        """The largest value in units of the step."""
+        return int(2 ** (self.word_bits - 1)) - 1
+
+    @property
+    def lowest_block_exponent(self) -> int | None:
+        """The least exponent of a group; None where the carrier's own range is the only bound."""
+        return None if self.exponent_bits is None else 1 - (1 << (self.exponent_bits - 1))
+
+    @property
+    def highest_block_exponent(self) -> int | None:
+        """The greatest exponent of a group; None where the carrier's own range is the only bound."""
+        return None if self.exponent_bits is None else 1 << (self.exponent_bits - 1)
 
     @property
     def step(self) -> Fraction:
@@ -63,11 +103,13 @@ class BlockFloatingPoint(UniformFormat):
     def along(self, axis: int) -> "BlockFloatingPoint":
         """This format with a granularity along ``"contraction"`` set to an axis."""
         if isinstance(self.granularity, PerGroup):
-            return BlockFloatingPoint(self.word_bits, self.granularity.along(axis))
+            return replace(self, granularity=self.granularity.along(axis))
         return self
 
     def __str__(self) -> str:
-        """The name that parse reads back."""
-        if self.granularity == PerTensor():
-            return f"bfp{self.word_bits}"
-        return f"bfp{self.word_bits}<{self.granularity}>"
+        """The name that parse reads back; options that are not the default stand in brackets."""
+        options = [] if self.granularity == PerTensor() else [str(self.granularity)]
+        if self.exponent_bits is not None:
+            options.append(f"exponent{self.exponent_bits}")
+        name = f"bfp{self.word_bits}"
+        return f"{name}<{','.join(options)}>" if options else name

@@ -20,6 +20,8 @@ CARRIERS = {
     carrier.name: carrier
     for carrier in (
         Carrier("bfloat16", 8, -133, 127),
+        Carrier("float16", 11, -24, 15),
         Carrier("float32", 24, -149, 127),
+        Carrier("float64", 53, -1074, 1023),
     )
 }

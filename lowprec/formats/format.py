@@ -53,6 +53,16 @@ class Format(ABC):
 
     @property
     @abstractmethod
+    def has_infinity(self) -> bool:
+        """Whether infinities are values."""
+
+    @property
+    @abstractmethod
+    def has_nan(self) -> bool:
+        """Whether a code is NaN."""
+
+    @property
+    @abstractmethod
     def has_signed_zero(self) -> bool:
         """Whether -0 is a value."""
 
@@ -140,6 +150,12 @@ def exact_float(x: Fraction) -> float:
 def power_of_two(exponent: int) -> Fraction:
     """2 to an integer exponent of either sign."""
     return Fraction(2) ** exponent
+
+
+def check_bool(name: str, value: object) -> None:
+    """Refuse anything but True and False."""
+    if not isinstance(value, bool):
+        raise type_error(name, "be True or False", value)
 
 
 def check_integer(name: str, value: object, low: int, high: int) -> None:

@@ -127,7 +127,47 @@ class PerGroup:
         return f"group{size}" if self.axis == -1 else f"group{size}@{self.axis}"
 
 
-Granularity = PerTensor | PerChannel | PerGroup
+@dataclass(frozen=True)
+class PerBlock:
+    """One scale for each tile of the last axes; tiles at the far ends may be smaller.
+
+    Axes before them keep one scale for each index.
+
+    Args:
+        shape: The size of a tile along each of the last ``len(shape)`` axes.
+
+    Raises:
+        TypeError: If ``shape`` is not a tuple of integers.
+        ValueError: If it is empty or a size is below 1.
+
+    Example:
+        >>> PerBlock((16, 16)).tiles((4, 100, 100))
+        (1, 16, 16)
+    """
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        sizes = self.shape if isinstance(self.shape, tuple) else (None,)
+        if any(not isinstance(size, int) or isinstance(size, bool) for size in sizes):
+            raise type_error("shape", "be a tuple of integers", self.shape)
+        if not self.shape or min(self.shape) < 1:
+            raise value_error("shape", "name at least one size, and none below 1", self.shape)
+
+    def tiles(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The size of a group along each dimension of ``shape``."""
+        if len(self.shape) > len(shape):
+            must = f"have no more sizes than the {len(shape)} dimensions of the tensor"
+            raise value_error("shape", must, self.shape)
+        return (1,) * (len(shape) - len(self.shape)) + self.shape
+
+    def __str__(self) -> str:
+        """The name that parse reads back."""
+        return "block" + "x".join(map(str, self.shape))
+
+
+Granularity = PerTensor | PerChannel | PerGroup | PerBlock
 
 
 def _check_axis(axis: object) -> None:

@@ -1,11 +1,25 @@
 """From names and torch dtypes to formats, and back by ``str``.
 
-The grammar: a family's name, then options in angle brackets, separated by commas::
+The grammar: a family's name, then options in angle brackets, separated by commas. Each option stands
+at most once; ``str`` writes them in the order given here and leaves out what is the default::
 
-    binary16  bfloat16  binary32  e4m3fn  e5m2  e{E}m{M}{ieee|fn}   <overflow rule, bias{K}>
-    fixed{N}f{M}                                                         <symmetric>
-    e2m1  e2m3  e3m2                                                  <fn, overflow rule, bias{K}>
-    bfp{N}                            <tensor | channel{axis}[&{axis}…] | group[{size}][@{axis}]>
+    floating point     e{E}m{M}{ieee|fn|fnuz|finite}, or one of the names
+                       binary64 binary32 tf32 binary16 bfloat16 e5m2 e3m4   (ieee)
+                       e3m2 e2m3 e2m1                                       (finite)
+        <nosubnormals, saturate|saturate_all|infinity, bias{K}>
+    e3m2 e2m3 e2m1     with the all-ones code as NaN
+        <fn, nosubnormals, saturate|saturate_all|infinity, bias{K}>
+    fixed point        fixed{N}f{M}    N bits, M of them behind the point
+        <symmetric, saturate|wrap>
+                       ufixed{N}f{M}   unsigned
+        <saturate|wrap>
+                       fixedf{M}       without bounds
+        <unbounded>
+    block              bfp{N}          N bits for each mantissa
+        <tensor | channel{A}[&{A}…] | group[{S}][@{A}] | block{S}[x{S}…], exponent{N}>
+
+N, M, E and S are decimal numbers, K and A may be negative, and so may the M of fixed point; the A of
+a group may be ``contraction``.
 """
 
 import difflib
@@ -17,25 +31,38 @@ from typing import Any
 from lowprec.errors import type_error, value_error
 from lowprec.formats.block import BlockFloatingPoint
 from lowprec.formats.fixed import FixedPoint
-from lowprec.formats.floating import FINITE_ELSEWHERE, FloatingPoint
+from lowprec.formats.floating import FINITE_ELSEWHERE, NAMES, FloatingPoint
 from lowprec.formats.format import Format
-from lowprec.formats.granularity import CONTRACTION, Granularity, PerChannel, PerGroup, PerTensor
-from lowprec.modes import Overflow
+from lowprec.formats.granularity import (
+    CONTRACTION,
+    Granularity,
+    PerBlock,
+    PerChannel,
+    PerGroup,
+    PerTensor,
+)
+from lowprec.modes import Overflow, Specials
 
-NAMED = ("binary32", "binary16", "bfloat16", "e5m2", "e4m3fn", "e4m3ieee", "fixed8f7", "fixed8f4",
-         "fixed16f8", "bfp8", "bfp8<group32>", "bfp4")  # fmt: skip
+NAMED = (
+    "binary64", "binary32", "tf32", "binary16", "bfloat16", "e5m2", "e5m2fnuz", "e4m3fn", "e4m3fnuz",
+    "e4m3ieee", "e3m4", "e3m2", "e2m3", "e2m1", "fixed8f7", "fixed8f4", "fixed8f4<wrap>", "fixed16f8",
+    "ufixed8f8", "bfp8", "bfp8<group32>", "bfp8<block16x16>", "bfp8<exponent8>", "bfp4",
+)  # fmt: skip
 """The names that a listing of formats shows: every single one, and examples of each family."""
 
 FormatLike = Format | str | Any
 """A format, its name, or a torch dtype that stands for one."""
 
-_WIDTHS = {"binary16": (5, 10), "bfloat16": (8, 7), "binary32": (8, 23), "e5m2": (5, 2)}  # fmt: skip
+_SHORT = {name: widths_and_specials for widths_and_specials, name in NAMES.items()}
 _DTYPES = {
     "torch.float8_e4m3fn": "e4m3fn",
+    "torch.float8_e4m3fnuz": "e4m3fnuz",
     "torch.float8_e5m2": "e5m2",
+    "torch.float8_e5m2fnuz": "e5m2fnuz",
     "torch.float16": "binary16",
     "torch.bfloat16": "bfloat16",
     "torch.float32": "binary32",
+    "torch.float64": "binary64",
 }
 
 
@@ -82,8 +109,8 @@ def parse(name: str) -> Format:
         ValueError: If no format has that name; the nearest three are suggested.
 
     Example:
-        >>> parse("fixed8f6")
-        FixedPoint(word_bits=8, fraction_bits=6, symmetric=False, overflow=<Overflow.SATURATE: 'saturate'>)
+        >>> parse("fixed8f6") == FixedPoint(8, 6)
+        True
     """
     if not isinstance(name, str):
         raise type_error("name", "be a string", name)
@@ -93,22 +120,29 @@ def parse(name: str) -> Format:
 @lru_cache(maxsize=1024)
 def _parsed(name: str) -> Format:
     """The format of a name, remembered."""
-    if name == "e4m3":
-        raise value_error("format", "say which e4m3", name, "Use 'e4m3fn' (max 448) or 'e4m3ieee' (max 240).")
     base, bracket, rest = name.partition("<")
-    if base.removesuffix("fn") in FINITE_ELSEWHERE and (base.endswith("fn") or not rest):
-        raise value_error(
-            "format",
-            "not be a name that elsewhere stands for a format without NaN",
-            name,
-            f"With the all-ones code as NaN it is '{base.removesuffix('fn')}<fn>'.",
-        )
+    _refuse_ambiguous(name, base)
     options = rest[:-1].split(",") if rest.endswith(">") else []
-    if bool(bracket) == bool(options) and all(options):
+    if base in FINITE_ELSEWHERE and "fn" in options:
+        options.remove("fn")
+        base = f"{base}fn"
+    if bool(bracket) == rest.endswith(">"):
         for pattern, build in _FAMILIES:
-            if match := re.fullmatch(pattern, base):
-                return build(name, match, options)
+            if match := re.fullmatch(pattern, _SHORT.get(base, base)):
+                return build(match, _Options(name, options))
     raise _unknown(name)
+
+
+def _refuse_ambiguous(name: str, base: str) -> None:
+    """Refuse names that stand for different formats in different places."""
+    if base == "e4m3":
+        remedy = "Use 'e4m3fn' (max 448) or 'e4m3ieee' (max 240)."
+        raise value_error("format", "say which e4m3", name, remedy)
+    plain = base.removesuffix("fn")
+    if plain != base and plain in FINITE_ELSEWHERE:
+        must = "not be a name that elsewhere stands for a format without NaN"
+        remedy = f"That one is '{plain}'; with the all-ones code as NaN it is '{plain}<fn>'."
+        raise value_error("format", must, name, remedy)
 
 
 def _unknown(name: str) -> ValueError:
@@ -119,59 +153,98 @@ def _unknown(name: str) -> ValueError:
     return value_error("format", "be a known name", name, hint)
 
 
-def _floating(name: str, match: re.Match[str], options: list[str]) -> Format:
-    """A floating-point format; options are an overflow rule and a bias."""
-    overflow, bias = None, None
-    if match[0] in FINITE_ELSEWHERE:
-        if options[:1] != ["fn"]:
-            raise _unknown(name)
-        options = options[1:]
-    for option in options:
-        if option in set(Overflow) and overflow is None:
-            overflow = option
-        elif re.fullmatch(r"bias-?\d+", option) and bias is None:
-            bias = int(option.removeprefix("bias"))
-        else:
-            raise _unknown(name)
-    if match[0] in _WIDTHS:
-        return FloatingPoint(*_WIDTHS[match[0]], bias=bias, overflow=overflow)
-    widths = int(match["exponent"]), int(match["mantissa"])
-    specials = match.groupdict().get("specials", "fn")
-    return FloatingPoint(*widths, bias=bias, specials=specials, overflow=overflow)
+class _Options:
+    """The options of a name, taken one after the other; what is left over at the end is an error."""
+
+    def __init__(self, name: str, options: list[str]) -> None:
+        self._name = name
+        self._left = options
+
+    def take(self, pattern: str) -> re.Match[str] | None:
+        """The one option that matches, removed; None if there is none."""
+        matches = [match for option in self._left if (match := re.fullmatch(pattern, option))]
+        if not matches:
+            return None
+        self._left.remove(matches[0][0])
+        return matches[0]
+
+    def end(self) -> None:
+        """Refuse options that nobody took: unknown ones, and the second of two of a kind."""
+        if self._left:
+            raise _unknown(self._name)
 
 
-def _fixed(name: str, match: re.Match[str], options: list[str]) -> Format:
-    """A fixed-point format; the one option is ``symmetric``."""
-    if options not in ([], ["symmetric"]):
-        raise _unknown(name)
-    return FixedPoint(int(match["word"]), int(match["fraction"]), symmetric=bool(options))
+def _floating(match: re.Match[str], options: _Options) -> Format:
+    """A floating-point format, its short name already spelled out."""
+    subnormals = options.take("nosubnormals") is None
+    overflow = options.take(_OVERFLOW)
+    bias = options.take(r"bias(-?\d+)")
+    options.end()
+    return FloatingPoint(
+        int(match["exponent"]),
+        int(match["mantissa"]),
+        bias=int(bias[1]) if bias else None,
+        subnormals=subnormals,
+        specials=match["specials"],
+        overflow=overflow[0] if overflow else None,
+    )
 
 
-def _block(name: str, match: re.Match[str], options: list[str]) -> Format:
-    """A block format; the one option is its granularity."""
-    if len(options) > 1:
-        raise _unknown(name)
-    granularity = _granularity(name, options[0]) if options else PerTensor()
-    return BlockFloatingPoint(int(match["word"]), granularity)
+def _fixed(match: re.Match[str], options: _Options) -> Format:
+    """A fixed-point format."""
+    symmetric = options.take("symmetric") is not None
+    overflow = options.take(_OVERFLOW)
+    options.end()
+    return FixedPoint(
+        int(match["word"]) if match["word"] else None,
+        int(match["fraction"]),
+        signed=not match["unsigned"],
+        symmetric=symmetric,
+        overflow=overflow[0] if overflow else Overflow.SATURATE,
+    )
 
 
-def _granularity(name: str, text: str) -> Granularity:
-    """A granularity by its own name."""
-    if text == "tensor":
-        return PerTensor()
-    if match := re.fullmatch(r"channel(-?\d+(?:&-?\d+)*)", text):
-        axes = tuple(int(axis) for axis in match[1].split("&"))
-        return PerChannel(axes[0] if len(axes) == 1 else axes)
-    if match := re.fullmatch(rf"group(\d+)?(?:@(-?\d+|{CONTRACTION}))?", text):
-        axis = -1 if match[2] is None else match[2] if match[2] == CONTRACTION else int(match[2])
-        return PerGroup(int(match[1]) if match[1] else None, axis)
-    raise _unknown(name)
+def _block(match: re.Match[str], options: _Options) -> Format:
+    """A block format."""
+    granularity: Granularity = PerTensor()
+    for pattern, build in _GRANULARITIES:
+        if found := options.take(pattern):
+            granularity = build(found)
+            break
+    exponent = options.take(r"exponent(\d+)")
+    options.end()
+    return BlockFloatingPoint(
+        int(match["word"]), granularity, exponent_bits=int(exponent[1]) if exponent else None
+    )
 
 
-_FAMILIES: tuple[tuple[str, Callable[[str, re.Match[str], list[str]], Format]], ...] = (
-    ("|".join(_WIDTHS), _floating),
-    (r"e(?P<exponent>\d+)m(?P<mantissa>\d+)(?P<specials>ieee|fn)", _floating),
-    (r"e(?P<exponent>[23])m(?P<mantissa>[123])", _floating),
-    (r"fixed(?P<word>\d+)f(?P<fraction>-?\d+)", _fixed),
+def _channel(match: re.Match[str]) -> Granularity:
+    """A PerChannel by its own name."""
+    return PerChannel(tuple(int(axis) for axis in match[1].split("&")))
+
+
+def _group(match: re.Match[str]) -> Granularity:
+    """A PerGroup by its own name."""
+    axis = match[2] or "-1"
+    return PerGroup(int(match[1]) if match[1] else None, axis if axis == CONTRACTION else int(axis))
+
+
+def _tile(match: re.Match[str]) -> Granularity:
+    """A PerBlock by its own name."""
+    return PerBlock(tuple(int(size) for size in match[1].split("x")))
+
+
+_OVERFLOW = "|".join(Overflow)
+
+_GRANULARITIES: tuple[tuple[str, Callable[[re.Match[str]], Granularity]], ...] = (
+    ("tensor", lambda match: PerTensor()),
+    (r"channel(-?\d+(?:&-?\d+)*)", _channel),
+    (rf"group(\d+)?(?:@(-?\d+|{CONTRACTION}))?", _group),
+    (r"block(\d+(?:x\d+)*)", _tile),
+)
+
+_FAMILIES: tuple[tuple[str, Callable[[re.Match[str], _Options], Format]], ...] = (
+    (rf"e(?P<exponent>\d+)m(?P<mantissa>\d+)(?P<specials>{'|'.join(Specials)})", _floating),
+    (r"(?P<unsigned>u)?fixed(?P<word>\d+)?f(?P<fraction>-?\d+)", _fixed),
     (r"bfp(?P<word>\d+)", _block),
 )

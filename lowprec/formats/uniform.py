@@ -7,11 +7,9 @@ from lowprec.formats.format import Format, exact_float
 
 
 class UniformFormat(Format):
-    """Integers of ``word_bits``, the sign included, times a step; there is no -0."""
+    """Integers times a step; there is no -0 and no NaN."""
 
     __slots__ = ()
-
-    word_bits: int
 
     @property
     @abstractmethod
@@ -19,24 +17,29 @@ class UniformFormat(Format):
         """The distance between neighbours."""
 
     @property
-    def bits(self) -> int:
-        """Width of an integer, the sign included."""
-        return self.word_bits
-
-    @property
-    def has_signed_zero(self) -> bool:
-        """Whether -0 is a value: never."""
-        return False
-
-    @property
+    @abstractmethod
     def largest_integer(self) -> int:
         """The largest value in units of the step."""
-        return 2 ** (self.word_bits - 1) - 1
 
     @property
     def lowest_integer(self) -> int:
         """The most negative value in units of the step."""
         return -self.largest_integer
+
+    @property
+    def has_infinity(self) -> bool:
+        """Whether infinities are values: not of integers of some width."""
+        return False
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether a code is NaN: never."""
+        return False
+
+    @property
+    def has_signed_zero(self) -> bool:
+        """Whether -0 is a value: never."""
+        return False
 
     def magnitudes(self) -> list[Fraction]:
         """The non-negative values, ascending, exact."""

@@ -71,7 +71,7 @@ def make_plan(scheme: Scheme, axes: Axes, *, training: bool) -> Plan:
         if cast is None:
             return None
         mode = cast.mode(training=training)
-        bits = cast.random_bits if str(mode) == "stochastic" else None
+        bits = cast.random_bits if mode.takes_random_bits else None
         return make_spec(_shifted(_along(cast.format, axis), shift), mode, bits)
 
     plan = Plan(

@@ -223,7 +223,7 @@ def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) 
                 raise type_error(name, f"have the dtype of the input, {x.dtype}", operand.dtype)
     for dtype in carriers:
         if dtype not in CARRIER_DTYPES:
-            raise value_error("dtype", "be float32 or bfloat16 under torch.autocast", dtype)
+            raise value_error("dtype", "be a carrier under torch.autocast", dtype)
         for spec in plan:
             if isinstance(spec, Spec):
                 check_carrier(spec.format, dtype)

@@ -1,166 +1,195 @@
 """From a format and raw memory to a kernel call.
 
 The border between Python objects and loops: a format becomes a short array of numbers, a tensor
-becomes memory and a layout, work is shared among threads. Nothing here validates user input; that
+becomes addresses and a layout, work is shared among threads. Nothing here validates user input; that
 is done where the user called.
 """
 
 import sys
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba.core import event
 
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format
-from lowprec.formats.carriers import CARRIERS
-from lowprec.kernels import cpu, scalar
-from lowprec.kernels.layout import Integers, layout, row_major
+from lowprec.formats import BlockFloatingPoint, FloatingPoint, Format, resolve
+from lowprec.kernels import blocks, cpu
+from lowprec.kernels.layout import Integers, Layout, layout, row_major
+from lowprec.kernels.numbers import MODES, describe, describe_block
+from lowprec.kernels.specialize import WIDTHS
 from lowprec.kernels.threads import share
-from lowprec.modes import Overflow, Rounding
-
-Memory = npt.NDArray[Any]
+from lowprec.modes import Rounding
 
 SERIAL_BELOW = 1 << 15
 """Elements below which one thread is faster than waking another."""
 
-_MODES = {
-    Rounding.NEAREST_EVEN: scalar.NEAREST_EVEN,
-    Rounding.TOWARD_ZERO: scalar.TOWARD_ZERO,
-    Rounding.STOCHASTIC: scalar.STOCHASTIC,
-}
-_NAN = 0x7FC00000
-_INFINITY = 0x7F800000
-_ALL_ONES = 0xFFFFFFFF
+
+class Kernel(NamedTuple):
+    """A loop, and where it finds what it has to know of a format."""
+
+    loop: Any
+    numbers: int
+    memory: npt.NDArray[Any]
+    """What lies at the address ``numbers``."""
+    drawn: bool
 
 
-@dataclass(frozen=True)
-class Noise:
-    """Which random words: the seed, the stream, and how elements are numbered.
+@lru_cache(maxsize=1024)
+def _elementwise(format: Format | str, rounding: str, random_bits: int, carrier: str, kind: int) -> Kernel:
+    """The kernel for a format whose values do not depend on other elements."""
+    mode = MODES[Rounding(rounding)]
+    numbers, depth, ending = describe(resolve(format), Rounding(rounding), random_bits, carrier)
+    loop = cpu.elementwise(carrier, mode, depth, ending, kind)
+    return Kernel(loop, numbers.ctypes.data, numbers, cpu.is_drawn(mode))
 
-    Element (i, j, …) takes the word ``offset + i * strides[0] + j * strides[1] + …``; row-major
-    strides if None, so a shard given its offset and its whole's strides rounds as part of the whole.
-    """
 
-    seed: int = 0
-    stream: int = 0
-    offset: int = 0
-    strides: Integers | None = None
+@lru_cache(maxsize=1024)
+def _block(
+    format: Format | str, rounding: str, random_bits: int, carrier: str, kind: int, code: str
+) -> Kernel:
+    """The kernel for block floating point."""
+    parsed = resolve(format)
+    if not isinstance(parsed, BlockFloatingPoint):
+        raise TypeError(type(parsed))
+    mode = MODES[Rounding(rounding)]
+    numbers = describe_block(parsed, random_bits, carrier)
+    return Kernel(blocks.block(carrier, mode, kind, code), numbers.ctypes.data, numbers, cpu.is_drawn(mode))
+
+
+@lru_cache(maxsize=1024)
+def granularity_of(format: Format | str) -> Any:
+    """How a block format forms groups; None for other formats."""
+    return getattr(resolve(format), "granularity", None)
 
 
 def quantize(
-    x: Memory,
-    out: Memory,
+    x: int,
+    out: int,
+    carrier: str,
     shape: Integers,
     x_strides: Integers,
     out_strides: Integers,
-    format: Format,
-    rounding: Rounding,
+    format: Format | str,
+    rounding: str,
     *,
     random_bits: int = 32,
-    noise: Noise = Noise(),
+    seed: int = 0,
+    stream: int = 0,
+    index_offset: int = 0,
+    index_strides: Integers | None = None,
+    word: int = -1,
     threads: int = 1,
-    flags: bool = False,
+    kind: int = cpu.VALUES,
 ) -> None:
-    """Quantize from one piece of memory to another; with ``flags`` write where overflow fired.
+    """Quantize from one piece of memory to another.
 
-    ``x`` holds uint32 patterns (binary32) or uint16 (bfloat16); ``out`` the same, or uint8 flags.
-    Both are one-dimensional and start at the tensor's first element.
+    ``x`` and ``out`` are the addresses of first elements, strides count elements. ``kind`` FLAGS
+    writes bytes, 1 where overflow fired. Element (i, j, …) takes the random word of index
+    ``index_offset + i * index_strides[0] + …``, row-major strides if None, so a shard given its offset
+    and its whole's strides rounds as part of the whole. ``seed`` and ``stream`` are signed 64-bit
+    integers, whose bits count; a ``word`` that is not negative is every element's instead.
     """
-    size = int(np.prod(shape, dtype=np.int64))
-    if size == 0:
-        return
-    mode = _MODES[rounding]
-    narrow = x.dtype == np.uint16
-    stochastic = mode == scalar.STOCHASTIC
-    index_strides = (noise.strides or row_major(shape)) if stochastic else None
-    tiles = format.granularity.tiles(shape) if isinstance(format, BlockFloatingPoint) else shape
-    plan = layout(shape, x_strides, out_strides, index_strides, noise.offset, tiles)
-    threads = threads if size >= SERIAL_BELOW else 1
-    seed, stream = np.uint64(noise.seed), np.uint64(noise.stream)
     _announce_compilation()
-
-    if not isinstance(format, BlockFloatingPoint):
-        params = _element_params(format, rounding, random_bits)
-        loop = cpu.elementwise(mode, bool(np.int32(params[1]) < 1), narrow, flags)
-        share(
-            lambda first, last, _: loop(x, out, params, plan.run, plan.outer, first, last, seed, stream),
-            plan.units,
-            threads,
-        )
+    granularity = granularity_of(format)
+    if granularity is not None:
+        tiles = granularity.tiles(shape)
+        kernel = _block(format, rounding, random_bits, carrier, kind, "uint32")
+        strides = (index_strides or row_major(shape)) if kernel.drawn else None
+        plan = layout(shape, x_strides, out_strides, strides, index_offset, tiles)
+        if plan.units:
+            _in_groups(kernel, x, out, carrier, plan, seed, stream, word, threads)
         return
+    kernel = _elementwise(format, rounding, random_bits, carrier, kind)
+    strides = (index_strides or row_major(shape)) if kernel.drawn else None
+    plan = layout(shape, x_strides, out_strides, strides, index_offset, None)
+    loop, numbers = kernel.loop, kernel.numbers
+    if plan.size < SERIAL_BELOW or threads == 1:
+        loop(x, out, numbers, plan.run, plan.outer, plan.dimensions, 0, plan.units, seed, stream, word)
+        return
+    share(
+        lambda first, last, _: loop(
+            x, out, numbers, plan.run, plan.outer, plan.dimensions, first, last, seed, stream, word
+        ),
+        plan.units,
+        threads,
+    )
 
-    params = _block_params(format, narrow, random_bits)
-    loop = cpu.block(mode, narrow, flags)
-    maxima = np.zeros((threads if plan.shared else 1, plan.groups), np.uint32)
+
+def _in_groups(
+    kernel: Kernel, x: int, out: int, carrier: str, plan: Layout, seed: int, stream: int, word: int,
+    threads: int,
+) -> npt.NDArray[Any]:  # fmt: skip
+    """Run a block kernel; the largest finite magnitude of each group."""
+    threads = threads if plan.size >= SERIAL_BELOW else 1
+    rows = threads if plan.shared else 1
+    maxima = np.zeros((rows, plan.groups), WIDTHS[carrier].unsigned)
+    place, row = maxima.ctypes.data, maxima.strides[0]
 
     def work(phase: int, first: int, last: int, number: int) -> None:
         """One thread's share; threads that share groups collect maxima apart."""
-        own = maxima[number if plan.shared and phase == cpu.MAXIMA else 0]
-        loop(x, out, params, plan.run, plan.outer, own, phase, first, last, seed, stream)
+        own = place + (row * number if plan.shared and phase == blocks.MAXIMA else 0)
+        kernel.loop(
+            x, out, kernel.numbers, plan.run, plan.outer, plan.dimensions, own, phase, first, last,
+            seed, stream, word,
+        )  # fmt: skip
 
     if not plan.shared:
-        both = cpu.MAXIMA | cpu.QUANTIZE
+        both = blocks.MAXIMA | blocks.QUANTIZE
         share(lambda first, last, number: work(both, first, last, number), plan.units, threads)
-        return
-    share(lambda first, last, number: work(cpu.MAXIMA, first, last, number), plan.units, threads)
+        return maxima[0]
+    share(lambda first, last, number: work(blocks.MAXIMA, first, last, number), plan.units, threads)
     np.maximum.reduce(maxima, axis=0, out=maxima[0])
-    share(lambda first, last, number: work(cpu.QUANTIZE, first, last, number), plan.units, threads)
+    share(lambda first, last, number: work(blocks.QUANTIZE, first, last, number), plan.units, threads)
+    return maxima[0]
 
 
-@lru_cache(maxsize=1024)
-def _element_params(format: Format, rounding: Rounding, random_bits: int) -> Memory:
-    """The numbers of a floating-point or fixed-point format, in the order that the loop reads."""
-    if isinstance(format, FloatingPoint):
-        mantissa_bits, lowest = format.mantissa_bits, format.lowest_exponent + 127
-        has_infinity, zero_sign = format.has_infinity, 0x80000000
-        odd_mask = 1 if mantissa_bits == 0 else 0
-    elif isinstance(format, FixedPoint):
-        # Fixed point is a subnormal range that never ends: its step is a significand's last place.
-        mantissa_bits, lowest = 23, 150 - format.fraction_bits
-        has_infinity, zero_sign, odd_mask = False, 0, 0
-    else:
-        raise TypeError(type(format))
-    ends = [_pattern(format.max), _pattern(-format.min)]
-    missing = _INFINITY if has_infinity else _NAN
-    over = [missing] * 2 if format.overflow is Overflow.INFINITY else ends
-    infinite = over
-    if format.overflow is Overflow.SATURATE and has_infinity:
-        infinite = [_INFINITY] * 2
-    if rounding is Rounding.TOWARD_ZERO:
-        over = ends
-    numbers = [
-        mantissa_bits,
-        lowest & _ALL_ONES,
-        _pattern(format.smallest_subnormal),
-        odd_mask,
-        _word_mask(random_bits),
-        *ends,
-        *over,
-        *infinite,
-        zero_sign,
-    ]
-    return np.array(numbers, np.uint32)
+def encode_block(
+    x: int, codes: int, scales: int, carrier: str, code: str, shape: Integers, format: Format | str,
+    rounding: str, *, random_bits: int = 32, seed: int = 0, stream: int = 0, threads: int = 1,
+) -> None:  # fmt: skip
+    """Write the codes of contiguous elements, and the scale of each group."""
+    _announce_compilation()
+    kernel = _block(format, rounding, random_bits, carrier, cpu.CODES, code)
+    plan = layout(
+        shape, row_major(shape), row_major(shape), row_major(shape), 0, granularity_of(format).tiles(shape)
+    )
+    if not plan.units:
+        return
+    maxima = _in_groups(kernel, x, codes, carrier, plan, seed, stream, -1, threads)
+    blocks.scales(carrier)(maxima.ctypes.data, scales, kernel.numbers, plan.groups)
 
 
-@lru_cache(maxsize=1024)
-def _block_params(format: BlockFloatingPoint, narrow: bool, random_bits: int) -> Memory:
-    """The numbers of a block format, in the order that the loop reads."""
-    floor_exponent = CARRIERS["bfloat16" if narrow else "float32"].lowest_exponent
-    numbers = [format.word_bits, floor_exponent & _ALL_ONES, _word_mask(random_bits)]
-    return np.array(numbers, np.uint32)
+def decode_block(
+    codes: int,
+    out: int,
+    scales: npt.NDArray[Any],
+    carrier: str,
+    code: str,
+    shape: Integers,
+    format: Format | str,
+) -> None:
+    """Write the values of contiguous codes; ``scales`` are patterns of the carrier."""
+    _announce_compilation()
+    kernel = _block(format, "nearest_even", 32, carrier, cpu.DECODED, code)
+    plan = layout(shape, row_major(shape), row_major(shape), None, 0, granularity_of(format).tiles(shape))
+    exponents = np.ascontiguousarray(scales, WIDTHS[carrier].unsigned)
+    kernel.loop(
+        codes, out, kernel.numbers, plan.run, plan.outer, plan.dimensions, exponents.ctypes.data,
+        blocks.QUANTIZE, 0, plan.units, 0, 0, -1,
+    )  # fmt: skip
 
 
-def _word_mask(random_bits: int) -> int:
-    """The top ``random_bits`` of a word."""
-    return _ALL_ONES - (_ALL_ONES >> random_bits)
-
-
-def _pattern(value: float) -> int:
-    """The binary32 pattern of a value that binary32 holds."""
-    return int(np.float32(value).view(np.uint32))
+def encode(
+    x: int, out: int, carrier: str, code: str, size: int, format: Format | str, *, decode: bool = False
+) -> None:
+    """Write the codes of contiguous values of a format without groups; with ``decode`` the reverse."""
+    _announce_compilation()
+    parsed = resolve(format)
+    kernel = _elementwise(parsed, "nearest_even", 32, carrier, cpu.VALUES)
+    kind = cpu.DECODED if decode else cpu.CODES
+    loop = cpu.encoding(carrier, kind, isinstance(parsed, FloatingPoint), code)
+    loop(x, out, kernel.numbers, 0, size)
 
 
 class _Announcer(event.Listener):  # type: ignore[misc]
@@ -169,7 +198,7 @@ class _Announcer(event.Listener):  # type: ignore[misc]
     def on_start(self, event: event.Event) -> None:
         """A compilation begins, which Numba tells of only where its disk cache had nothing."""
         dispatcher = event.data["dispatcher"]
-        if dispatcher.py_func.__module__ == cpu.__name__:
+        if dispatcher.py_func.__module__ in (cpu.__name__, blocks.__name__):
             global _announced
             if not _announced and dispatcher.py_func.__name__ == "loop":
                 _announced = True
@@ -193,7 +222,7 @@ def _announce_compilation() -> None:
 
 def info() -> dict[str, str]:
     """What a bug report should say about kernels: cache folder and threading."""
-    place = cpu.elementwise(scalar.NEAREST_EVEN, False, False, False).stats.cache_path
+    place = _elementwise("e4m3fn", "nearest_even", 32, "float32", cpu.VALUES).loop.stats.cache_path
     return {
         "kernel cache": place or "none (no folder can be written)",
         "kernel sources": cpu.source_hash()[:12],

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +17,19 @@ _UNITS = 64
 
 @dataclass(frozen=True)
 class Layout:
-    """The arrays that a loop walks by, and how many units there are."""
+    """The addresses of the arrays that a loop walks by, and how many units there are."""
 
-    run: npt.NDArray[np.int64]
-    outer: npt.NDArray[np.int64]
+    run: int
+    outer: int
+    dimensions: int
+    """How many columns ``outer`` has."""
     units: int
+    size: int
     groups: int
     shared: bool
     """Whether two units may share a group."""
+    memory: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+    """What lies at the addresses ``run`` and ``outer``."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,17 @@ def layout(
     out_strides: Integers,
     index_strides: Integers | None,
     index_offset: int,
-    tiles: Integers,
+    tiles: Integers | None,
 ) -> Layout:
-    """Plan the walk over a non-empty tensor.
+    """Plan the walk over a tensor; there are no units in an empty one.
 
     ``index_strides`` numbers the elements for their random words; None if no words are used, which
-    leaves the order of the walk free. ``tiles`` is the size of a group along each dimension.
+    leaves the order of the walk free. ``tiles`` is the size of a group along each dimension; None if
+    there are no groups.
     """
+    if 0 in shape:
+        return _planned([1] * 9, [], 0, 0, 0, shared=False)
+    tiles = shape if tiles is None else tiles
     counts = tuple(-(-size // tile) for size, tile in zip(shape, tiles, strict=True))
     rows = zip(
         shape,
@@ -100,7 +110,7 @@ def layout(
     *outside, inner = merged
     tile = min(inner.tile, inner.size)
 
-    runs = int(np.prod([d.size for d in outside], dtype=np.int64))
+    runs = prod(d.size for d in outside)
     segment = inner.size
     if runs < _UNITS:
         align = TILE if tile in (1, inner.size) else max(TILE // tile, 1) * tile
@@ -111,10 +121,15 @@ def layout(
     steps = [inner.x, inner.out, inner.index, index_offset]
     run = [inner.size, segment, segments, *steps, tile, inner.group]
     outer = [[d.size, d.x, d.out, d.index, d.group, d.tile] for d in outside]
-    return Layout(
-        np.array(run, np.int64),
-        np.ascontiguousarray(np.array(outer, np.int64).reshape(len(outside), 6).T),
-        runs * segments,
-        int(np.prod(counts, dtype=np.int64)),
-        shared,
-    )
+    size, groups = prod(shape), prod(counts)
+    return _planned(run, outer, runs * segments, size, groups, shared=shared)
+
+
+def _planned(
+    run: list[int], outer: list[list[int]], units: int, size: int, groups: int, *, shared: bool
+) -> Layout:
+    """A layout with its arrays in memory."""
+    first = np.array(run, np.int64)
+    rest = np.ascontiguousarray(np.array(outer, np.int64).reshape(len(outer), 6).T)
+    addresses = first.ctypes.data, rest.ctypes.data
+    return Layout(*addresses, len(outer), units, size, groups, shared, (first, rest))

@@ -26,7 +26,7 @@ _HIGH = np.uint64(32)
 
 
 @inline
-def _mix(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+def _mix(c0, c1, c2, c3, k0, k1):
     """One round: two multiplications, exchanged halves, the key."""
     product_0 = np.uint64(c0) * _MULTIPLIER_0
     product_1 = np.uint64(c2) * _MULTIPLIER_1
@@ -39,7 +39,7 @@ def _mix(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 
 
 @inline
-def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+def philox(c0, c1, c2, c3, k0, k1):
     """The four output words of one counter under one key, all uint32; ten rounds, unrolled to vectorize."""
     c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
     k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
@@ -64,7 +64,7 @@ def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 
 
 @inline
-def fill_tile(ceilings, seed, stream, tile):  # type: ignore[no-untyped-def]
+def fill_tile(ceilings, seed, stream, tile):
     """The complements of the random words of one tile, element ``tile * TILE`` first; uint64 arguments.
 
     Complements, because rounding asks tail + word >= 2^32: as tail > ~word that vectorizes only if
@@ -83,7 +83,7 @@ def fill_tile(ceilings, seed, stream, tile):  # type: ignore[no-untyped-def]
 
 
 @inline
-def word_at(seed, stream, index):  # type: ignore[no-untyped-def]
+def word_at(seed, stream, index):
     """The random word of one element; all arguments uint64."""
     n = (index // np.uint64(TILE)) * np.uint64(LANES) + index % np.uint64(LANES)
     w0, w1, w2, w3 = philox(

@@ -1,142 +1,332 @@
 """Every rounding decision, once: bits and a random word in, bits out.
 
-All of it is 32-bit integer work on binary32 patterns, so no decision depends on how the hardware
-rounds, contracts or flushes, and one source serves the CPU, the CUDA compiler and the CUDA simulator.
+All of it is integer work on the carrier's own patterns, so no decision depends on how the hardware
+rounds, contracts or flushes, and one source serves every carrier, the CPU and the CUDA compiler.
+A pattern without its sign orders magnitudes and carries from the mantissa into the exponent, so a
+value is rounded by adding to its pattern and cutting the low bits; only magnitudes below one unit of
+the format's last place, which may lie any number of binades down, are compared with it instead.
 Fixed point and block floating point are the subnormal range of a floating-point format whose normal
 range they never reach, so one function rounds for all three families.
 
-Numba widens ``uint32 + uint32`` to 64 bits: every intermediate is cast back, by name.
+These are plain functions of the constants below. ``specialize.py`` makes a copy of them for each
+carrier, mode, depth and ending, in which a compiler sees no branch that is not taken. ``numbers`` is a
+tuple that describes the format in the carrier's terms. Numba widens ``uint32 + uint32`` to 64 bits:
+every intermediate is cast back, by name.
 """
 
 import numpy as np
-from numba import njit
 
-# Called where a loop must vectorize, which a function call inside prevents.
-inline = njit(forceinline=True)
+U32, U64 = np.uint32, np.uint64
 
-NEAREST_EVEN = 0
-TOWARD_ZERO = 1
-STOCHASTIC = 2
+# The modes, in the order of modes.Rounding.
+(
+    NEAREST_EVEN, NEAREST_AWAY, NEAREST_ZERO, NEAREST_ODD, NEAREST_UP, NEAREST_DOWN,
+    TOWARD_ZERO, AWAY, UP, DOWN, TO_ODD,
+    STOCHASTIC, STOCHASTIC_MIDPOINT, STOCHASTIC_NEAREST, STOCHASTIC_EQUAL,
+) = range(15)  # fmt: skip
 
-U = np.uint32
-I = np.int32  # noqa: E741  the signed twin of U
+# Where the format's unit, its smallest step, lies.
+ABOVE = 0  # among the carrier's normal values
+WITHIN = 1  # among its subnormals; the smallest normal value of the format is not
+DEEP = 2  # the format has normal values, or no values, among the carrier's subnormals
+EITHER = 3  # ABOVE or WITHIN, as each group has it
 
-SIGN = U(0x80000000)
-MAGNITUDE = U(0x7FFFFFFF)
-INFINITY = U(0x7F800000)
-HIDDEN = U(1 << 23)
-MANTISSA = U((1 << 23) - 1)
-HALF = U(1 << 31)
-ALL_ONES = U(0xFFFFFFFF)
+# What a rounded magnitude becomes.
+PLAIN = 0  # one largest value and one thing past it for both signs and for infinities; signed zero
+CLAMPED = 1  # the largest of its sign, for infinities too; no signed zero
+GENERAL = 2  # as the numbers say
+WRAPPED = 3  # modulo 2^word_bits units; NaN for infinities; no signed zero
+
+# The constants of a copy: these are of binary32 to nearest.
+U, I = np.uint32, np.int32  # noqa: E741  the type that holds a pattern, and its signed twin
+MANTISSA = 23  # the width of the carrier's mantissa
+PLACE = 31  # of its sign
+MODE, DEPTH, ENDING = NEAREST_EVEN, ABOVE, PLAIN
+HIDDEN = U(1 << MANTISSA)
+SIGN = U(1 << PLACE)
+INFINITY = U((1 << PLACE) - (1 << MANTISSA))
+QUIET_NAN = U(INFINITY | HIDDEN >> 1)
 
 
-@inline
-def round_magnitude(magnitude, ceiling, mode, deep, mantissa_bits, lowest, unit, odd_mask, word_mask):  # type: ignore[no-untyped-def]
+# The entries of numbers. Exponents are biased by the carrier ("fields"); the field of a carrier's
+# subnormal is what it would be if exponents went on, 0 and below.
+(
+    UNIT_FIELD,  # the exponent of the unit
+    UNIT,  # its pattern
+    LAST_FIELD,  # the field above which no bits below the unit are left
+    LEAST_DROP,  # how many low bits the carrier's mantissa has over the format's
+    FLIP,  # makes the lowest kept bit of a one-unit magnitude odd where that is the exponent's
+    TINY,  # magnitudes below are compared with the unit, not cut
+    HALF,  # the pattern of half a unit
+    LOWEST_FIELD,  # of the smallest normal value
+    NO_MANTISSA,  # 1 where codes of the format count exponents only, else 0
+    RANDOM_BITS,  # how many of a word's bits count
+    IGNORED,  # a mask of the others
+    MIDDLE,  # the bit below those that count, in the high bits of the carrier's type
+    MAX_POSITIVE, MAX_NEGATIVE,  # the largest magnitudes
+    OVER_POSITIVE, OVER_NEGATIVE,  # what a finite value past them becomes
+    INFINITE_POSITIVE, INFINITE_NEGATIVE,  # what an infinity becomes
+    ZERO_SIGN,  # the sign bit where the format has a signed zero, else 0
+    WORD_BITS,  # of fixed point
+    SIGNED,  # 1 where half of its integers are negative
+    CODE_SIGN,  # the sign bit of a code
+    CODE_INFINITY,  # the code of infinity; no code where there is none
+    CODE_NAN,  # the code that NaN is given
+    FIRST_NAN,  # the least code without a sign that is NaN; no code where there is none
+    FLUSHED,  # 1 where codes of subnormals are zeros
+) = range(26)  # fmt: skip
+COUNT = 26
+
+
+def split(bits):
+    """A pattern's magnitude and sign bit."""
+    return U(bits & U(SIGN - U(1))), U(bits & SIGN)
+
+
+def significand(magnitude):
+    """The integer significand of a finite magnitude, and the field that its last place belongs to."""
+    field = I(magnitude >> U(MANTISSA))
+    digits = U(magnitude & U(HIDDEN - U(1)))
+    return U(digits | HIDDEN) if field > I(0) else digits, max(field, I(1))
+
+
+def leading_bit(integer):
+    """floor(log2) of an integer of at most 53 bits; far below zero for 0."""
+    return I(np.int64(np.float64(U64(integer)).view(U64) >> U64(52)) - np.int64(1023))
+
+
+def low_bits(count):
+    """A mask of so many low bits, fewer than the type has."""
+    return U(U(U(1) << U(count)) - U(1))
+
+
+def dropped(magnitude, numbers):
+    """How many low bits of a magnitude lie below its last place in the format; the parity of its code."""
+    field = I(magnitude >> U(MANTISSA))
+    if DEPTH != ABOVE:
+        field = max(field, I(1))
+    if DEPTH == DEEP:  # the carrier's subnormals have leading bits of their own
+        lowest = I(numbers[LOWEST_FIELD])
+        lead = I(leading_bit(magnitude) - I(MANTISSA - 1))
+        exponent = lead if magnitude >> U(MANTISSA) == U(0) else field
+        deep = I(I(I(numbers[LEAST_DROP]) + max(exponent, lowest)) - field)
+        drop = min(U(max(deep, I(0))), U(MANTISSA))
+        exponents = U(max(I(exponent - lowest), I(0))) & numbers[NO_MANTISSA]
+        digits, _ = significand(magnitude)
+        return drop, U(U(U(digits >> drop) + U(exponents)) & U(1))
+    drop = I(I(numbers[LAST_FIELD]) - field)
+    drop = min(U(max(drop, I(numbers[LEAST_DROP]))), U(MANTISSA))
+    return drop, U(U(U(magnitude ^ numbers[FLIP]) >> drop) & U(1))
+
+
+def in_64_bits(ceiling):
+    """The complement of a word in the high half of 64 bits, from the complement in 32."""
+    return U64(U64(U64(ceiling) << U64(32)) | U64(0xFFFFFFFF))
+
+
+def in_high_bits(ceiling, numbers):
+    """The complement of the bits that count, in the high bits of the carrier's type."""
+    counted = U32(ceiling | U32(numbers[IGNORED]))
+    return U(in_64_bits(counted)) if PLACE == 63 else U(counted)
+
+
+def random_increment(magnitude, drop, ceiling, numbers):
+    """A word cut to as many bits as are dropped, which carries if the two together reach one unit."""
+    word = U(~in_high_bits(ceiling, numbers))
+    if MODE == STOCHASTIC_MIDPOINT:
+        word = U(word | numbers[MIDDLE])
+    width = U(64) if PLACE == 63 else U(32)
+    kept = U(word >> U(width - U(MANTISSA + 1)))
+    return U(kept >> U(U(MANTISSA + 1) - drop))
+
+
+def rounded_to_random_bits(magnitude, drop, numbers):
+    """The dropped bits rounded to nearest even at the last random bit, where they go on below it."""
+    below = U(max(I(I(drop) - I(numbers[RANDOM_BITS])), I(0)))
+    low = low_bits(below)
+    odd = U(U(magnitude >> below) & U(1))
+    return U(U(magnitude + U(U(U(low >> U(1)) + odd) & low)) & U(~low))
+
+
+def increment(magnitude, negative, drop, odd, ceiling, numbers):
+    """What to add to a magnitude before the dropped bits are cut."""
+    low = low_bits(drop)
+    if MODE == NEAREST_EVEN:
+        return U(U(U(low >> U(1)) + odd) & low)
+    if MODE == NEAREST_ODD:
+        return U(U(U(low >> U(1)) + U(odd ^ U(1))) & low)
+    if MODE == NEAREST_AWAY:
+        return U(U(low + U(1)) >> U(1))
+    if MODE == NEAREST_ZERO:
+        return U(low >> U(1))
+    if MODE == NEAREST_UP:
+        return U(low >> U(1)) if negative else U(U(low + U(1)) >> U(1))
+    if MODE == NEAREST_DOWN:
+        return U(U(low + U(1)) >> U(1)) if negative else U(low >> U(1))
+    if MODE == TOWARD_ZERO:
+        return U(0)
+    if MODE == AWAY:
+        return low
+    if MODE == UP:
+        return U(0) if negative else low
+    if MODE == DOWN:
+        return low if negative else U(0)
+    if MODE == TO_ODD:
+        return U(low & U(odd - U(1)))
+    if MODE == STOCHASTIC_EQUAL:
+        return low if ceiling < U32(1 << 31) else U(0)
+    return random_increment(magnitude, drop, ceiling, numbers)
+
+
+def below_unit(magnitude, numbers):
+    """The significand of a magnitude below the unit, and how far right of the point it belongs."""
+    digits, field = significand(magnitude)
+    return digits, I(I(I(numbers[UNIT_FIELD]) - I(1)) - field)
+
+
+def fraction(magnitude, numbers):
+    """A magnitude below the unit as a fraction of it in the bits of the carrier's type, truncated."""
+    digits, shift = below_unit(magnitude, numbers)
+    width = 64 if PLACE == 63 else 32
+    high = U(digits << U(width - 1 - MANTISSA))
+    part = U(high >> U(min(U(max(shift, I(0))), U(width - 1)))) if shift < I(width) else U(0)
+    if DEPTH == DEEP:
+        part = U(high << U(I(-shift))) if shift < I(0) else part
+    return part
+
+
+def long_fraction(magnitude, numbers):
+    """The same in 64 bits, the lowest set also where lower ones were lost."""
+    digits, shift = below_unit(magnitude, numbers)
+    high = U64(U64(digits) << U64(63 - MANTISSA))
+    right = U64(min(U(max(shift, I(0))), U(63)))
+    part = U64(high >> right) if shift < I(64) else U64(0)
+    part = U64(part | (U64(1) if U64(part << right) != high else U64(0)))
+    if DEPTH == DEEP:
+        part = U64(high << U64(I(-shift))) if shift < I(0) else part
+    return part
+
+
+def reaches_unit(magnitude, negative, ceiling, numbers):
+    """Whether a magnitude below the unit goes up to it rather than down to zero."""
+    if MODE == STOCHASTIC:
+        return fraction(magnitude, numbers) > in_high_bits(ceiling, numbers)
+    if MODE == STOCHASTIC_MIDPOINT or MODE == STOCHASTIC_NEAREST:
+        part = long_fraction(magnitude, numbers)
+        limit = in_64_bits(U32(ceiling | U32(numbers[IGNORED])))
+        below = U64(U64(64) - U64(numbers[RANDOM_BITS]))
+        low = U64(U64(U64(1) << below) - U64(1))
+        if MODE == STOCHASTIC_MIDPOINT:
+            return part > U64(limit ^ U64(U64(low >> U64(1)) + U64(1)))
+        odd = U64(U64(part >> below) & U64(1))
+        nearest = U64(U64(part + U64(low >> U64(1))) + odd)
+        return nearest < part or U64(nearest & U64(~low)) > limit
+    if MODE == STOCHASTIC_EQUAL:
+        return magnitude > U(0) and ceiling < U32(1 << 31)
+    half = numbers[HALF]
+    if MODE == NEAREST_EVEN or MODE == NEAREST_ZERO:  # zero is the even code
+        return magnitude > half
+    if MODE == NEAREST_AWAY or MODE == NEAREST_ODD:
+        return magnitude >= half
+    if MODE == NEAREST_UP:
+        return magnitude > half or (magnitude == half and not negative)
+    if MODE == NEAREST_DOWN:
+        return magnitude > half or (magnitude == half and negative)
+    if MODE == UP:
+        return magnitude > U(0) and not negative
+    if MODE == DOWN:
+        return magnitude > U(0) and negative
+    return magnitude > U(0) and MODE != TOWARD_ZERO
+
+
+def round_magnitude(magnitude, negative, ceiling, numbers):
     """A finite magnitude rounded in the format continued past its largest value.
 
-    ``lowest`` is the exponent field of the smallest normal value, below which the step no longer
-    shrinks; ``unit`` the bits of that step. ``mode`` and ``deep`` are compile-time constants.
-
-    1. The significand is an integer below 2^24; ``drop`` of its low bits lie below the step.
-    2. ``tail`` is the fraction of the step that those bits make up, in units of 2^-32.
-    3. The mode decides by the tail and the parity of the code below, or, stochastically, by
-       tail + word >= 2^32, written tail > ``ceiling`` with the word's complement as the ceiling.
-    4. The kept bits go back in place; a carry moves into the exponent by itself.
+    ``ceiling`` is the complement of the random word, which vectorizes where the word does not.
     """
-    field = I(magnitude >> U(23))
-    significand = U((magnitude & MANTISSA) | (HIDDEN if field > I(0) else U(0)))
-    field = max(field, I(1))
-    lead = I(23)
-    if deep:  # the format has normal values among the carrier's subnormals: find the leading bit
-        lead = I(I(np.float32(significand).view(U) >> U(23)) - I(127))
-    excess = I(lead - mantissa_bits)
-    steps = I(I(I(23) - mantissa_bits) + I(lowest - field))
-    drop = max(max(excess, steps), I(0))
-
-    kept = U(significand >> U(min(drop, I(31))))
-    # All the dropped bits, left-aligned: shifted up by 32 - drop, past 24 dropped bits down again.
-    tail = U(significand << U(max(I(I(32) - drop), I(8)) & I(31)))
-    tail = U(tail >> U(min(max(I(drop - I(24)), I(0)), I(31))))
-    tail = tail if U(drop - I(1)) < U(55) else U(0)
-    if mode == NEAREST_EVEN:
-        above = I(I(field + I(lead - I(23))) - lowest)
-        code = U(kept + U(U(max(above, I(0))) & odd_mask))
-        kept = U(kept + (U(1) if U(tail + U(code & U(1))) > HALF else U(0)))
-    elif mode == STOCHASTIC:
-        kept = U(kept + (U(1) if U(tail & word_mask) > ceiling else U(0)))
-
-    placed = U(U(magnitude - significand) + U(kept << U(drop & I(31))))
-    placed = placed if drop < I(24) else unit
-    return placed if kept > U(0) else U(0)
+    drop, odd = dropped(magnitude, numbers)
+    whole = magnitude
+    if MODE == STOCHASTIC_NEAREST:
+        whole = rounded_to_random_bits(magnitude, drop, numbers)
+    added = increment(magnitude, negative, drop, odd, ceiling, numbers)
+    rounded = U(U(whole + added) & U(~low_bits(drop)))
+    if DEPTH != WITHIN:
+        up = reaches_unit(magnitude, negative, ceiling, numbers)
+        small = numbers[UNIT] if up else U(0)
+        rounded = small if magnitude < numbers[TINY] else rounded
+    return rounded
 
 
-@inline
-def quantize_bits(  # type: ignore[no-untyped-def]
-    bits, ceiling, mode, deep, mantissa_bits, lowest, unit, odd_mask, word_mask,
-    max_pos, max_neg, over_pos, over_neg, inf_pos, inf_neg, zero_sign,
-):  # fmt: skip
-    """The pattern of one quantized value: rounding, then overflow, then the specials.
+def placed(integer, lead, field):
+    """The pattern of a positive integer whose leading bit is ``lead``, times the unit of ``field``."""
+    top = I(field + lead)
+    left, right = U(max(I(I(MANTISSA) - lead), I(0))), U(max(I(lead - I(MANTISSA)), I(0)))
+    digits = U(U64(U64(integer) << U64(left)) >> U64(right))
+    normal = U(U(U(max(I(top - I(1)), I(0))) << U(MANTISSA)) + digits)
+    subnormal = U(U(integer) << U(min(U(max(I(I(field - I(1)) + I(MANTISSA)), I(0))), U(MANTISSA))))
+    return normal if top > I(0) else subnormal
 
-    ``max`` is the largest magnitude of either sign, ``over`` what lies past it becomes, ``inf`` what
-    an infinity becomes, ``zero_sign`` the sign bit where the format has a signed zero, else 0.
-    """
-    magnitude = U(bits & MAGNITUDE)
-    sign = U(bits & SIGN)
+
+def units(magnitude, numbers):
+    """How many units a multiple of the unit is, modulo 2^64."""
+    digits, field = significand(magnitude)
+    shift = I(I(field - I(MANTISSA)) - I(numbers[UNIT_FIELD]))
+    left = U64(U64(digits) << U64(min(max(shift, I(0)), I(63))))
+    left = left if shift < I(64) else U64(0)
+    return left if shift >= I(0) else U64(U64(digits) >> U64(min(I(-shift), I(63))))
+
+
+def wrapped(rounded, negative, numbers):
+    """A multiple of the unit modulo 2^word_bits units: magnitude and whether it is negative."""
+    bits = U64(numbers[WORD_BITS])
+    mask = U64(U64(U64(1) << bits) - U64(1))
+    count = units(rounded, numbers)
+    count = U64((U64(U64(0) - count) if negative else count) & mask)
+    half = U64(U64(1) << U64(bits - U64(1)))
+    below = count >= half and numbers[SIGNED] != U(0)
+    count = U64(U64(mask + U64(1)) - count) if below else count
+    result = placed(count, leading_bit(count), I(numbers[UNIT_FIELD]))
+    return result if count > U64(0) else U(0), below
+
+
+def quantize_bits(bits, ceiling, numbers):
+    """The pattern of one quantized value: rounding, then overflow, then the specials."""
+    magnitude, sign = split(bits)
     negative = sign != U(0)
-    largest = max_neg if negative else max_pos
-    rounded = round_magnitude(
-        magnitude, ceiling, mode, deep, mantissa_bits, lowest, unit, odd_mask, word_mask
-    )
-    rounded = rounded if rounded <= largest else (over_neg if negative else over_pos)
-    rounded = (inf_neg if negative else inf_pos) if magnitude == INFINITY else rounded
-    result = U(rounded | (sign if rounded != U(0) else U(sign & zero_sign)))
+    rounded = round_magnitude(magnitude, negative, ceiling, numbers)
+    if ENDING == PLAIN:
+        rounded = rounded if rounded <= numbers[MAX_POSITIVE] else numbers[OVER_POSITIVE]
+        result = U(rounded | sign)
+    elif ENDING == CLAMPED:
+        rounded = min(rounded, numbers[MAX_NEGATIVE] if negative else numbers[MAX_POSITIVE])
+        result = U(rounded | (sign if rounded != U(0) else U(0)))
+    elif ENDING == GENERAL:
+        over = numbers[OVER_NEGATIVE] if negative else numbers[OVER_POSITIVE]
+        infinite = numbers[INFINITE_NEGATIVE] if negative else numbers[INFINITE_POSITIVE]
+        over = infinite if magnitude == INFINITY else over
+        largest = numbers[MAX_NEGATIVE] if negative else numbers[MAX_POSITIVE]
+        rounded = rounded if rounded <= largest else over
+        result = U(rounded | (sign if rounded != U(0) else U(sign & numbers[ZERO_SIGN])))
+    else:
+        rounded, below = wrapped(rounded, negative, numbers)
+        result = U(rounded | (SIGN if below else U(0)))
+        result = QUIET_NAN if magnitude == INFINITY else result
     return bits if magnitude > INFINITY else result
 
 
-@inline
-def overflow_fired(  # type: ignore[no-untyped-def]
-    bits, ceiling, mode, deep, mantissa_bits, lowest, unit, odd_mask, word_mask,
-    max_pos, max_neg, over_pos, over_neg, inf_pos, inf_neg, zero_sign,
-):  # fmt: skip
+def overflow_fired(bits, ceiling, numbers):
     """1 where the rounded value lies past the largest, or an infinity does not stay one; else 0."""
-    magnitude = U(bits & MAGNITUDE)
-    negative = U(bits & SIGN) != U(0)
-    rounded = round_magnitude(
-        magnitude, ceiling, mode, deep, mantissa_bits, lowest, unit, odd_mask, word_mask
-    )
-    past = rounded > (max_neg if negative else max_pos)
-    if mode == TOWARD_ZERO:
-        past = False
-    past = (inf_neg if negative else inf_pos) != INFINITY if magnitude == INFINITY else past
+    magnitude, sign = split(bits)
+    negative = sign != U(0)
+    rounded = round_magnitude(magnitude, negative, ceiling, numbers)
+    past = rounded > (numbers[MAX_NEGATIVE] if negative else numbers[MAX_POSITIVE])
+    if ENDING != WRAPPED:  # modes that stay on the near side of the largest value do not overflow
+        if MODE == TOWARD_ZERO or MODE == TO_ODD:
+            past = False
+        elif MODE == UP:
+            past = past and not negative
+        elif MODE == DOWN:
+            past = past and negative
+    infinite = numbers[INFINITE_NEGATIVE] if negative else numbers[INFINITE_POSITIVE]
+    past = infinite != INFINITY if magnitude == INFINITY else past
     return U(0) if magnitude > INFINITY else (U(1) if past else U(0))
-
-
-@inline
-def block_step(largest, word_bits, floor_exponent):  # type: ignore[no-untyped-def]
-    """The exponent of a group's step from the bits of its largest finite magnitude.
-
-    floor(log2 max) + 2 - word_bits, but at least ``floor_exponent``; just that for a group of zeros.
-    """
-    field = I(largest >> U(23))
-    lead = I(I(np.float32(U(largest & MANTISSA)).view(U) >> U(23)) - I(127))
-    exponent = I(field - I(127)) if field > I(0) else I(lead - I(149))
-    step = max(I(I(exponent + I(2)) - word_bits), floor_exponent)
-    return floor_exponent if largest == U(0) else step
-
-
-@inline
-def block_limit(step, word_bits):  # type: ignore[no-untyped-def]
-    """The bits of the largest mantissa, 2^(word_bits - 1) - 1, times 2^step."""
-    mantissa = U(U(U(1) << U(word_bits - I(1))) - U(1))
-    top = I(I(step + word_bits) - I(2))
-    normal = U(U(U(max(I(top + I(127)), I(0))) << U(23)) + U(U(mantissa << U(I(25) - word_bits)) - HIDDEN))
-    subnormal = U(mantissa << U(min(max(I(step + I(149)), I(0)), I(31))))
-    return normal if top >= I(-126) else subnormal
-
-
-@inline
-def power_bits(exponent):  # type: ignore[no-untyped-def]
-    """The bits of 2^exponent, from -149 to 127."""
-    normal = U(U(max(I(exponent + I(127)), I(0))) << U(23))
-    subnormal = U(U(1) << U(min(max(I(exponent + I(149)), I(0)), I(31))))
-    return normal if exponent >= I(-126) else subnormal

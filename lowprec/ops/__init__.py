@@ -1,3 +1,5 @@
 """Torch operators and the functions directly on top of them."""
 
+from lowprec.ops.codes import decode as decode
+from lowprec.ops.codes import encode as encode
 from lowprec.ops.quantize import quantize as quantize

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lowprec.ops.library import quantized
 from lowprec.ops.observation import observe
 from lowprec.ops.quantize import Spec
 
@@ -18,8 +19,7 @@ FORWARD, BACKWARD = 0, 1
 
 def run(x: Tensor, seed: Tensor | None, spec: Spec, stream: int = FORWARD) -> Tensor:
     """The quantize operator; the seed is dropped where the mode needs none."""
-    result: Tensor = torch.ops.lowprec.quantize(x, seed if spec.is_stochastic else None, *spec, stream)
-    return result
+    return quantized(x, seed if spec.is_stochastic else None, spec, stream)
 
 
 class _Ruled(torch.autograd.Function):

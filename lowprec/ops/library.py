@@ -4,6 +4,8 @@ Formats and modes travel as strings, so that a compiled graph holds them as cons
 
 ``quantize(x, seed, format, rounding, random_bits, stream, index_offset, index_strides)``
     deterministic in its arguments; its gradient is the identity.
+``quantize_plain(…)``
+    the same without a gradient, at a fraction of the cost of a call.
 ``quantize_out(…, out)``
     the same into existing memory.
 ``overflowed(…)``
@@ -17,15 +19,15 @@ Arguments are checked where users call, not here.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lowprec.errors import value_error
-from lowprec.formats import BlockFloatingPoint, Format, parse
+from lowprec.formats import BlockFloatingPoint, parse
 from lowprec.kernels import dispatch
+from lowprec.kernels.cpu import FLAGS, VALUES
 from lowprec.modes import Rounding
 
 _NUMBERS = (
@@ -33,6 +35,7 @@ _NUMBERS = (
 )
 _library = torch.library.Library("lowprec", "DEF")
 _library.define(f"quantize(Tensor x, Tensor? seed, {_NUMBERS}) -> Tensor")
+_library.define(f"quantize_plain(Tensor x, Tensor? seed, {_NUMBERS}) -> Tensor")
 _library.define(f"quantize_out(Tensor x, Tensor? seed, {_NUMBERS}, *, Tensor(a!) out) -> ()")
 _library.define(f"overflowed(Tensor x, Tensor? seed, {_NUMBERS}) -> Tensor")
 _library.define("draw_seed(Tensor like, int call=0) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
@@ -40,40 +43,29 @@ _library.define("draw_seed(Tensor like, int call=0) -> Tensor", tags=(torch.Tag.
 Strides = Sequence[int] | None
 
 
-def _memory(x: Tensor) -> Any:
-    """The memory of a strided tensor as a one-dimensional array of bit patterns."""
-    x = x.detach()
-    if x.is_contiguous():
-        flat = x.view(-1)
-    else:
-        extent = 1 + sum((size - 1) * step for size, step in zip(x.shape, x.stride(), strict=True))
-        flat = x.as_strided((extent if x.numel() else 0,), (1,))
-    if x.dtype == torch.bfloat16:
-        return flat.view(torch.uint16).numpy()
-    return flat.view(torch.uint8 if x.dtype == torch.bool else torch.uint32).numpy()
-
-
-@lru_cache(maxsize=1024)
-def _parsed(format: str, rounding: str) -> tuple[Format, Rounding]:
-    """Format and mode of their names; remembered, since every call needs them."""
-    return parse(format), Rounding(rounding)
+CARRIERS = {
+    torch.float32: "float32",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+    torch.float64: "float64",
+}
+"""The names of the dtypes whose tensors hold quantized values."""
 
 
 def _run(
     x: Tensor, out: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int,
-    stream: int, index_offset: int, index_strides: Strides, flags: bool,
+    stream: int, index_offset: int, index_strides: Strides, kind: int,
 ) -> None:  # fmt: skip
     """Call the kernel."""
-    parsed, mode = _parsed(format, rounding)
-    noise = dispatch.Noise(
-        0 if seed is None else seed.item() & 0xFFFF_FFFF_FFFF_FFFF,  # type: ignore[operator]  # int64
-        stream,
-        index_offset,
-        None if index_strides is None else tuple(index_strides),
-    )
     dispatch.quantize(
-        _memory(x), _memory(out), tuple(x.shape), x.stride(), out.stride(), parsed, mode,
-        random_bits=random_bits, noise=noise, threads=torch.get_num_threads(), flags=flags,
+        x.data_ptr(), out.data_ptr(), CARRIERS[x.dtype], x.shape, x.stride(), out.stride(), format, rounding,
+        random_bits=random_bits,
+        seed=0 if seed is None else seed.item(),  # type: ignore[arg-type]  # int64
+        stream=stream,
+        index_offset=index_offset,
+        index_strides=None if index_strides is None else tuple(index_strides),
+        threads=torch.get_num_threads(),
+        kind=kind,
     )  # fmt: skip
 
 
@@ -83,7 +75,7 @@ def _quantize(
 ) -> Tensor:  # fmt: skip
     """The CPU kernel of quantize."""
     out = torch.empty_like(x)
-    _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, False)
+    _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, VALUES)
     return out
 
 
@@ -92,7 +84,7 @@ def _quantize_out(
     index_offset: int = 0, index_strides: Strides = None, *, out: Tensor,
 ) -> None:  # fmt: skip
     """The CPU kernel of quantize_out."""
-    _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, False)
+    _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, VALUES)
 
 
 def _overflowed(
@@ -101,7 +93,7 @@ def _overflowed(
 ) -> Tensor:  # fmt: skip
     """The CPU kernel of overflowed."""
     out = torch.empty_like(x, dtype=torch.bool)
-    _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, True)
+    _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, FLAGS)
     return out
 
 
@@ -111,12 +103,18 @@ def _draw_seed(like: Tensor, call: int = 0) -> Tensor:
 
 
 _library.impl("quantize", _quantize, "CPU")
+_library.impl("quantize_plain", _quantize, "CPU")
 _library.impl("quantize_out", _quantize_out, "CPU")
 _library.impl("overflowed", _overflowed, "CPU")
 _library.impl("draw_seed", _draw_seed, "CPU")
 
 
 @torch.library.register_fake("lowprec::quantize", lib=_library)
+def _(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x)
+
+
+@torch.library.register_fake("lowprec::quantize_plain", lib=_library)
 def _(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x)
 
@@ -149,7 +147,7 @@ def _vmap_quantize(
     random_bits: int, *rest: Any,
 ) -> tuple[Tensor, int]:  # fmt: skip
     """Batched quantize: elementwise at once, block formats example by example, stochastic not at all."""
-    if rounding == Rounding.STOCHASTIC:
+    if Rounding(rounding).is_stochastic:
         raise value_error(
             "rounding",
             "be deterministic under torch.vmap",
@@ -158,10 +156,38 @@ def _vmap_quantize(
         )
     dim = in_dims[0]
     operator = torch.ops.lowprec.quantize
-    if not isinstance(_parsed(format, rounding)[0], BlockFloatingPoint):
+    if not isinstance(parse(format), BlockFloatingPoint):
         return operator(x, seed, format, rounding, random_bits, *rest), dim
     examples = x.unbind(dim)
     return torch.stack([operator(e, seed, format, rounding, random_bits, *rest) for e in examples]), 0
 
 
 torch.library.register_vmap("lowprec::quantize", _vmap_quantize, lib=_library)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """quantize with the identity as its gradient, for eager calls: cheaper than the operator's own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seed: Tensor | None, spec: tuple[str, str, int], stream: int) -> Tensor:
+        """Quantize."""
+        return _plain(x, seed, *spec, stream)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """The identity."""
+        return gradients[0], None, None, None
+
+
+_plain = torch.ops.lowprec.quantize_plain.default
+
+
+def quantized(x: Tensor, seed: Tensor | None, spec: tuple[str, str, int], stream: int = 0) -> Tensor:
+    """The result of the operator by the cheapest way that keeps the gradient."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        result: Tensor = torch.ops.lowprec.quantize(x, seed, *spec, stream)
+    elif x.requires_grad and torch.is_grad_enabled():
+        result = _StraightThrough.apply(x, seed, spec, stream)
+    else:
+        result = _plain(x, seed, *spec, stream)
+    return result

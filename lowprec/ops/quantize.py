@@ -15,7 +15,9 @@ from lowprec.formats import FormatLike, resolve
 from lowprec.modes import Rounding, check_random_bits
 from lowprec.ops import library as library  # registers the operators
 
-CARRIER_DTYPES = (torch.float32, torch.bfloat16)
+CARRIER_DTYPES = tuple(library.CARRIERS)
+_LISTED = "float32, bfloat16, float16 or float64"
+_ARRAYS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.float64))
 Array = TypeVar("Array", bound=npt.NDArray[Any])
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -31,6 +33,9 @@ def _constant(function: Callable[Arguments, Result]) -> Callable[Arguments, Resu
     return function
 
 
+_STOCHASTIC = frozenset(str(mode) for mode in Rounding if mode.is_stochastic)
+
+
 class Spec(NamedTuple):
     """A checked format and rounding, spelled as the operators take them."""
 
@@ -41,7 +46,7 @@ class Spec(NamedTuple):
     @property
     def is_stochastic(self) -> bool:
         """Whether a seed is needed."""
-        return self.rounding == "stochastic"
+        return self.rounding in _STOCHASTIC
 
 
 def make_spec(format: FormatLike, rounding: Rounding | str, random_bits: int | None) -> Spec:
@@ -62,9 +67,22 @@ def _constant_spec(
     format: FormatLike, rounding: Rounding | str, random_bits: int | None, dtype: torch.dtype
 ) -> Spec:
     """make_spec and the carrier's check, run once while compiling."""
+    try:
+        return _remembered_spec(format, rounding, random_bits, dtype)
+    except TypeError:  # not hashable, or refused: the check itself says why
+        return _checked_spec(format, rounding, random_bits, dtype)
+
+
+def _checked_spec(
+    format: FormatLike, rounding: Rounding | str, random_bits: int | None, dtype: torch.dtype
+) -> Spec:
+    """make_spec and the carrier's check."""
     spec = make_spec(format, rounding, random_bits)
     check_carrier(spec.format, dtype)
     return spec
+
+
+_remembered_spec = lru_cache(maxsize=1024, typed=True)(_checked_spec)  # typed: True is no 1
 
 
 @_constant
@@ -82,7 +100,7 @@ def _check_carrier(format: str, carrier: str) -> None:
 def check_tensor(x: Tensor) -> None:
     """Refuse a tensor that no kernel takes."""
     if x.dtype not in CARRIER_DTYPES:
-        raise type_error("x", "be float32 or bfloat16", x.dtype, "Convert it, as with x.float().")
+        raise type_error("x", f"be {_LISTED}", x.dtype, "Convert it, as with x.float().")
     if x.layout != torch.strided:
         raise type_error("x", "be a strided tensor", x.layout, "Convert it with x.to_dense().")
     if x.device.type not in ("cpu", "meta"):
@@ -125,10 +143,11 @@ def seed_tensor(
         if not isinstance(generator, torch.Generator):
             raise type_error("generator", "be a torch.Generator", generator)
         return torch.empty(1, dtype=torch.int64, device=like.device).random_(generator=generator)
-    if seed is None:
-        call = _next_call() if torch.compiler.is_compiling() else 0
-        drawn: Tensor = torch.ops.lowprec.draw_seed(like, call)
+    if seed is None and torch.compiler.is_compiling():
+        drawn: Tensor = torch.ops.lowprec.draw_seed(like, _next_call())
         return drawn
+    if seed is None:
+        return torch.empty(1, dtype=torch.int64, device=like.device).random_()
     if isinstance(seed, Tensor):
         if seed.dtype != torch.int64:
             raise type_error("seed", "be an int64 tensor", seed.dtype)
@@ -181,11 +200,13 @@ def quantize(
     -0 where the format has a signed zero and +0 elsewhere. A value of the format is returned unchanged.
 
     Args:
-        x: Real values: a float32 or bfloat16 tensor of any shape and strides, or a float32 array.
+        x: Real values: a float32, bfloat16, float16 or float64 tensor of any shape and strides, or a
+            float32, float16 or float64 array.
         format: The target format, its name, or a torch dtype that stands for one.
-        rounding: ``"nearest_even"``, ``"toward_zero"`` or ``"stochastic"``.
-        random_bits: How many bits of noise stochastic rounding uses, 1 to 32; None for 32. The
-            probability of rounding away from zero is the exact one truncated to so many bits.
+        rounding: One of the fifteen modes of Rounding.
+        random_bits: How many bits of noise a stochastic mode uses, 1 to 32; None for 32. Under
+            ``"stochastic"`` the probability of rounding away from zero is the exact one truncated to
+            so many bits. ``"stochastic_equal"`` takes none: it looks at one bit.
         generator: Where the seed is drawn from; None for the default generator of the device of x,
             which ``torch.manual_seed`` sets. Not supported inside ``torch.compile``: pass a seed.
         seed: A 64-bit integer or a one-element int64 tensor. Equal seeds give equal bits, whatever
@@ -197,8 +218,7 @@ def quantize(
         array. ``out``, if given.
 
     Raises:
-        TypeError: If x is not a float32 or bfloat16 tensor or a float32 array, or an option has the
-            wrong type.
+        TypeError: If x is no tensor or array of one of these types, or an option has the wrong type.
         ValueError: If a name is unknown, the carrier cannot hold the format, seed and generator are
             both given, noise options are given to a mode without noise, or out does not fit.
 
@@ -223,7 +243,7 @@ def quantize(
     check_sources(spec, seed, generator)
     seeds = seed_tensor(x, seed, generator) if spec.is_stochastic else None
     if out is None:
-        return torch.ops.lowprec.quantize(x, seeds, *spec)
+        return library.quantized(x, seeds, spec)
     _check_out(x, out)
     quantize_into(x, seeds, spec, out)
     return out
@@ -291,14 +311,15 @@ def _quantize_array(
     out: Any,
 ) -> npt.NDArray[Any]:
     """Quantize for NumPy arrays, through tensors on the same memory."""
-    if x.dtype != np.float32:
-        raise type_error("x", "be float32", x.dtype, "Convert it, as with x.astype(np.float32).")
+    if x.dtype not in _ARRAYS:
+        listed = ", ".join(map(str, _ARRAYS))
+        raise type_error("x", f"be one of {listed}", x.dtype, "Convert it, as with x.astype(np.float32).")
     target = None
     if out is not None:
         if not isinstance(out, np.ndarray):
             raise type_error("out", "be an array, as x is", type(out))
         if out.dtype != x.dtype or out.shape != x.shape or not out.flags.writeable:
-            raise value_error("out", f"be a writable float32 array of shape {x.shape}", out.dtype)
+            raise value_error("out", f"be a writable {x.dtype} array of shape {x.shape}", out.dtype)
         if any(step < 0 for step in out.strides):
             raise value_error("out", "have no negative strides", out.strides)
         target = torch.from_numpy(out)

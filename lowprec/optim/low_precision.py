@@ -390,5 +390,5 @@ def _spec(name: str, cast: CastLike) -> Spec | None:
         return None
     cast = Cast.from_value(cast, name)
     cast.check_unclipped(name)
-    random_bits = cast.random_bits if cast.rounding == "stochastic" else None
+    random_bits = cast.random_bits if cast.rounding.takes_random_bits else None
     return make_spec(cast.format, cast.rounding, random_bits)

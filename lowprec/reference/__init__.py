@@ -1,11 +1,20 @@
-"""The definition, executable: what every kernel is proven against; never imported by one."""
+"""The definition, executable: exact rational arithmetic, slow, obviously right.
 
+Kernels are proven against this package, so it imports none of them and shares none of their methods.
+The order of every decision is that of the definition: the neighbors in the format continued past its
+largest value (grid), the choice between them (rounding), then overflow (elements).
+"""
+
+from lowprec.reference.arrays import overflowed as overflowed
+from lowprec.reference.arrays import quantize as quantize
+from lowprec.reference.codes import code_of as code_of
+from lowprec.reference.codes import decode as decode
+from lowprec.reference.codes import encode as encode
+from lowprec.reference.codes import value_of as value_of
+from lowprec.reference.elements import quantize_scalar as quantize_scalar
+from lowprec.reference.grid import Neighbors as Neighbors
+from lowprec.reference.grid import neighbors as neighbors
 from lowprec.reference.noise import philox4x32 as philox4x32
 from lowprec.reference.noise import random_word as random_word
 from lowprec.reference.noise import random_words as random_words
-from lowprec.reference.rounding import Neighbours as Neighbours
-from lowprec.reference.rounding import neighbours as neighbours
-from lowprec.reference.rounding import overflowed as overflowed
-from lowprec.reference.rounding import quantize as quantize
-from lowprec.reference.rounding import quantize_scalar as quantize_scalar
 from lowprec.reference.rounding import rounds_up as rounds_up

@@ -16,13 +16,60 @@ def drawn(name: str, width: int = 80) -> str:
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("name", ["e4m3fn", "e5m2", "fixed8f7", "bfp4", "e1m2fn", "e2m1<fn>"])
+@pytest.mark.parametrize(
+    "name",
+    ["e4m3fn", "e4m3fnuz", "e5m2", "e2m1", "fixed8f7", "ufixed6f2", "bfp4", "e1m2fn", "e2m1<fn>"],
+)
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_all_values_of_a_narrow_format_are_there_exactly(name, width):
     format = parse(name)
     lines = drawn(name, width).splitlines()
     cells = [cell for line in lines if line.startswith("0x") for cell in line.split()[1:]]
     assert [float(cell) for cell in cells] == [v for v in format.values() if v >= 0]
+
+
+def test_codes_of_absent_subnormals_are_shown_as_zeros():
+    text = drawn("e2m1<nosubnormals>", 81).splitlines()
+    row = next(line for line in text if line.startswith("0x0"))
+    assert row.split()[1:] == ["0", "0", "1", "1.5", "2", "3", "4", "6"]
+    line = text[text.index("Number line: how many values lie in each cell") + 1]
+    assert sum(sign != " " for sign in line) == 13
+
+
+def test_an_unsigned_format_has_nothing_below_zero():
+    text = drawn("ufixed4f0", 81)
+    assert "There are no negative values." in text
+    lines = text.splitlines()
+    line = lines[lines.index("Number line: how many values lie in each cell") + 1]
+    assert sum(sign != " " for sign in line) == 16
+    assert line[0] != " "
+
+
+def test_an_unbounded_format_has_properties_only():
+    text = drawn("fixedf2<unbounded>")
+    assert "The values are all multiples of 0.25, without end." in text
+    assert "bits" not in text
+    assert "Number line" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("e2m1", ["infinity no", "NaN no", "subnormals yes", "signed zero yes", "bias 1"]),
+        ("e4m3fnuz", ["infinity no", "NaN yes", "signed zero no", "bias 8", "overflow saturate"]),
+        ("e5m2<nosubnormals>", ["infinity yes", "subnormals no", "overflow infinity"]),
+        ("fixed8f4<wrap>", ["NaN no", "overflow wrap"]),
+        ("bfp8<exponent8>", ["block exponent -127 to 128"]),
+    ],
+)
+def test_the_properties(name, facts):
+    lines = [" ".join(line.split()) for line in drawn(name).splitlines()]
+    assert set(facts) <= set(lines)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_named_format_has_a_portrait(name):
+    assert drawn(name, 60).splitlines()[0].strip() == name
 
 
 def test_a_wide_format_shows_its_landmarks():
@@ -34,7 +81,7 @@ def test_a_wide_format_shows_its_landmarks():
 
 
 def test_the_widest_format_is_drawn_too():
-    assert "1.7976931348623157e+308" in drawn("e11m52ieee")
+    assert "1.7976931348623157e+308" in drawn("binary64")
 
 
 def test_the_lines_count_the_values():

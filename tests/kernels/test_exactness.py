@@ -1,112 +1,178 @@
-"""Every kernel equals the reference bit for bit: formats, modes, carriers, overflow flags."""
+"""Compiled kernels equal the reference bit for bit: formats, modes, carriers, overflow flags.
+
+``test_decisions.py`` runs every decision uncompiled; here a part of them, and all in the exhaustive
+tests, run as users run them. Numba compiles for each carrier and mode apart, which takes longer than
+to run, so the quick tests spread modes over carriers and formats.
+"""
+
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hard_inputs import all_bfloat16, hard_values
-from oracle import (
-    ROUNDINGS,
-    SEED,
-    STOCHASTIC,
-    assert_same,
-    expected,
-    expected_overflow,
-)
+from hard_formats import FORMATS, GROUPS
+from hard_inputs import all_bfloat16, all_float16, hard_values
+from oracle import SEED, assert_same, expected, expected_overflow, holders, tensor_of, with_word
 from peer_cases import PEER_CASES, PeerCase
 from torch import Tensor
 
 import lowprec
+from lowprec import reference
 from lowprec.formats import NAMED, parse
-from lowprec.formats.carriers import CARRIERS
+from lowprec.kernels import cpu
+from lowprec.modes import Rounding
 
-MODES = [(rounding, None) for rounding in ROUNDINGS] + [(STOCHASTIC, 7), (STOCHASTIC, 1)]
-ELEMENTWISE = [
-    "e4m3fn", "e5m2", "e4m3ieee", "binary16", "bfloat16", "binary32", "fixed8f7", "fixed8f4",
-    "fixed16f8", "fixed16f8<symmetric>", "e5m2<saturate>", "e4m3fn<infinity>",
-    "e4m3fn<saturate_all>", "e5m2<saturate_all>", "e5m0ieee", "e8m7ieee<bias133>",
-    "e8m3fn<bias140>", "e8m0fn<bias140>", "e1m2fn", "e2m1<fn>", "fixed4f-100", "fixed8f130",
-    "fixed25f0", "fixed2f149", "e8m0ieee",
-]  # fmt: skip
-GROUPS = {  # how many elements make a group, and how rows of that many become a tensor
-    "bfp8": (256, list),
-    "bfp4": (256, list),
-    "bfp2": (256, list),
-    "bfp25": (256, list),
-    "bfp8<group32>": (32, lambda rows: [rows]),
-    "bfp4<group16>": (16, lambda rows: [rows]),
-    "bfp8<channel0>": (256, lambda rows: [rows]),
-    "bfp8<channel1>": (256, lambda rows: [rows.T]),
-    "bfp6<group3@0>": (3, lambda rows: [rows.T]),
-    "bfp8<channel0&2>": (64, lambda rows: [rows.reshape(-1, 8, 64).transpose(0, 2, 1)]),
-}
-FORMATS = [*ELEMENTWISE, *GROUPS]
+Floats = npt.NDArray[np.floating]
+
+MODES = [(str(mode), None) for mode in Rounding] + [
+    (str(mode), bits) for mode in Rounding if mode.takes_random_bits for bits in (7, 1)
+]
+WORDS = (0, 1, 2**31 - 1, 2**31, 0x9E3779B9, 2**32 - 1)
+SPREAD = {
+    torch.float32: ["e4m3fn", "e5m2<saturate>", "fixed8f4", "ufixed8f4<wrap>", "e8m3fn<bias140>",
+                    "fixed8f130", "fixedf4<unbounded>"],
+    torch.bfloat16: ["e5m2", "e4m3fnuz", "fixed8f7", "fixed8f4<wrap>", "e8m2fn<bias131>"],
+    torch.float16: ["e4m3fn", "e3m2<nosubnormals>", "fixed11f4<wrap>", "fixed3f24"],
+    torch.float64: ["binary32", "binary64<nosubnormals>", "fixed32f16", "ufixed32f40", "e11m30ieee<bias1044>"],
+}  # fmt: skip
+"""For every carrier a format of each kind of kernel: where its unit lies, what its magnitudes end as."""
 
 
-def in_groups(x: npt.NDArray[np.float32], format: str, *, anchored: bool) -> list[Tensor]:
-    """``x`` as tensors whose groups hold neighbors in x, and, anchored, a 1 that sets E to 0."""
+def in_groups(x: Floats, format: str, *, anchored: bool) -> list[Floats]:
+    """``x`` as arrays whose groups hold neighbors in x, and, anchored, a 1 that sets E to 0."""
     size, arranged = GROUPS[format]
     width = size - anchored
     rows = np.pad(x, (0, -x.size % (8 * width)), mode="wrap").reshape(-1, width)
     if anchored:
-        rows = np.concatenate([rows, np.ones((len(rows), 1), np.float32)], axis=1)
-    return [torch.from_numpy(np.ascontiguousarray(part)) for part in arranged(rows)]
+        rows = np.concatenate([rows, np.ones((len(rows), 1), x.dtype)], axis=1)
+    return arranged(rows)
 
 
-def inputs_of(format: str, stride: int = 1) -> list[Tensor]:
-    """Every ``stride``-th bfloat16 number, and hard values (some of very many), for the format."""
-    numbers, hard = all_bfloat16()[len(format) % stride :: stride], hard_values(parse(format))
-    hard = hard[:: max(hard.size // 1000, 1)] if stride > 1 else hard
-    if format not in GROUPS:
-        return [torch.from_numpy(numbers), torch.from_numpy(hard)]
-    return [*in_groups(numbers, format, anchored=False), *in_groups(hard, format, anchored=True)]
+def hard_tensors(format: str, dtype: torch.dtype, count: int = 1 << 20) -> list[Tensor]:
+    """About ``count`` hard values of a format in a carrier."""
+    x = hard_values(parse(format), str(dtype).removeprefix("torch."))
+    x = x[:: max(x.size // count, 1)]
+    parts = in_groups(x, format, anchored=True) if format in GROUPS else [x]
+    return [tensor_of(part, dtype) for part in parts]
 
 
-def holders(format: str) -> list[torch.dtype]:
-    """The carriers that hold a format."""
-    fits = [c.name for c in CARRIERS.values() if parse(format).missing_in(c) is None]
-    return [getattr(torch, name) for name in fits]
-
-
-def check(x: Tensor, format: str, rounding: str, random_bits: int | None = None) -> None:
+def check(x: Tensor, format: str, rounding: str, random_bits: int | None = None, *, flags: bool = True) -> None:
     """Compare the value and the flag of every element with the reference."""
-    seed = SEED if rounding == STOCHASTIC else None
+    seed = SEED if Rounding(rounding).is_stochastic else None
     got = lowprec.quantize(x, format, rounding=rounding, random_bits=random_bits, seed=seed)
     assert_same(got, expected(x, format, rounding, random_bits))
-    words = None if seed is None else torch.tensor([seed - 2**64])
-    fired = torch.ops.lowprec.overflowed(x, words, format, rounding, random_bits or 32)
-    assert_same(fired, expected_overflow(x, format, rounding, random_bits))
+    if flags:
+        words = None if seed is None else torch.tensor([seed - 2**64])
+        fired = torch.ops.lowprec.overflowed(x, words, format, rounding, random_bits or 32)
+        assert_same(fired, expected_overflow(x, format, rounding, random_bits))
 
 
-def test_every_format_of_the_listing_is_here_and_each_has_a_carrier() -> None:
+def check_with_words(x: Tensor, format: str, rounding: str, random_bits: int = 32) -> None:
+    """The same with one word for all elements, for words of every kind."""
+    array = x.float().numpy() if x.dtype == torch.bfloat16 else x.numpy()
+    options = {"rounding": rounding, "carrier": str(x.dtype).removeprefix("torch.")}
+    if Rounding(rounding).takes_random_bits:
+        options["random_bits"] = random_bits
+    for word in WORDS:
+        words = np.full(array.shape, word, np.uint32)
+        want = reference.quantize(array, format, words=words, **options)
+        assert_same(with_word(x, format, rounding, word, random_bits), tensor_of(want, x.dtype))
+        fired = reference.overflowed(array, format, words=words, **options)
+        assert_same(with_word(x, format, rounding, word, random_bits, cpu.FLAGS), torch.from_numpy(fired))
+
+
+def spread() -> list[tuple[str, torch.dtype, str]]:
+    """Every kind of kernel once, each with another mode."""
+    kinds = [(format, dtype) for dtype, formats in SPREAD.items() for format in formats]
+    modes = list(Rounding)  # every fourth, so that neighbors differ in kind
+    return [(*kind, str(modes[4 * turn % len(modes)])) for turn, kind in enumerate(kinds)]
+
+
+def test_every_named_format_is_here_and_each_has_a_carrier() -> None:
     assert set(NAMED) <= set(FORMATS)
     assert all(holders(format) for format in FORMATS)
-    narrow = [format for format in FORMATS if torch.bfloat16 in holders(format)]
-    assert {"bfloat16", "e5m2", "fixed8f4", "fixed8f130", "bfp8", "bfp4<group16>"} <= set(narrow)
+    assert all(set(formats) <= set(FORMATS) for formats in SPREAD.values())
+    assert all(dtype in holders(format) for format, dtype, _ in spread())
+    assert len({mode for _, _, mode in spread()}) == len(Rounding)
 
 
-@pytest.mark.parametrize(("rounding", "random_bits"), MODES)
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_part_of_bfloat16_and_of_the_hard_values(
-    format: str, rounding: str, random_bits: int | None
-) -> None:
-    for x in inputs_of(format, stride=23):
-        for carrier in holders(format):
-            check(x.to(carrier), format, rounding, random_bits)
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("format", ["e4m3fn", "e5m2"])
+def test_every_mode(format: str, rounding: str) -> None:
+    for x in hard_tensors(format, torch.float32, 300):
+        check(x, format, rounding, flags=format == "e5m2" and rounding in ("nearest_odd", "up"))
+
+
+@pytest.mark.parametrize(("format", "dtype", "rounding"), spread(), ids=str)
+def test_every_kind_of_kernel(format: str, dtype: torch.dtype, rounding: str) -> None:
+    for x in hard_tensors(format, dtype, 400):
+        check(x, format, rounding, flags=False)
+
+
+@pytest.mark.parametrize("format", GROUPS)
+def test_every_way_to_form_groups(format: str) -> None:
+    for x in islice(hard_tensors(format, torch.float32, 300), 4):
+        check(x, format, "nearest_even", flags=format == "bfp8<exponent8>")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rounding"),
+    [(torch.bfloat16, "down"), (torch.float16, "nearest_up"), (torch.float64, "stochastic_midpoint")],
+    ids=str,
+)
+def test_groups_in_every_carrier(dtype: torch.dtype, rounding: str) -> None:
+    for format in ("bfp8<group32>", "bfp5<exponent3>", "bfp8<channel1>", "bfp6<block2x3>"):
+        for x in islice(hard_tensors(format, dtype, 200), 4):
+            check(x, format, rounding, flags=False)
+
+
+@pytest.mark.parametrize("rounding", ["stochastic", "stochastic_nearest"])
+def test_chosen_words(rounding: str) -> None:
+    for random_bits in (32, 7, 1):
+        for x in hard_tensors("e5m2", torch.float32, 200):
+            check_with_words(x, "e5m2", rounding, random_bits)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(("rounding", "random_bits"), MODES)
 @pytest.mark.parametrize("format", FORMATS)
-def test_all_of_bfloat16_and_all_hard_values(format: str, rounding: str, random_bits: int | None) -> None:
-    for x in inputs_of(format):
-        for carrier in holders(format):
-            check(x.to(carrier), format, rounding, random_bits)
+def test_all_hard_values_in_every_carrier(format: str, rounding: str, random_bits: int | None) -> None:
+    for dtype in holders(format):
+        for x in hard_tensors(format, dtype):
+            check(x, format, rounding, random_bits)
+            if Rounding(rounding).is_stochastic and random_bits != 1 and x.numel() < 3000:
+                check_with_words(x.contiguous(), format, rounding, random_bits or 32)
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("format", ["binary16", "bfloat16", "fixed16f8"])
+@pytest.mark.parametrize(("rounding", "random_bits"), MODES)
+@pytest.mark.parametrize("format", NAMED)
+@pytest.mark.parametrize("numbers", [all_bfloat16, all_float16])
+def test_all_numbers_of_sixteen_bits(numbers: object, format: str, rounding: str, random_bits: int | None) -> None:
+    x = numbers()
+    other = torch.float16 if x.dtype == np.float32 else torch.bfloat16
+    dtypes = [dtype for dtype in holders(format) if dtype != other]
+    if format in GROUPS:  # whose least step is the carrier's
+        for part in in_groups(x, format, anchored=False):
+            for dtype in dtypes:
+                check(tensor_of(part, dtype), format, rounding, random_bits)
+        return
+    want = expected(tensor_of(x, torch.float64), format, rounding, random_bits)
+    fired = expected_overflow(tensor_of(x, torch.float64), format, rounding, random_bits)
+    seed = SEED if Rounding(rounding).is_stochastic else None
+    words = None if seed is None else torch.tensor([seed - 2**64])
+    for dtype in dtypes:
+        tensor = tensor_of(x, dtype)
+        got = lowprec.quantize(tensor, format, rounding=rounding, random_bits=random_bits, seed=seed)
+        assert_same(got, want.to(dtype))
+        flags = torch.ops.lowprec.overflowed(tensor, words, format, rounding, random_bits or 32)
+        assert_same(flags, fired)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("format", ["binary16", "bfloat16", "fixed16f8", "binary16<nosubnormals>"])
 def test_the_neighbors_of_all_sixteen_bit_codes(format: str, rounding: str) -> None:
     """hard_values has those of every narrower code."""
     values = parse(format).values().astype(np.float32)
@@ -116,7 +182,9 @@ def test_the_neighbors_of_all_sixteen_bit_codes(format: str, rounding: str) -> N
 
 @pytest.mark.parametrize("case", PEER_CASES, ids=lambda case: case.name)
 def test_what_other_packages_get_wrong(case: PeerCase) -> None:
-    for seed in (0, 1, -1) if case.rounding == STOCHASTIC else (None,):
+    for seed in (0, 1, -1) if Rounding(case.rounding).is_stochastic else (None,):
         x = torch.from_numpy(case.input)
         got = lowprec.quantize(x, case.format, rounding=case.rounding, seed=seed)
         assert_same(got, torch.from_numpy(case.want))
+
+

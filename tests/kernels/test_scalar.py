@@ -59,7 +59,7 @@ def within(format: FloatingPoint | FixedPoint) -> npt.NDArray[np.float32]:
 
 def neighbors(x: np.float32, format: FloatingPoint | FixedPoint) -> tuple[float, float, Fraction]:
     """The two values x can become, the one nearer zero first, and the part of the way covered."""
-    near = reference.neighbours(Fraction(float(abs(x))), format)
+    near = reference.neighbors(Fraction(float(abs(x))), format)
     sign = np.copysign(1.0, x)
     return sign * float(near.lower), sign * float(near.upper), near.fraction
 

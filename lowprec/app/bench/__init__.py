@@ -1,0 +1,1 @@
+"""``lowprec bench``: how fast everything is, beside a copy, a floor and other packages."""

@@ -1,0 +1,76 @@
+"""Every limit that ``lowprec bench --check`` holds the package to, in one place."""
+
+from lowprec.app.bench.figure import Limit
+from lowprec.modes import Rounding
+
+NEAREST_EVEN = 0.9
+DETERMINISTIC = 0.7
+STOCHASTIC = 0.35
+"""Of float and fixed-point kernels, as speed relative to a copy of the same bytes."""
+
+BLOCKS = {"bfp8<channel0>": 0.6, "bfp8<group32>": 0.4}
+"""Of block formats under nearest_even."""
+
+OTHER_CARRIER = 0.5
+"""What part of its floor a kernel must reach in bfloat16, float16 and float64."""
+
+CALL = 12.0
+CALL_WITH_AUTOGRAD = 20.0
+CALL_EXTRA_STOCHASTIC = 5.0
+"""Microseconds for 64 elements."""
+
+FIRST_CALL_COLD = 3.0
+FIRST_CALL_WARM = 0.6
+IMPORT = 0.6
+"""Seconds."""
+
+MEMORY = 1.1
+"""What one call may add to the memory of the process, over what a copy adds."""
+
+STEP = 1.45
+"""A training step with every role in low precision, over the same step in float32."""
+
+
+def of_kernel(format: str, rounding: Rounding, carrier: str) -> Limit | None:
+    """The floor of a kernel, if there is one.
+
+    Args:
+        format: The name of the format.
+        rounding: The mode.
+        carrier: The name of the dtype.
+
+    Returns:
+        The least ratio to a copy.
+
+    Example:
+        >>> str(of_kernel("e4m3fn", Rounding.NEAREST_EVEN, "bfloat16"))
+        '≥ 0.45'
+    """
+    floor: float | None
+    if format.startswith("bfp"):
+        floor = BLOCKS.get(format) if rounding is Rounding.NEAREST_EVEN else None
+    elif rounding.startswith("stochastic"):
+        floor = STOCHASTIC
+    else:
+        floor = NEAREST_EVEN if rounding is Rounding.NEAREST_EVEN else DETERMINISTIC
+    if floor is None:
+        return None
+    return Limit(floor if carrier == "float32" else floor * OTHER_CARRIER, at_least=True)
+
+
+def of_call(*, stochastic: bool, autograd: bool) -> Limit:
+    """The most microseconds of a call for 64 elements.
+
+    Args:
+        stochastic: Whether noise is drawn.
+        autograd: Whether the input requires a gradient.
+
+    Returns:
+        The ceiling.
+
+    Example:
+        >>> str(of_call(stochastic=True, autograd=False))
+        '≤ 17'
+    """
+    base = CALL_WITH_AUTOGRAD if autograd else CALL
+    return Limit(base + (CALL_EXTRA_STOCHASTIC if stochastic else 0.0), at_least=False)

@@ -1,0 +1,149 @@
+"""The README's table of figures, made from the JSON file of a run."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from lowprec.app.bench import kernels, peers, processes, step
+from lowprec.app.bench.figure import number
+from lowprec.errors import value_error
+
+BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+"""The table stands between these lines."""
+
+_DETERMINISTIC = ("nearest", "toward", "away", "up", "down", "to_odd")
+
+
+def readme_table(found: dict[str, Any]) -> str:
+    """The part of the README that tells of speed.
+
+    Args:
+        found: What the JSON file of a run holds.
+
+    Returns:
+        Markdown: packages against operations, then what the package promises.
+
+    Raises:
+        ValueError: If the run was a quick one, which measures nothing.
+
+    Example:
+        >>> readme_table({"effort": {"complete": False}})
+        Traceback (most recent call last):
+        ValueError: `found` must be of a complete run, got {'complete': False}. Leave out --quick.
+    """
+    if not found["effort"]["complete"]:
+        raise value_error("found", "be of a complete run", found["effort"], "Leave out --quick.")
+    return f"{_packages(found)}\n\n{_promises(found)}\n\n{_circumstances(found)}\n"
+
+
+def with_table(readme: str, found: dict[str, Any]) -> str:
+    """A README whose table is the one of a run.
+
+    Args:
+        readme: Its text, with both marker lines.
+        found: What the JSON file of the run holds.
+
+    Returns:
+        The text with the lines between the markers replaced.
+
+    Raises:
+        ValueError: If a marker is missing, or the run was a quick one.
+
+    Example:
+        >>> with_table("no marker", {})
+        Traceback (most recent call last):
+        ValueError: `readme` must have a line <!-- bench --> and a line <!-- /bench -->, got 'no marker'.
+    """
+    head, begin, rest = readme.partition(BEGIN + "\n")
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise value_error("readme", f"have a line {BEGIN} and a line {END}", readme)
+    return head + begin + readme_table(found) + end + tail
+
+
+def _packages(found: dict[str, Any]) -> str:
+    """Packages against operations."""
+    cells = {(f["row"], f["column"]): f for f in _section(found, peers.PEERS)}
+    lines = [
+        _line(["speed relative to `copy_`", *(f"`{o.split()[0]}` {_short(o)}" for o in peers.OPERATIONS)])
+    ]
+    lines.append(_line(["---", *["---:"] * len(peers.OPERATIONS)]))
+    for row in dict.fromkeys(row for row, _ in cells):
+        shown = (_shown(cells.get((row, operation))) for operation in peers.OPERATIONS)
+        lines.append(_line([row, *shown]))
+    return "\n".join(lines)
+
+
+def _short(operation: str) -> str:
+    """The mode of an operation in a word."""
+    return "nearest" if operation.endswith("nearest_even") else "stochastic"
+
+
+def _shown(cell: dict[str, Any] | None) -> str:
+    """A value, or why there is none."""
+    if cell is None:
+        return "–"
+    return number(cell["value"]) if "value" in cell else cell.get("absent", "failed")
+
+
+def _promises(found: dict[str, Any]) -> str:
+    """The worst figure under each kind of limit."""
+    lines = [
+        _line(
+            [
+                "what `lowprec bench --check` checks (kernels: speed relative to `copy_`)",
+                "limit",
+                "worst measured",
+            ]
+        ),
+        "|---|---:|---:|",
+    ]
+    kinds: dict[tuple[str, str], list[float]] = {}
+    for figure in found["figures"]:
+        if "limit" in figure and "value" in figure:
+            kinds.setdefault((_kind(figure), figure["limit"]), []).append(figure["value"])
+    for (kind, limit), values in kinds.items():
+        worst = min(values) if limit.startswith("≥") else max(values)
+        lines.append(_line([kind, limit, number(worst)]))
+    return "\n".join(lines)
+
+
+def _kind(figure: dict[str, Any]) -> str:
+    """What figures under the same limit have in common, in words."""
+    section, row, column = figure["section"], figure["row"], figure["column"]
+    if section == kernels.KERNELS:
+        format, mode, carrier = row.split()
+        family = f"`{format}`" if format.startswith("bfp") else "float and fixed point"
+        modes = "stochastic modes" if mode.startswith("stochastic") else mode.replace("_", " ")
+        if mode.startswith(_DETERMINISTIC) and mode != "nearest_even":
+            modes = "other deterministic modes"
+        return f"{family}, {modes}, {'float32' if carrier == 'float32' else 'other carriers'}"
+    if section == kernels.CALLS:
+        return f"64 elements, {'stochastic' if 'stochastic' in row else 'nearest even'}, {column}: µs"
+    return {
+        processes.IMPORT: "`import lowprec` after `import torch`: s",
+        processes.FIRST: f"first call of a kernel, {column}: s",
+        processes.MEMORY: "memory of a call, in outputs",
+        step.STEP: "training step, every role `e5m2` stochastic, against float32",
+    }[section]
+
+
+def _circumstances(found: dict[str, Any]) -> str:
+    """The machine, the versions, and what was not measured here."""
+    environment = found["environment"]
+    installed = ", ".join(f"{name} {version}" for name, version in found["peers"].items())
+    effort = found["effort"]
+    return (
+        f"{effort['side'] ** 2:,} float32 values, medians of {effort['repeats']} (3 where a call takes over "
+        f"0.1 s); {environment['processor']}, {environment['threads']} threads, torch "
+        f"{environment['torch']}, numba {environment['numba']}, {installed}. {peers.NOTE}"
+    )
+
+
+def _section(found: dict[str, Any], name: str) -> Iterable[dict[str, Any]]:
+    """The figures of one table."""
+    return (figure for figure in found["figures"] if figure["section"] == name)
+
+
+def _line(cells: Iterable[str]) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,1 @@
+"""``lowprec verify``: what is proven about the kernels, on how many inputs, against which oracle."""

@@ -1,0 +1,233 @@
+"""An independent definition of quantize, over whole arrays: a sorted table and one comparison a mode.
+
+It shares no method with the kernels, which work on bit patterns, nor with ``lowprec.reference``, which
+is rational arithmetic one element at a time. The neighbors of a magnitude come from the sorted list of
+a floating-point format's values, continued one past the largest, or from ``floor`` where the values are
+the multiples of a step; all else is float64 arithmetic that is exact:
+
+- inputs have at most 24 significant bits and lie within float32's range;
+- the distance of two neighbors is a power of two, so the fraction of the way between them is exact;
+- a fraction times ``2**random_bits`` is a scaling, and is compared with an integer or a half.
+
+Hence float64 inputs of more bits are refused: those are held against the reference.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lowprec.errors import type_error, value_error
+from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format
+from lowprec.formats.carriers import CARRIERS
+from lowprec.modes import Overflow, Rounding
+
+Float64 = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Words = int | npt.NDArray[np.uint32]
+
+LARGEST_TABLE = 1 << 18
+"""Floating-point formats of more magnitudes than this are refused."""
+
+_R = Rounding
+
+
+class _Neighbors(NamedTuple):
+    """For every element: both neighbors of its magnitude, and where it lies between them."""
+
+    lower: Float64
+    upper: Float64
+    fraction: Float64
+    lower_is_odd: Bools
+
+
+def quantize(
+    x: Float64,
+    format: Format,
+    rounding: Rounding,
+    *,
+    random_bits: int = 32,
+    words: Words = 0,
+    carrier: str = "float32",
+) -> Float64:
+    """Round every element of ``x`` to a value of ``format``, by table.
+
+    NaN stays NaN; infinities and finite values past the ends follow the format's overflow rule; -0, and
+    a negative value that rounds to zero, give -0 where the format has a signed zero, else +0.
+
+    Args:
+        x: Values that float32 holds.
+        format: A floating-point format of at most 2**18 magnitudes, any fixed or block floating point.
+        rounding: The mode.
+        random_bits: Bits of a word that a stochastic mode looks at.
+        words: One random word for all elements, or one for each.
+        carrier: Whose smallest positive value is the least step of a block format.
+
+    Returns:
+        Values of the format, infinities and NaN, in the shape of ``x``.
+
+    Raises:
+        TypeError: If the format is of another kind.
+        ValueError: If float32 does not hold ``x``, or the format has too many values.
+
+    Example:
+        >>> from lowprec.formats import parse
+        >>> quantize(np.array([0.3, -1e9]), parse("e4m3fn"), Rounding.NEAREST_EVEN)
+        array([   0.3125, -448.    ])
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.array_equal(x.astype(np.float32).astype(np.float64), x, equal_nan=True):
+            raise value_error("x", "be exact in float32", "values that are not")
+    if isinstance(format, BlockFloatingPoint):
+        return _by_groups(x, format, rounding, random_bits, words, carrier)
+    if not isinstance(format, FloatingPoint | FixedPoint):
+        raise type_error("format", "be floating, fixed or block floating point", format)
+    return _by_elements(x, format, rounding, random_bits, words)
+
+
+def _by_elements(
+    x: Float64, format: FloatingPoint | FixedPoint, rounding: Rounding, random_bits: int, words: Words
+) -> Float64:  # fmt: skip
+    """The order of the definition: neighbors, the choice between them, overflow, specials."""
+    magnitude = np.where(np.isfinite(x), np.abs(x), 0.0)
+    if isinstance(format, FloatingPoint):
+        near = _from_table(magnitude, format)
+    else:
+        near = _from_step(magnitude, float(format.step))
+    negative = np.signbit(x)
+    up = _goes_up(near, rounding, negative, random_bits, words)
+    signed = np.where(negative, -1.0, 1.0) * np.where(up, near.upper, near.lower)
+    result = _within_range(signed, negative, format, rounding)
+    for infinity in (np.inf, -np.inf):
+        result[x == infinity] = _of_infinity(infinity, format)
+    result[np.isnan(x)] = np.nan
+    return result if format.has_signed_zero else result + 0.0
+
+
+@lru_cache(maxsize=4)
+def _table(format: FloatingPoint) -> tuple[Float64, Bools]:
+    """The magnitudes continued one past the largest, and which of their codes are odd."""
+    if format.largest_code >= LARGEST_TABLE:
+        raise value_error("format", f"have at most {LARGEST_TABLE} magnitudes", str(format))
+    listed = [float(magnitude) for magnitude in format.magnitudes()]
+    codes = np.arange(format.largest_code + 2)
+    if not format.subnormals:  # the codes between zero and the smallest normal are left out
+        codes = np.concatenate([codes[:1], codes[1 << format.mantissa_bits :]])
+    table = np.array([*listed, float(format.magnitude(format.largest_code + 1))])
+    return table, codes % 2 == 1
+
+
+def _from_table(magnitude: Float64, format: FloatingPoint) -> _Neighbors:
+    """Neighbors by search; all that is past the table's end counts as its last entry."""
+    table, odd = _table(format)
+    clipped = np.minimum(magnitude, table[-1])
+    at = np.searchsorted(table, clipped, side="right") - 1
+    lower = table[at]
+    upper = table[np.minimum(at + 1, table.size - 1)]
+    gap = np.where(upper > lower, upper - lower, 1.0)
+    return _Neighbors(lower, upper, (clipped - lower) / gap, odd[at])
+
+
+def _from_step(magnitude: Float64, step: float) -> _Neighbors:
+    """Neighbors among the multiples of a step, without end."""
+    steps = magnitude / step
+    lower = np.floor(steps)
+    return _Neighbors(lower * step, (lower + 1) * step, steps - lower, np.fmod(lower, 2) == 1)
+
+
+def _goes_up(near: _Neighbors, rounding: Rounding, negative: Bools, random_bits: int, words: Words) -> Bools:
+    """Whether each magnitude goes to its upper neighbor."""
+    between = near.fraction > 0
+    above, tie = near.fraction > 0.5, near.fraction == 0.5
+    outcomes = float(1 << random_bits)
+    drawn = np.floor(np.asarray(words, np.float64) / 2.0 ** (32 - random_bits))
+    missing, covered = outcomes - drawn, near.fraction * outcomes
+    decided: dict[Rounding, Callable[[], Any]] = {
+        _R.NEAREST_EVEN: lambda: above | (tie & near.lower_is_odd),
+        _R.NEAREST_AWAY: lambda: above | tie,
+        _R.NEAREST_ZERO: lambda: above,
+        _R.NEAREST_ODD: lambda: above | (tie & ~near.lower_is_odd),
+        _R.NEAREST_UP: lambda: above | (tie & ~negative),
+        _R.NEAREST_DOWN: lambda: above | (tie & negative),
+        _R.TOWARD_ZERO: lambda: ~between,
+        _R.AWAY: lambda: between,
+        _R.UP: lambda: ~negative,
+        _R.DOWN: lambda: negative,
+        _R.TO_ODD: lambda: ~near.lower_is_odd,
+        _R.STOCHASTIC: lambda: np.floor(covered) >= missing,
+        _R.STOCHASTIC_MIDPOINT: lambda: covered >= missing - 0.5,
+        _R.STOCHASTIC_NEAREST: lambda: np.rint(covered) >= missing,
+        _R.STOCHASTIC_EQUAL: lambda: np.asarray(words, np.float64) >= 2.0**31,
+    }
+    return between & decided[rounding]()
+
+
+def _within_range(
+    signed: Float64, negative: Bools, format: FloatingPoint | FixedPoint,
+    rounding: Rounding,
+) -> Float64:  # fmt: skip
+    """What becomes of rounded values past the ends."""
+    if format.overflow is Overflow.UNBOUNDED:
+        return signed
+    if isinstance(format, FixedPoint) and format.overflow is Overflow.WRAP:
+        return _wrapped(signed, format)
+    inside = np.clip(signed, format.min, format.max)
+    inside = np.where(signed == 0, signed, inside)  # clip may lose the sign of zero
+    if format.overflow is not Overflow.INFINITY:
+        return inside
+    everywhere = np.ones_like(negative)
+    turned_back = {
+        _R.TOWARD_ZERO: everywhere,
+        _R.TO_ODD: everywhere,
+        _R.UP: negative,
+        _R.DOWN: ~negative,
+    }
+    past = (signed != inside) & ~turned_back.get(rounding, ~everywhere)
+    return np.where(past, np.copysign(np.inf if format.has_infinity else np.nan, signed), inside)
+
+
+def _wrapped(signed: Float64, format: FixedPoint) -> Float64:
+    """Values modulo the number of words; ``fmod`` is exact at any size."""
+    step = float(format.step)
+    span = (format.max - format.min) + step
+    rest = np.fmod(signed, span)
+    rest = np.where(rest > format.max, rest - span, rest)
+    return np.where(rest < format.min, rest + span, rest)
+
+
+def _of_infinity(infinity: float, format: FloatingPoint | FixedPoint) -> float:
+    """What an infinite input becomes."""
+    end = format.max if infinity > 0 else format.min
+    if format.overflow is Overflow.WRAP:
+        return np.nan
+    if format.overflow is Overflow.UNBOUNDED:
+        return infinity
+    if format.overflow is Overflow.INFINITY:
+        return infinity if format.has_infinity else np.nan
+    return infinity if format.overflow is Overflow.SATURATE and format.has_infinity else end
+
+
+def _by_groups(
+    x: Float64, format: BlockFloatingPoint, rounding: Rounding, random_bits: int, words: Words, carrier: str
+) -> Float64:
+    """Each group scaled so that its largest magnitude lies in [1, 2), as fixed point, and back."""
+    tiles = format.granularity.tiles(x.shape)
+    finite = np.where(np.isfinite(x), np.abs(x), 0.0)
+    for axis, tile in enumerate(tiles):
+        starts = np.arange(0, x.shape[axis], tile)
+        finite = np.maximum.reduceat(finite, starts, axis=axis)
+    _, exponent = np.frexp(finite)  # 0.5 <= fraction < 1
+    least = CARRIERS[carrier].lowest_exponent - 2 + format.word_bits
+    exponent = np.where(finite > 0, exponent - 1, least)
+    if format.exponent_bits is not None:
+        exponent = np.clip(exponent, format.lowest_block_exponent, format.highest_block_exponent)
+    exponent = np.maximum(exponent, least)
+    for axis, tile in enumerate(tiles):
+        exponent = np.repeat(exponent, tile, axis=axis)
+        exponent = exponent.take(np.arange(x.shape[axis]), axis=axis)
+    element = FixedPoint(format.word_bits, format.word_bits - 2, symmetric=True)
+    scaled = np.ldexp(x, -exponent)
+    rounded = _by_elements(scaled, element, rounding, random_bits, words)
+    return np.ldexp(rounded, exponent)

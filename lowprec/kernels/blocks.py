@@ -1,0 +1,193 @@
+"""The loop for block floating point: two passes over each group, for its maximum and for its values."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from lowprec.kernels.cpu import (
+    CODES,
+    DECODED,
+    FLAGS,
+    GROUP_SIZE,
+    GROUP_STEP,
+    INDEX_OFFSET,
+    INDEX_STEP,
+    LENGTH,
+    OUT_STEP,
+    SEGMENT,
+    SEGMENTS,
+    X_STEP,
+    draw,
+    is_drawn,
+    jit,
+    locate,
+    source_hash,
+)
+from lowprec.kernels.groups import BLOCK_BITS, BLOCK_COUNT, finite_magnitude, group_numbers, unit_field
+from lowprec.kernels.memory import at, matrix_at
+from lowprec.kernels.philox import TILE
+from lowprec.kernels.scalar import (
+    CLAMPED,
+    EITHER,
+    MODE,
+    NEAREST_EVEN,
+    STOCHASTIC,
+    U32,
+    I,
+    U,
+    placed,
+    quantize_bits,
+)
+from lowprec.kernels.specialize import WIDTHS, inline, rebound, specialized
+
+MAXIMA = 1
+QUANTIZE = 2
+
+_SPAN = 4096
+"""Elements that are read for their maxima and again for their values: they stay in the first cache."""
+_LANES = 16
+"""The length of inner loops over short groups: a constant, so that they vectorize without a remainder."""
+_LONG = 8 * _LANES
+
+write = quantize_bits
+"""What makes one element; a loop has its own."""
+
+
+def largest_of(source, first, count):
+    """The largest finite magnitude among ``count`` elements from ``first`` on."""
+    largest = U(0)
+    if count >= _LONG:
+        part = source[first : first + count]
+        for j in range(part.size):
+            largest = max(largest, finite_magnitude(U(part[j])))
+        return largest
+    whole = count // _LANES
+    for chunk in range(whole):
+        start = np.uintp(first + chunk * _LANES)
+        for lane in range(_LANES):
+            largest = max(largest, finite_magnitude(U(source[np.uintp(start + np.uintp(lane))])))
+    for j in range(first + whole * _LANES, first + count):
+        largest = max(largest, finite_magnitude(U(source[np.uintp(j)])))
+    return largest
+
+
+def write_group(source, target, words, first, count, numbers):
+    """Write ``count`` elements of one group from ``first`` on."""
+    drawn = MODE >= STOCHASTIC
+    whole = count // _LANES
+    for chunk in range(whole):
+        start = np.uintp(first + chunk * _LANES)
+        for lane in range(_LANES):
+            j = np.uintp(start + np.uintp(lane))
+            target[j] = write(U(source[j]), words[j] if drawn else U32(0), numbers)
+    for k in range(first + whole * _LANES, first + count):
+        j = np.uintp(k)
+        target[j] = write(U(source[j]), words[j] if drawn else U32(0), numbers)
+
+
+@cache
+def block(carrier: str, mode: int, kind: int, code: str = "uint32") -> Any:
+    """The loop for block floating point.
+
+    ``phase`` MAXIMA collects each group's largest finite magnitude, QUANTIZE rounds with the steps
+    that follow from it; both together where no two units share a group. Codes are decoded with scales
+    for maxima, whose exponents are the same.
+    """
+    identity = source_hash(), carrier, mode, kind, code
+    dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
+    codes = np.dtype(code).type
+    given = codes if kind == DECODED else dtype
+    result = {FLAGS: np.uint8, CODES: codes}.get(kind, dtype)
+    drawn = is_drawn(mode)
+
+    def loop(x_address, out_address, block_address, run_address, outer_address, dimensions, maxima_address,
+             phase, first, last, seed, stream, word):  # fmt: skip
+        _ = identity
+        x, out, maxima = at(x_address, given), at(out_address, result), at(maxima_address, U)
+        run, outer = at(run_address, np.int64), matrix_at(outer_address, 6, dimensions)
+        block = to_fixed_tuple(at(block_address, np.int64), BLOCK_COUNT)
+        x_step, out_step = run[X_STEP], run[OUT_STEP]
+        dense = x_step == 1 and out_step == 1 and x_address != out_address
+        ceilings = np.empty(TILE if drawn else 0, U32)
+        x_tile, out_tile = np.empty(0 if dense else TILE, given), np.empty(0 if dense else TILE, result)
+        filled = -1
+        group_size, group_step = run[GROUP_SIZE], run[GROUP_STEP]
+        span = max(_SPAN // group_size, 1) * group_size
+        for number in range(first, last):
+            x_at, out_at, index_at, group_at = locate(outer, number // run[SEGMENTS])
+            begin = number % run[SEGMENTS] * run[SEGMENT]
+            end = min(begin + run[SEGMENT], run[LENGTH])
+            while begin < end:
+                stop = min(begin + span, end)
+                for part in (MAXIMA, QUANTIZE):
+                    start = begin if phase & part else stop
+                    while start < stop:
+                        count, offset = stop - start, 0
+                        if drawn and part == QUANTIZE:
+                            index = run[INDEX_OFFSET] + index_at + start * run[INDEX_STEP]
+                            offset, count, filled = draw(
+                                ceilings, filled, index, run[INDEX_STEP], count, seed, stream, word
+                            )
+                        here, there = x_at + start * x_step, out_at + start * out_step
+                        if dense:
+                            source, target = x[here : here + count], out[there : there + count]
+                        else:
+                            count = min(count, TILE)
+                            source, target = x_tile[:count], out_tile[:count]
+                            for j in range(count):
+                                source[j] = x[here + j * x_step]
+                        words = ceilings[offset : offset + count]
+                        group = group_at + start // group_size * group_step
+                        if group_size == 1:
+                            own = maxima[group : group + count * max(group_step, 1) : max(group_step, 1)]
+                            if part == MAXIMA:
+                                for j in range(source.size):
+                                    own[j] = max(own[j], finite_magnitude(U(source[j])))
+                            else:
+                                for j in range(source.size):
+                                    numbers = group_numbers(unit_field(own[j], block), block)
+                                    ceiling = words[j] if drawn else U32(0)
+                                    target[j] = write(U(source[j]), ceiling, numbers)
+                        else:
+                            done, left = 0, group_size - start % group_size
+                            while done < count:
+                                piece = min(left, count - done)
+                                if part == MAXIMA:
+                                    largest = largest_of(source, done, piece)
+                                    maxima[group] = max(maxima[group], largest)
+                                else:
+                                    field = unit_field(maxima[group], block)
+                                    numbers = group_numbers(field, block)
+                                    write_group(source, target, words, done, piece, numbers)
+                                done, left, group = done + piece, group_size, group + group_step
+                        if part == QUANTIZE and not dense:
+                            for j in range(count):
+                                out[there + j * out_step] = target[j]
+                        start += count
+                begin = stop
+
+    decisions = specialized(carrier, mode, EITHER, CLAMPED)
+    writers = {FLAGS: "overflow_fired", CODES: "code_of_element", DECODED: "value_of_code"}
+    decisions["write"] = decisions[writers.get(kind, "quantize_bits")]
+    for function in (largest_of, write_group):
+        decisions[function.__name__] = inline(rebound(function, {**globals(), **decisions}))
+    return jit(13, loop, decisions)
+
+
+@cache
+def scales(carrier: str) -> Any:
+    """The loop that turns maxima into scales: the powers of two that groups' values are multiples of."""
+    identity = source_hash(), carrier
+    dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
+
+    def loop(maxima_address, out_address, block_address, count):
+        _ = identity
+        maxima, out = at(maxima_address, U), at(out_address, dtype)
+        block = to_fixed_tuple(at(block_address, np.int64), BLOCK_COUNT)
+        for j in range(count):
+            field = I(I(unit_field(maxima[j], block) + I(block[BLOCK_BITS])) - I(2))
+            out[j] = placed(U(1), I(0), field)
+
+    return jit(4, loop, specialized(carrier, NEAREST_EVEN, EITHER, CLAMPED))

@@ -1,0 +1,190 @@
+"""A format in the terms of scalar.py: patterns, fields and counts of one carrier."""
+
+from functools import lru_cache
+from math import frexp
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format
+from lowprec.formats.carriers import CARRIERS, Carrier
+from lowprec.kernels import scalar
+from lowprec.kernels.specialize import WIDTHS
+from lowprec.modes import Overflow, Rounding
+
+MODES = {rounding: mode for mode, rounding in enumerate(Rounding)}
+"""The rounding modes as scalar.py numbers them."""
+
+_NO_CODE = 2**64 - 1
+
+
+def describe(format: Format, rounding: Rounding, random_bits: int, carrier: str) -> tuple[Any, int, int]:
+    """The numbers of a format without groups, where its unit lies, and what its magnitudes end as."""
+    space = CARRIERS[carrier]
+    number = dict.fromkeys(range(scalar.COUNT), 0) | _random(random_bits, carrier == "float64")
+    if isinstance(format, FloatingPoint):
+        depth = _floating(number, format, space)
+    elif isinstance(format, FixedPoint):
+        depth = _fixed(number, format, space)
+    else:
+        raise TypeError(type(format))
+    ending = _ending(number, format, rounding, space)
+    words = [number[i] & (2**64 - 1) for i in range(scalar.COUNT)]
+    return np.array(words, np.uint64).astype(WIDTHS[carrier].unsigned), depth, ending
+
+
+@lru_cache(maxsize=1024)
+def describe_block(format: BlockFloatingPoint, random_bits: int, carrier: str) -> npt.NDArray[np.int64]:
+    """What blocks.py needs to know of a format."""
+    space = CARRIERS[carrier]
+    bias = space.highest_exponent
+    lowest, highest = format.lowest_block_exponent, format.highest_block_exponent
+    random = _random(random_bits, carrier == "float64")
+    numbers = [
+        format.word_bits,
+        -(1 << 20) if lowest is None else lowest + bias,
+        1 << 20 if highest is None else highest + bias,
+        space.lowest_exponent + bias,
+        *(random[i] for i in (scalar.RANDOM_BITS, scalar.IGNORED, scalar.MIDDLE)),
+    ]
+    return np.array([n - 2**64 if n >= 2**63 else n for n in numbers], np.int64)
+
+
+def _random(random_bits: int, wide: bool) -> dict[int, int]:
+    """What says how many bits of a word count."""
+    ignored = 0xFFFFFFFF >> random_bits
+    middle = 1 << (63 - random_bits)
+    return {
+        scalar.RANDOM_BITS: random_bits,
+        scalar.IGNORED: ignored,
+        scalar.MIDDLE: middle if wide else middle >> 32,
+    }
+
+
+def _floating(number: dict[int, int], format: FloatingPoint, carrier: Carrier) -> int:
+    """Fill in a floating-point format's numbers, those of its codes included; where its unit lies."""
+    mantissa, width = carrier.precision - 1, format.mantissa_bits
+    lowest = format.lowest_exponent + carrier.highest_exponent
+    flushed = not format.subnormals and width > 0
+    unit = lowest if flushed else lowest - width
+    sign = 1 << (format.bits - 1)
+    nan = _nan_code(format)
+    number.update({
+        scalar.LEAST_DROP: mantissa - width,
+        scalar.LAST_FIELD: 0 if flushed else unit + mantissa,
+        scalar.LOWEST_FIELD: lowest,
+        scalar.NO_MANTISSA: int(width == 0),
+        scalar.ZERO_SIGN: _sign_bit(carrier) if format.has_signed_zero else 0,
+        scalar.CODE_SIGN: sign,
+        scalar.CODE_INFINITY: format.largest_code + 1 if format.has_infinity else _NO_CODE,
+        scalar.CODE_NAN: nan,
+        scalar.FIRST_NAN: _first_nan(format),
+        scalar.FLUSHED: int(flushed),
+    })  # fmt: skip
+    depth = scalar.DEEP if lowest < 1 or (flushed and unit < 2) else None
+    return _unit(number, unit, mantissa, depth, compared=flushed)
+
+
+def _fixed(number: dict[int, int], format: FixedPoint, carrier: Carrier) -> int:
+    """Fill in a fixed-point format's numbers; where its unit lies."""
+    mantissa = carrier.precision - 1
+    unit = carrier.highest_exponent - format.fraction_bits
+    number.update({
+        scalar.LAST_FIELD: unit + mantissa,
+        scalar.LOWEST_FIELD: unit + mantissa,
+        scalar.WORD_BITS: format.word_bits or 0,
+        scalar.SIGNED: int(format.signed),
+    })  # fmt: skip
+    return _unit(number, unit, mantissa, None, compared=False)
+
+
+def _unit(number: dict[int, int], unit: int, mantissa: int, depth: int | None, *, compared: bool) -> int:
+    """Fill in what follows from the unit's exponent; where it lies, unless ``depth`` knows."""
+    above = unit > 1
+    pattern = unit << mantissa if unit > 0 else 1 << (unit - 1 + mantissa)
+    number[scalar.UNIT_FIELD] = unit
+    number[scalar.UNIT] = pattern
+    number[scalar.HALF] = (unit - 1) << mantissa if above else pattern >> 1
+    number[scalar.TINY] = pattern if above or compared else 0
+    number[scalar.FLIP] = ((unit + 1) & 1) << mantissa if above else 0
+    return depth if depth is not None else scalar.ABOVE if above else scalar.WITHIN
+
+
+def _ending(number: dict[int, int], format: Any, rounding: Rounding, carrier: Carrier) -> int:
+    """Fill in the largest values and what lies past them; how magnitudes end."""
+    infinity = _infinity(carrier)
+    nan = infinity | 1 << (carrier.precision - 2)
+    if format.overflow in (Overflow.WRAP, Overflow.UNBOUNDED):
+        largest = [infinity, infinity] if format.overflow is Overflow.UNBOUNDED else _ends(format, carrier)
+        over = infinite = largest
+        if not getattr(format, "signed", True):
+            largest = over = infinite = [largest[0], 0]
+        if format.overflow is Overflow.WRAP:
+            infinite = [nan, nan]
+    else:
+        largest = _ends(format, carrier)
+        missing = infinity if format.has_infinity else nan
+        over = [missing] * 2 if format.overflow is Overflow.INFINITY else largest
+        infinite = over
+        if format.overflow is Overflow.SATURATE and format.has_infinity:
+            infinite = [infinity] * 2
+        if rounding in (Rounding.TOWARD_ZERO, Rounding.TO_ODD):
+            over = largest
+        elif rounding is Rounding.UP:  # negative values turn away from their end of the range
+            over = [over[0], largest[1]]
+        elif rounding is Rounding.DOWN:
+            over = [largest[0], over[1]]
+    number[scalar.MAX_POSITIVE], number[scalar.MAX_NEGATIVE] = largest
+    number[scalar.OVER_POSITIVE], number[scalar.OVER_NEGATIVE] = over
+    number[scalar.INFINITE_POSITIVE], number[scalar.INFINITE_NEGATIVE] = infinite
+    if format.overflow is Overflow.WRAP:
+        return scalar.WRAPPED
+    symmetric = largest[0] == largest[1] and len({*over, *infinite}) == 1
+    if symmetric and number[scalar.ZERO_SIGN]:
+        return scalar.PLAIN
+    if over == infinite == largest and not number[scalar.ZERO_SIGN]:
+        return scalar.CLAMPED
+    return scalar.GENERAL
+
+
+def _ends(format: Format, carrier: Carrier) -> list[int]:
+    """The patterns of the largest and of the most negative magnitude."""
+    return [_pattern(format.max, carrier), _pattern(-format.min, carrier)]
+
+
+def _nan_code(format: FloatingPoint) -> int:
+    """The code that a NaN is given; no code where the format has none."""
+    if not format.has_nan:
+        return _NO_CODE
+    if format.has_infinity:  # quiet
+        return format.largest_code + 1 | 1 << (format.mantissa_bits - 1)
+    return format.largest_code + 1  # all ones, or the code of -0
+
+
+def _first_nan(format: FloatingPoint) -> int:
+    """The least code without a sign that is NaN; no code where there is none."""
+    if not format.has_nan or not format.has_signed_zero:  # fnuz: its one NaN has a sign
+        return _NO_CODE
+    return format.largest_code + (2 if format.has_infinity else 1)
+
+
+def _infinity(carrier: Carrier) -> int:
+    """The pattern of infinity."""
+    return (2 * carrier.highest_exponent + 1) << (carrier.precision - 1)
+
+
+def _sign_bit(carrier: Carrier) -> int:
+    """The sign of a pattern."""
+    return (2 * carrier.highest_exponent + 2) << (carrier.precision - 1)
+
+
+def _pattern(value: float, carrier: Carrier) -> int:
+    """The pattern of a non-negative value that the carrier holds."""
+    if value == 0:
+        return 0
+    fraction, exponent = frexp(value)  # value = fraction * 2^exponent, fraction in [1/2, 1)
+    field = exponent - 1 + carrier.highest_exponent
+    digits = int(fraction * (1 << carrier.precision))
+    mantissa = carrier.precision - 1
+    return digits + ((field - 1) << mantissa) if field > 0 else digits >> (1 - field)

@@ -1,0 +1,232 @@
+"""The public encode and decode: values as the bit patterns that hardware would keep."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lowprec.errors import type_error, value_error
+from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format, FormatLike, resolve
+from lowprec.kernels import dispatch
+from lowprec.kernels.specialize import WIDTHS
+from lowprec.modes import Rounding
+from lowprec.ops.library import CARRIERS
+from lowprec.ops.quantize import (
+    Spec,
+    check_carrier,
+    check_sources,
+    check_tensor,
+    make_spec,
+    quantize_into,
+    seed_tensor,
+)
+
+_CODES = {8: torch.uint8, 16: torch.uint16, 32: torch.uint32, 64: torch.uint64}
+_PATTERNS = {2: torch.uint16, 4: torch.uint32, 8: torch.uint64}
+
+
+def encode(
+    x: Tensor,
+    format: FormatLike,
+    *,
+    rounding: Rounding | str = "nearest_even",
+    random_bits: int | None = None,
+    generator: torch.Generator | None = None,
+    seed: int | Tensor | None = None,
+) -> Any:
+    """Quantize, and give the codes of the values: ``decode(encode(x)) == quantize(x)`` for equal seeds.
+
+    Floating-point codes are sign, exponent, mantissa; fixed-point codes and the mantissas of block
+    floating point are two's complement. A NaN gets the quiet NaN code where the format has one. -0
+    has a code of its own where the format has a signed zero. Overflow is quantize's.
+
+    Args:
+        x: Real values, as for quantize.
+        format: A format, its name, or a torch dtype that stands for one.
+        rounding: As for quantize.
+        random_bits: As for quantize.
+        generator: As for quantize.
+        seed: As for quantize.
+
+    Returns:
+        Codes in the shape of x, uint8, uint16, uint32 or uint64 as the width asks; for a block format
+        a pair (codes, scales), the scales powers of two in the dtype of x, one for each group, in a
+        tensor with as many dimensions as x.
+
+    Raises:
+        TypeError: As quantize.
+        ValueError: As quantize; if the format has no codes (unbounded fixed point); or if a NaN has
+            none in the format.
+
+    Example:
+        >>> encode(torch.tensor([1.0, -448.0, 0.3]), "e4m3fn")
+        tensor([ 56, 254,  42], dtype=torch.uint8)
+        >>> encode(torch.tensor([1.0, -0.5]), "bfp4")
+        (tensor([ 4, 14], dtype=torch.uint8), tensor([1.]))
+
+    Reference:
+        IEEE 754-2019, 3.4; OCP 8-bit Floating Point Specification (OFP8) 1.0.
+    """
+    if not isinstance(x, Tensor):
+        raise type_error("x", "be a tensor", type(x), "Wrap it with torch.tensor.")
+    check_tensor(x)
+    spec = make_spec(format, rounding, random_bits)
+    check_carrier(spec.format, x.dtype)
+    parsed = _with_codes(spec.format)
+    check_sources(spec, seed, generator)
+    seeds = seed_tensor(x, seed, generator) if spec.is_stochastic else None
+    x = x.detach().contiguous()
+    codes = torch.empty(x.shape, dtype=_code_dtype(parsed), device=x.device)
+    if isinstance(parsed, BlockFloatingPoint):
+        return _encode_block(x, seeds, spec, parsed, codes)
+    values = torch.empty_like(x)
+    quantize_into(x, seeds, spec, values)
+    if not parsed.has_nan and values.isnan().any():
+        raise value_error("x", f"hold no NaN: {spec.format} has no code for it", "NaN", "Replace it first.")
+    dispatch.encode(
+        values.data_ptr(), codes.data_ptr(), CARRIERS[x.dtype], _numpy_name(codes), x.numel(), spec.format
+    )
+    return codes
+
+
+def _encode_block(
+    x: Tensor, seed: Tensor | None, spec: Spec, format: BlockFloatingPoint, codes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The codes and scales of a block format."""
+    if x.isnan().any():
+        raise value_error("x", f"hold no NaN: {spec.format} has no code for it", "NaN", "Replace it first.")
+    scales = torch.empty(_grid(format, x.shape), dtype=x.dtype, device=x.device)
+    dispatch.encode_block(
+        x.data_ptr(), codes.data_ptr(), scales.data_ptr(), CARRIERS[x.dtype], _numpy_name(codes), x.shape,
+        spec.format, spec.rounding, random_bits=spec.random_bits,
+        seed=0 if seed is None else seed.item(),  # type: ignore[arg-type]  # int64
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
+    return codes, scales
+
+
+def decode(
+    codes: Tensor,
+    format: FormatLike,
+    *,
+    dtype: torch.dtype | None = None,
+    scales: Tensor | None = None,
+) -> Tensor:
+    """The values of codes; every code has one, those of NaN and infinity too.
+
+    Args:
+        codes: Integers of the dtype that encode gives for the format. Bits above the width of a
+            fixed-point or block code do not count; above that of a floating-point code they are an error.
+        format: A format, its name, or a torch dtype that stands for one.
+        dtype: The carrier of the values; None for float32, or for the dtype of ``scales``.
+        scales: What encode gave beside the codes of a block format: powers of two, one for each group.
+
+    Returns:
+        Values in the shape of codes.
+
+    Raises:
+        TypeError: If codes or scales have another dtype, or ``dtype`` is no carrier.
+        ValueError: If the format has no codes, the carrier cannot hold it, a code is wider than the
+            format, or scales are missing, superfluous, of the wrong shape, or no powers of two.
+
+    Example:
+        >>> decode(torch.tensor([56, 254, 127], dtype=torch.uint8), "e4m3fn")
+        tensor([   1., -448.,   nan])
+    """
+    parsed = _with_codes(str(resolve(format)))
+    if not isinstance(codes, Tensor):
+        raise type_error("codes", "be a tensor", type(codes))
+    if codes.dtype != _code_dtype(parsed):
+        raise type_error("codes", f"be {_code_dtype(parsed)} for {parsed}", codes.dtype)
+    if codes.device.type != "cpu":
+        raise value_error(
+            "codes", "be on the CPU", str(codes.device), "Only CPU kernels exist: use codes.cpu()."
+        )
+    if scales is not None and dtype is not None and dtype != scales.dtype:
+        raise value_error("dtype", "be None or the dtype of scales", dtype)
+    target = scales.dtype if scales is not None else dtype or torch.float32
+    if target not in CARRIERS:
+        raise type_error("dtype", f"be one of {', '.join(map(str, CARRIERS))}", target)
+    parsed.check_carrier(CARRIERS[target])
+    codes = codes.contiguous()
+    out = torch.empty(codes.shape, dtype=target)
+    if isinstance(parsed, BlockFloatingPoint):
+        patterns = _checked_scales(scales, parsed, codes)
+        dispatch.decode_block(
+            codes.data_ptr(),
+            out.data_ptr(),
+            patterns,
+            CARRIERS[target],
+            _numpy_name(codes),
+            codes.shape,
+            str(parsed),
+        )
+        return out
+    if scales is not None:
+        raise value_error(
+            "scales", f"be None for {parsed}", tuple(scales.shape), "Only block formats have them."
+        )
+    if isinstance(parsed, FloatingPoint) and codes.numel() and _largest(codes) >> parsed.bits:
+        raise value_error("codes", f"lie below 2^{parsed.bits} for {parsed}", _largest(codes))
+    dispatch.encode(
+        codes.data_ptr(),
+        out.data_ptr(),
+        CARRIERS[target],
+        _numpy_name(codes),
+        codes.numel(),
+        str(parsed),
+        decode=True,
+    )
+    return out
+
+
+def _with_codes(name: str) -> FloatingPoint | FixedPoint | BlockFloatingPoint:
+    """The format of a name, which must have codes."""
+    format = resolve(name)
+    if not isinstance(format, FloatingPoint | FixedPoint | BlockFloatingPoint):
+        raise type_error("format", "be floating, fixed or block floating point", name)
+    if isinstance(format, FixedPoint) and not format.is_bounded:
+        raise value_error("format", "have codes of a certain width", name, "Give word_bits.")
+    return format
+
+
+def _code_dtype(format: Format) -> torch.dtype:
+    """The narrowest unsigned dtype that holds a code."""
+    return next(dtype for width, dtype in _CODES.items() if format.bits <= width)
+
+
+def _numpy_name(codes: Tensor) -> str:
+    """The dtype of codes as NumPy writes it."""
+    return str(codes.dtype).removeprefix("torch.")
+
+
+def _largest(codes: Tensor) -> int:
+    """The largest code."""
+    return int(codes.numpy().max())
+
+
+def _grid(format: BlockFloatingPoint, shape: torch.Size) -> tuple[int, ...]:
+    """How many groups there are along each dimension."""
+    return tuple(
+        -(-size // tile) for size, tile in zip(shape, format.granularity.tiles(tuple(shape)), strict=True)
+    )
+
+
+def _checked_scales(scales: Tensor | None, format: BlockFloatingPoint, codes: Tensor) -> Any:
+    """The patterns of scales that fit the codes."""
+    if scales is None:
+        raise value_error("scales", f"be given for {format}", scales)
+    grid = _grid(format, codes.shape)
+    if tuple(scales.shape) != grid:
+        raise value_error("scales", f"have shape {grid}, one for each group", tuple(scales.shape))
+    width = WIDTHS[CARRIERS[scales.dtype]]
+    array = scales.detach().contiguous().view(_PATTERNS[scales.element_size()]).numpy().reshape(prod(grid))
+    wide = array.astype(np.uint64)
+    normal = wide % (1 << width.mantissa) == 0
+    subnormal = (wide < 1 << width.mantissa) & (wide & (wide - np.minimum(wide, 1)) == 0)
+    infinity = (1 << width.place) - (1 << width.mantissa)
+    if not ((normal | subnormal) & (wide > 0) & (wide < infinity)).all():
+        raise value_error("scales", "be positive powers of two", "others")
+    return array

@@ -1,0 +1,151 @@
+"""Whole arrays: the arguments checked, the format of every group found, each element rounded."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lowprec.errors import type_error, value_error
+from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, FormatLike, resolve
+from lowprec.formats.carriers import CARRIERS, Carrier
+from lowprec.modes import Rounding
+from lowprec.reference.blocks import exponents, format_of_group, partition
+from lowprec.reference.elements import Element, checked_rounding, element_of
+from lowprec.reference.grid import ElementFormat
+
+FloatArray = npt.NDArray[np.floating[Any]]
+Words = npt.NDArray[np.uint32]
+
+
+def quantize(
+    x: FloatArray,
+    format: FormatLike,
+    *,
+    rounding: Rounding | str = "nearest_even",
+    random_bits: int | None = None,
+    words: Words | None = None,
+    carrier: str | None = None,
+) -> FloatArray:
+    """Round every element of ``x`` to a value of ``format``, by the definition.
+
+    NaN stays NaN. An infinity, and a finite value that rounds past the largest one, follow the
+    format's overflow rule; wrapping takes the value that any mode rounds to, while toward_zero,
+    to_odd, and up and down on the side they turn away from, stop at the largest finite value of the
+    other formats. -0, and a negative value that rounds to zero, give -0 where the format has a signed
+    zero, else +0.
+
+    Args:
+        x: Real values; float16, float32 or float64. Those of bfloat16 are passed widened to float32.
+        format: Target format, its name, or a torch dtype.
+        rounding: Direction of rounding, by name.
+        random_bits: Bits of a word that a stochastic rounding looks at, 1 to 32; None for 32.
+        words: The random word of every element, uint32 in the shape of ``x``; for the stochastic
+            modes only.
+        carrier: The type that holds the result; None for the dtype of ``x``, ``"bfloat16"`` for
+            bfloat16 in float32. Its smallest positive value is the least step of a block format.
+
+    Returns:
+        Values of ``format`` in the shape and dtype of ``x``.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If the format or rounding is unknown, the carrier does not go with the dtype or
+            cannot hold the format, or randomness is missing, malformed, or given to another rounding.
+
+    Example:
+        >>> quantize(np.float32([0.3, -1e9, np.inf]), "e4m3fn")
+        array([ 3.125e-01, -4.480e+02,  4.480e+02], dtype=float32)
+        >>> halfway, word = np.float32([1.0625]), np.uint32([1 << 31])
+        >>> quantize(halfway, "e4m3fn", rounding="stochastic", words=word)
+        array([1.125], dtype=float32)
+    """
+    pairs = _quantized(x, format, rounding, random_bits, words, carrier)
+    return np.array([value for value, _ in pairs], dtype=x.dtype).reshape(x.shape)
+
+
+def overflowed(
+    x: FloatArray,
+    format: FormatLike,
+    *,
+    rounding: Rounding | str = "nearest_even",
+    random_bits: int | None = None,
+    words: Words | None = None,
+    carrier: str | None = None,
+) -> npt.NDArray[np.bool_]:
+    """Whether overflow fires at every element of ``x`` when it is quantized.
+
+    It fires where a finite value rounds past the largest (or most negative) finite one, whatever
+    the rule then makes of it, and where an infinity does not stay one. It does not fire at NaN, in
+    an unbounded format, nor, unless the format wraps, at finite values under a mode that stops at
+    the largest one (toward_zero, to_odd; up below zero, down above).
+
+    Args:
+        x: As for ``quantize``.
+        format: As for ``quantize``.
+        rounding: As for ``quantize``.
+        random_bits: As for ``quantize``.
+        words: As for ``quantize``.
+        carrier: As for ``quantize``.
+
+    Returns:
+        Booleans in the shape of ``x``.
+
+    Raises:
+        TypeError: As ``quantize``.
+        ValueError: As ``quantize``.
+
+    Example:
+        >>> overflowed(np.float32([448, 464, 465, np.inf, np.nan]), "e4m3fn")
+        array([False, False,  True,  True, False])
+    """
+    pairs = _quantized(x, format, rounding, random_bits, words, carrier)
+    return np.array([fired for _, fired in pairs], dtype=np.bool_).reshape(x.shape)
+
+
+def checked(
+    x: FloatArray, format: FormatLike, carrier: str | None
+) -> tuple[ElementFormat | BlockFloatingPoint, Carrier]:
+    """The format, and the type that holds the result and every value of the format."""
+    format = resolve(format)
+    if not isinstance(x, np.ndarray) or x.dtype not in (np.float16, np.float32, np.float64):
+        raise type_error("x", "be a float16, float32 or float64 array", getattr(x, "dtype", x))
+    if not isinstance(format, FloatingPoint | FixedPoint | BlockFloatingPoint):
+        raise type_error("format", "be floating, fixed or block floating point", format)
+    fitting = [str(x.dtype)] + ["bfloat16"] * (x.dtype == np.float32)
+    carrier = fitting[0] if carrier is None else carrier
+    if carrier not in fitting:
+        raise value_error("carrier", f"be {' or '.join(fitting)} for {x.dtype}", carrier)
+    format.check_carrier(carrier)
+    return format, CARRIERS[carrier]
+
+
+def _quantized(
+    x: FloatArray,
+    format: FormatLike,
+    rounding: Rounding | str,
+    random_bits: int | None,
+    words: Words | None,
+    carrier: str | None,
+) -> Iterator[tuple[float, bool]]:
+    """Check the arguments; the value and the overflow of every element in row-major order."""
+    format, holder = checked(x, format, carrier)
+    rounding, random_bits = checked_rounding(rounding, random_bits, "words", words)
+    if words is None:
+        words = np.zeros(x.shape, np.uint32)
+    elif not isinstance(words, np.ndarray) or words.dtype != np.uint32:
+        raise type_error("words", "be a uint32 array", getattr(words, "dtype", words))
+    elif words.shape != x.shape:
+        raise value_error("words", f"have the shape {x.shape} of `x`", words.shape)
+    rows = zip(x.ravel().tolist(), _elements(x, format, holder), words.ravel().tolist(), strict=True)
+    return (element.quantized(value, rounding, random_bits, word) for value, element, word in rows)
+
+
+def _elements(x: FloatArray, format: ElementFormat | BlockFloatingPoint, carrier: Carrier) -> list[Element]:
+    """What rounds each element of ``x``, in row-major order."""
+    if isinstance(format, BlockFloatingPoint):
+        groups = partition(x.shape, format)
+        of_groups = [format_of_group(format, e) for e in exponents(x, groups, format, carrier)]
+        elements = [element_of(fixed) for fixed in of_groups]
+        return [elements[group] for group in groups.of_elements]
+    return [element_of(format)] * x.size

@@ -1,0 +1,220 @@
+"""The definition of encode and decode: values to integer codes and back, exactly."""
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lowprec.errors import type_error, value_error
+from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, FormatLike
+from lowprec.formats.format import check_integer, power_of_two
+from lowprec.modes import Rounding, Specials
+from lowprec.reference.arrays import FloatArray, Words, checked, quantize
+from lowprec.reference.blocks import exponents, format_of_group, partition
+from lowprec.reference.grid import ElementFormat, floor_log2
+
+Codes = npt.NDArray[np.unsignedinteger[Any]]
+
+
+def encode(
+    x: FloatArray,
+    format: FormatLike,
+    *,
+    rounding: Rounding | str = "nearest_even",
+    random_bits: int | None = None,
+    words: Words | None = None,
+    carrier: str | None = None,
+) -> Codes | tuple[Codes, FloatArray]:
+    """The codes of what ``quantize`` makes of every element, by the definition.
+
+    A NaN, of ``x`` or by the overflow rule, becomes the code of NaN; infinities and overflow are as
+    in ``quantize``; -0 keeps its sign where the format has a signed zero.
+
+    Args:
+        x: As for ``quantize``.
+        format: As for ``quantize``.
+        rounding: As for ``quantize``.
+        random_bits: As for ``quantize``.
+        words: As for ``quantize``.
+        carrier: As for ``quantize``.
+
+    Returns:
+        Codes as uint8, uint16, uint32 or uint64, whichever is wide enough, in the shape of ``x``. For
+        a block format these are mantissas in two's complement, and the scales come with them: 2 to the
+        exponent of each group, in the dtype of ``x``.
+
+    Raises:
+        TypeError: As ``quantize``.
+        ValueError: As ``quantize``, if the format has no codes, or if it has none for a NaN.
+
+    Example:
+        >>> encode(np.float32([0.3, -0.0, np.nan]), "e4m3fn")
+        array([ 42, 128, 127], dtype=uint8)
+    """
+    format, holder = checked(x, format, carrier)
+    values: list[float] = (
+        quantize(x, format, rounding=rounding, random_bits=random_bits, words=words, carrier=carrier)
+        .ravel()
+        .tolist()
+    )
+    if not isinstance(format, BlockFloatingPoint):
+        return _array_of_codes([code_of(value, format) for value in values], format.bits, x.shape)
+    groups = partition(x.shape, format)
+    of_groups = exponents(x, groups, format, holder)
+    formats = [format_of_group(format, exponent) for exponent in of_groups]
+    codes = [code_of(v, formats[group]) for v, group in zip(values, groups.of_elements, strict=True)]
+    scales = np.array([math.ldexp(1.0, exponent) for exponent in of_groups], x.dtype)
+    return _array_of_codes(codes, format.bits, x.shape), scales.reshape(groups.shape)
+
+
+def decode(
+    codes: Codes,
+    format: FormatLike,
+    *,
+    dtype: npt.DTypeLike = np.float32,
+    scales: FloatArray | None = None,
+) -> FloatArray:
+    """The values of codes, by the definition.
+
+    Every code of NaN becomes NaN, of an infinity that infinity, of -0 -0. Codes of subnormals become
+    a zero of their sign in a format without subnormals.
+
+    Args:
+        codes: Integers, 0 to 2**bits - 1.
+        format: The format, its name, or a torch dtype.
+        dtype: The dtype of the result: float16, float32 or float64.
+        scales: For a block format: 2 to the exponent of each group, as ``encode`` gives them.
+
+    Returns:
+        Values of ``format`` in the shape of ``codes``.
+
+    Raises:
+        TypeError: If the dtype is none of those, or the format of another family.
+        ValueError: If a code is out of range, the dtype cannot hold the format, or scales are
+            missing, of another shape, or given for a format without groups.
+
+    Example:
+        >>> decode(np.uint8([42, 128, 127]), "e4m3fn")
+        array([ 0.3125, -0.    ,     nan], dtype=float32)
+    """
+    if np.dtype(dtype) not in (np.float16, np.float32, np.float64):
+        raise type_error("dtype", "be float16, float32 or float64", dtype)
+    format, _ = checked(np.empty(codes.shape, dtype), format, None)
+    numbers: list[int] = codes.ravel().tolist()
+    if isinstance(format, BlockFloatingPoint):
+        groups = partition(codes.shape, format)
+        if scales is None or scales.shape != groups.shape:
+            raise value_error("scales", f"have the shape {groups.shape}", getattr(scales, "shape", None))
+        unit, of_groups = format_of_group(format, 0), scales.ravel().tolist()
+        pairs = zip(numbers, groups.of_elements, strict=True)
+        flat = [value_of(code, unit) * of_groups[group] for code, group in pairs]  # exact: 2^E
+    elif scales is not None:
+        raise value_error("scales", "be None for a format without groups", scales.shape)
+    else:
+        flat = [value_of(code, format) for code in numbers]
+    return np.array(flat, dtype).reshape(codes.shape)
+
+
+def code_of(value: float, format: ElementFormat) -> int:
+    """The code of a value of a format.
+
+    NaN has one code: in an ieee format the highest exponent and only the top mantissa bit set, in fn
+    all ones without the sign, in fnuz the sign alone. -0 has the sign bit set.
+
+    Args:
+        value: A value of the format, an infinity or NaN.
+        format: A floating-point format, or a fixed-point one with ends.
+
+    Returns:
+        The bit pattern, 0 to 2**bits - 1.
+
+    Raises:
+        TypeError: If the format is of another family.
+        ValueError: If the format has no codes, or none for that value.
+
+    Example:
+        >>> code_of(1.5, FloatingPoint(2, 1)), code_of(-0.5, FixedPoint(4, 2))
+        (3, 14)
+    """
+    _check_family(format)
+    sign_bit = 2 ** (format.bits - 1)
+    if math.isnan(value) and not format.has_nan:
+        raise value_error("value", f"be a number in {format}", value, "It has no code for NaN.")
+    has_code = format.contains(value) if math.isfinite(value) else format.has_infinity or math.isnan(value)
+    if not has_code:
+        raise value_error("value", f"be a value of {format}", value)
+    if isinstance(format, FixedPoint):
+        return int(Fraction(value) / format.step) % 2**format.bits
+    if math.isnan(value):
+        return _code_of_nan(format)
+    sign = sign_bit if math.copysign(1.0, value) < 0 else 0
+    if math.isinf(value):
+        return sign + format.largest_code + 1
+    if value == 0:
+        return sign
+    magnitude = abs(Fraction(value))
+    exponent = max(floor_log2(magnitude), format.lowest_exponent)
+    significand = int(magnitude / power_of_two(exponent - format.mantissa_bits))
+    # The hidden bit of a normal value counts as the 1 by which its exponent field is larger.
+    return sign + (exponent - format.lowest_exponent) * 2**format.mantissa_bits + significand
+
+
+def value_of(code: int, format: ElementFormat) -> float:
+    """The value of a code.
+
+    Every code of NaN gives NaN. A code of a subnormal gives a zero of its sign in a format without
+    subnormals. The code that a symmetric format leaves out gives what two's complement says.
+
+    Args:
+        code: A bit pattern, 0 to 2**bits - 1.
+        format: A floating-point format, or a fixed-point one with ends.
+
+    Returns:
+        A value of the format, an infinity or NaN.
+
+    Raises:
+        TypeError: If the format is of another family, or the code no integer.
+        ValueError: If the format has no codes, or the code is out of range.
+
+    Example:
+        >>> value_of(3, FloatingPoint(2, 1)), value_of(14, FixedPoint(4, 2))
+        (1.5, -0.5)
+    """
+    _check_family(format)
+    check_integer("code", code, 0, 2**format.bits - 1)
+    negative, rest = divmod(code, 2 ** (format.bits - 1))
+    if isinstance(format, FixedPoint):
+        number = code - 2**format.bits if negative and format.signed else code
+        return float(number * format.step)
+    if code == 2 ** (format.bits - 1) and format.specials is Specials.FNUZ:
+        return math.nan
+    if rest <= format.largest_code:
+        magnitude = float(format.magnitude(rest))
+    elif rest == format.largest_code + 1 and format.has_infinity:
+        magnitude = math.inf
+    else:
+        return math.nan
+    return -magnitude if negative and (magnitude > 0 or format.has_signed_zero) else magnitude
+
+
+def _check_family(format: ElementFormat) -> None:
+    """Refuse formats that do not have codes of their own for each element."""
+    if not isinstance(format, FloatingPoint | FixedPoint):
+        raise type_error("format", "be a FloatingPoint or FixedPoint", format)
+
+
+def _code_of_nan(format: FloatingPoint) -> int:
+    """The code that stands for NaN."""
+    if format.specials is Specials.FNUZ:
+        return 2 ** (format.bits - 1)
+    if format.specials is Specials.FN:
+        return 2 ** (format.bits - 1) - 1
+    return format.largest_code + 1 + 2 ** (format.mantissa_bits - 1)
+
+
+def _array_of_codes(codes: list[int], bits: int, shape: tuple[int, ...]) -> Codes:
+    """Codes in the narrowest unsigned integers that hold them."""
+    width = next(width for width in (8, 16, 32, 64) if width >= bits)
+    return np.array(codes, np.dtype(f"uint{width}")).reshape(shape)

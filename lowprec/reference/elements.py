@@ -1,0 +1,145 @@
+"""One element: the choice between its neighbors, then what lies past the ends of the format."""
+
+import math
+from fractions import Fraction
+from functools import lru_cache
+
+from lowprec.errors import type_error, value_error
+from lowprec.formats import FixedPoint, FloatingPoint
+from lowprec.formats.format import check_integer
+from lowprec.modes import Overflow, Rounding
+from lowprec.reference.grid import ElementFormat, Neighbors, neighbors
+from lowprec.reference.rounding import rounds_up
+
+
+def quantize_scalar(
+    x: float,
+    format: ElementFormat,
+    *,
+    rounding: Rounding | str = "nearest_even",
+    random_bits: int | None = None,
+    word: int | None = None,
+) -> float:
+    """Round one number to a value of a format that rounds one element at a time.
+
+    NaN, infinities, -0 and overflow are treated as by ``quantize``; the carrier is float64.
+
+    Args:
+        x: A real number; a float, exactly.
+        format: A floating-point or fixed-point format.
+        rounding: Direction of rounding, by name.
+        random_bits: Bits of the word that a stochastic rounding looks at, 1 to 32; None for 32.
+        word: The random word, 0 to 2**32 - 1; for the stochastic modes only.
+
+    Returns:
+        A value of ``format``, an infinity or NaN.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If the rounding is unknown, float64 cannot hold the format, or randomness is
+            missing, malformed, or given to another rounding.
+
+    Example:
+        >>> quantize_scalar(0.3, FloatingPoint(2, 1))
+        0.5
+    """
+    if not isinstance(format, FloatingPoint | FixedPoint):
+        raise type_error("format", "be a FloatingPoint or FixedPoint", format)
+    rounding, random_bits = checked_rounding(rounding, random_bits, "word", word)
+    if word is not None:
+        check_integer("word", word, 0, 2**32 - 1)
+    format.check_carrier("float64")
+    return element_of(format).quantized(float(x), rounding, random_bits, word or 0)[0]
+
+
+def checked_rounding(
+    rounding: Rounding | str, random_bits: int | None, name: str, words: object
+) -> tuple[Rounding, int]:
+    """The mode and the number of random bits; words are given if and only if they are needed."""
+    rounding = Rounding.parse(rounding, "rounding")
+    if rounding.is_stochastic and words is None:
+        raise value_error(name, f"be given for {rounding} rounding", words)
+    if words is not None and not rounding.is_stochastic:
+        raise value_error(name, f"be None for {rounding} rounding", words)
+    if random_bits is None:
+        return rounding, 32
+    if not rounding.takes_random_bits:
+        raise value_error("random_bits", f"be None for {rounding} rounding", random_bits)
+    check_integer("random_bits", random_bits, 1, 32)
+    return rounding, random_bits
+
+
+class Element:
+    """A format that rounds one element at a time."""
+
+    def __init__(self, format: ElementFormat) -> None:
+        self.format = format
+        # The magnitudes of the largest and of the most negative finite value.
+        self._ends: tuple[Fraction, Fraction] | None = None
+        if format.overflow is not Overflow.UNBOUNDED:
+            self._ends = Fraction(format.max), Fraction(-format.min)
+
+    def quantized(self, x: float, rounding: Rounding, random_bits: int, word: int) -> tuple[float, bool]:
+        """The value that ``x`` becomes, and whether overflow fired."""
+        if math.isnan(x):
+            return math.nan, False
+        negative = math.copysign(1.0, x) < 0
+        if math.isinf(x):
+            magnitude = self._infinite(negative)
+            value, fired = (-magnitude if negative else magnitude), not math.isinf(magnitude)
+        else:
+            near = _remembered(abs(x), self)
+            up = rounds_up(near, rounding, negative=negative, random_bits=random_bits, word=word)
+            value, fired = self._held(near.upper if up else near.lower, negative, rounding)
+        return (value if value != 0 or self.format.has_signed_zero else 0.0), fired
+
+    def _held(self, magnitude: Fraction, negative: bool, rounding: Rounding) -> tuple[float, bool]:
+        """The value of a rounded magnitude, and whether it lay past an end."""
+        sign = -1.0 if negative else 1.0
+        if self._ends is None or magnitude <= self._ends[negative]:
+            return sign * float(magnitude), False
+        end = self._ends[negative]
+        if isinstance(self.format, FixedPoint) and self.format.overflow is Overflow.WRAP:
+            return _wrapped(-magnitude if negative else magnitude, self.format), True
+        if _stays_finite(rounding, negative):
+            return sign * float(end), False
+        if self.format.overflow is Overflow.INFINITY:
+            return sign * self._infinite(negative), True
+        return sign * float(end), True
+
+    def _infinite(self, negative: bool) -> float:
+        """The magnitude that an infinity becomes."""
+        overflow = self.format.overflow
+        has_infinity = isinstance(self.format, FloatingPoint) and self.format.has_infinity
+        if overflow is Overflow.UNBOUNDED or (has_infinity and overflow is not Overflow.SATURATE_ALL):
+            return math.inf
+        if self._ends is None or overflow in (Overflow.WRAP, Overflow.INFINITY):
+            return math.nan
+        return float(self._ends[negative])
+
+
+@lru_cache(maxsize=2**12)
+def element_of(format: ElementFormat) -> Element:
+    """The one Element of a format."""
+    return Element(format)
+
+
+@lru_cache(maxsize=2**17)
+def _remembered(magnitude: float, element: Element) -> Neighbors:
+    """The neighbors of a float, which are the same in every mode, for both signs and each word."""
+    return neighbors(Fraction(magnitude), element.format)
+
+
+def _wrapped(value: Fraction, format: FixedPoint) -> float:
+    """A rounded value modulo 2 to the word_bits steps, in the range of the format."""
+    lowest = Fraction(format.min)
+    return float((value - lowest) % (2**format.bits * format.step) + lowest)
+
+
+def _stays_finite(rounding: Rounding, negative: bool) -> bool:
+    """Whether a mode gives the largest finite value for whatever lies past it on that side."""
+    if rounding is Rounding.UP:
+        return negative
+    if rounding is Rounding.DOWN:
+        return not negative
+    return rounding in (Rounding.TOWARD_ZERO, Rounding.TO_ODD)

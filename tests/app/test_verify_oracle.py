@@ -1,0 +1,76 @@
+"""The table oracle, which verification trusts on whole arrays, equals the reference."""
+
+import numpy as np
+import pytest
+import torch
+
+from lowprec.app.verify import grids, oracle
+from lowprec.app.verify.comparison import Asked, Outcome
+from lowprec.app.verify.inputs import hard_inputs, holders
+from lowprec.app.verify.setting import settings
+from lowprec.formats import NAMED, FloatingPoint, parse
+from lowprec.modes import Rounding
+
+SMALL = ("e2m1", "e3m2<nosubnormals>", "e2m0ieee", "e1m2fn<infinity>", "e3m1fnuz", "fixed4f2<wrap>",
+         "ufixed4f5", "fixed4f-100<symmetric>", "bfp3<exponent2,group7>")  # fmt: skip
+AWKWARD = ("fixed24f3", "fixedf6<unbounded>", "ufixed8f3<wrap>", "ufixed1f0", "fixed2f149", "fixed4f-100",
+           "e4m3fn<infinity>", "e4m3fn<saturate_all>", "e5m2<saturate>", "e5m2<saturate_all>",
+           "e4m3fn<nosubnormals>", "e5m2fnuz<infinity>", "e4m3finite", "e1m0finite", "e1m2fn", "e2m0ieee",
+           "e3m0fnuz", "e8m3fn<bias140>", "e8m0finite<bias140>", "e4m3fn<bias-100>", "bfp2",
+           "bfp6<exponent4>", "bfp5<group3@0>", "bfp8<channel1>", "bfp8<channel0&2>",
+           "bfp6<exponent2,group7>")  # fmt: skip
+
+
+def compare(name: str) -> Outcome:
+    """Both oracles on hard inputs, in every mode and each carrier whose numbers the table takes."""
+    format, outcome = parse(name), Outcome()
+    for carrier in holders(format):
+        if carrier == torch.float64:
+            continue
+        for setting in settings():
+            x = hard_inputs(format, setting, carrier)
+            got = torch.from_numpy(grids.by_table(x, format, setting, carrier))
+            outcome.add(x.double(), got, grids.by_reference(x, format, setting), of=Asked(format, setting))
+    return outcome
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_table_equals_the_reference(name: str) -> None:
+    outcome = compare(name)
+    assert outcome.results > 1000
+    assert outcome.mismatches == []
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", [*NAMED, *AWKWARD])
+def test_the_table_equals_the_reference_on_every_named_format(name: str) -> None:
+    if isinstance(parse(name), FloatingPoint) and parse(name).bits > 19:
+        with pytest.raises(ValueError, match="must have at most 262144 magnitudes"):
+            oracle.quantize(np.zeros(1), parse(name), Rounding.UP)
+    else:
+        assert compare(name).mismatches == []
+
+
+def test_a_word_for_each_element() -> None:
+    x = np.full(4, 1.0625)
+    words = np.array([0, 2**31 - 1, 2**31, 2**32 - 1], np.uint32)
+    got = oracle.quantize(x, parse("e4m3fn"), Rounding.STOCHASTIC, words=words)
+    assert got.tolist() == [1.0, 1.0, 1.125, 1.125]
+
+
+def test_only_numbers_of_float32_are_taken() -> None:
+    with pytest.raises(ValueError, match="`x` must be exact in float32"):
+        oracle.quantize(np.array([0.1]), parse("e4m3fn"), Rounding.UP)
+
+
+def test_only_formats_with_a_definition_are_taken() -> None:
+    with pytest.raises(TypeError, match="`format` must be floating, fixed or block"):
+        oracle.quantize(np.zeros(1), "e4m3fn", Rounding.UP)
+
+
+def test_words_that_a_mode_cannot_tell_apart_are_given_once() -> None:
+    for setting in settings():
+        same = [s for s in settings() if s[:2] == setting[:2]]
+        kept = 32 - (setting.random_bits or 1)
+        assert len({(s.word or 0) >> kept for s in same}) == len(same)
+    assert {s.rounding for s in settings()} == set(Rounding)

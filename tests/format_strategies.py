@@ -1,0 +1,69 @@
+"""Hypothesis strategies for every format that can be built, each of its options included."""
+
+from hypothesis import strategies as st
+
+from lowprec.formats import (
+    BlockFloatingPoint,
+    FixedPoint,
+    FloatingPoint,
+    PerBlock,
+    PerChannel,
+    PerGroup,
+    PerTensor,
+)
+from lowprec.modes import Overflow, Specials
+
+
+@st.composite
+def floating_points(draw: st.DrawFn) -> FloatingPoint:
+    """Any floating-point format whose values are float64 numbers."""
+    specials = draw(st.sampled_from(Specials))
+    ieee, top_is_finite = specials is Specials.IEEE, specials in (Specials.FNUZ, Specials.FINITE)
+    exponent_bits = draw(st.integers(1, 11))
+    # The last normal values must lie below 2^1024, the first step must not lie below 2^-1074.
+    lowest = 2**exponent_bits - 1024 - ieee
+    least = 0 if exponent_bits > 1 or top_is_finite else 1
+    mantissa_bits = draw(st.integers(least, min(52, 1075 - lowest)))
+    bias = draw(st.none() | st.integers(lowest, 1075 - mantissa_bits))
+    if exponent_bits == 11 and bias is None and specials in (Specials.FN, Specials.FINITE):
+        bias = lowest
+    overflow = draw(st.sampled_from([None, Overflow.SATURATE, Overflow.SATURATE_ALL, Overflow.INFINITY]))
+    if overflow is Overflow.INFINITY and specials is Specials.FINITE:
+        overflow = None
+    only_subnormals = exponent_bits == 1 and ieee
+    subnormals = only_subnormals or draw(st.booleans())
+    return FloatingPoint(
+        exponent_bits,
+        mantissa_bits,
+        bias=bias,
+        subnormals=subnormals,
+        specials=specials,
+        overflow=overflow,
+    )
+
+
+_fractions = st.integers(-992, 1074)
+_rules = st.sampled_from([Overflow.SATURATE, Overflow.WRAP])
+fixed_points = (
+    st.builds(FixedPoint, st.integers(2, 32), _fractions, overflow=_rules)
+    | st.builds(FixedPoint, st.integers(2, 32), _fractions, symmetric=st.just(True))
+    | st.builds(FixedPoint, st.integers(1, 31), _fractions, signed=st.just(False), overflow=_rules)
+)
+unbounded = st.builds(FixedPoint, st.none(), st.integers(-1023, 1074), overflow=st.just(Overflow.UNBOUNDED))
+
+_axes = st.integers(-9, 9)
+granularities = (
+    st.builds(PerTensor)
+    | st.builds(PerChannel, _axes | st.lists(_axes, min_size=1, unique=True).map(tuple))
+    | st.builds(PerGroup, st.none() | st.integers(1, 99), _axes | st.just("contraction"))
+    | st.builds(PerBlock, st.lists(st.integers(1, 99), min_size=1, max_size=4).map(tuple))
+)
+blocks = st.builds(
+    BlockFloatingPoint,
+    st.integers(2, 25),
+    granularities,
+    exponent_bits=st.none() | st.integers(2, 11),
+)
+
+bounded_formats = floating_points() | fixed_points | blocks
+formats = bounded_formats | unbounded

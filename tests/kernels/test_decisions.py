@@ -1,0 +1,121 @@
+"""The decisions, before any compiler sees them, equal the reference: every format, mode and carrier."""
+
+from bisect import bisect_left
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from comparison import assert_same_bits
+from decisions import decided
+from hard_formats import ELEMENTWISE, FORMATS, GROUPS
+from hard_inputs import hard_values
+
+from lowprec import reference
+from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, PerTensor, parse
+from lowprec.formats.carriers import CARRIERS
+from lowprec.modes import Rounding
+
+ALL_ONES = 2**32 - 1
+STOCHASTIC = [mode for mode in Rounding if mode.is_stochastic]
+ONE_GROUP = [name for name in GROUPS if parse(name).granularity == PerTensor()]
+PAIRS = [
+    (format, carrier.name)
+    for format in [*ELEMENTWISE, *ONE_GROUP]
+    for carrier in CARRIERS.values()
+    if parse(format).missing_in(carrier) is None
+]
+
+
+def tipping(x: float, format: FloatingPoint | FixedPoint, rounding: Rounding, random_bits: int) -> int:
+    """The least number of random bits with which a value goes to its upper neighbor, by bisection."""
+    near = reference.neighbors(Fraction(abs(x)), format)
+
+    def goes_up(number: int) -> bool:
+        """Whether it does with that number."""
+        word = number << (32 - random_bits)
+        return reference.rounds_up(near, rounding, random_bits=random_bits, word=word)
+
+    return bisect_left(range(1 << random_bits), True, key=goes_up)
+
+
+def check(
+    x: npt.NDArray[np.floating],
+    carrier: str,
+    format: FloatingPoint | FixedPoint | BlockFloatingPoint,
+    rounding: Rounding,
+    words: npt.NDArray[np.uint32] | None = None,
+    random_bits: int = 32,
+) -> None:
+    """Compare value and flag of every element with the reference."""
+    got, fired = decided(
+        x, carrier, format, rounding, np.zeros(x.shape, np.uint32) if words is None else words, random_bits
+    )
+    noise = {} if words is None else {"words": words}
+    if rounding.takes_random_bits:
+        noise["random_bits"] = random_bits
+    options = {"rounding": rounding, "carrier": carrier, **noise}
+    assert_same_bits(got, reference.quantize(x, format, **options))
+    np.testing.assert_array_equal(fired, reference.overflowed(x, format, **options))
+
+
+@lru_cache(maxsize=2)
+def _hard_values(format: str, carrier: str) -> npt.NDArray[np.floating]:
+    """Those of a format, remembered for the next mode."""
+    return hard_values(parse(format), carrier)
+
+
+def inputs(format: str, carrier: str, count: int, turn: int) -> npt.NDArray[np.floating]:
+    """About ``count`` hard values; every turn other ones. In a block format with a 1, so that E is 0."""
+    x = _hard_values(format, carrier)
+    stride = max(x.size // count, 1)
+    x = x[turn % stride :: stride]
+    return x if format in ELEMENTWISE else np.append(x, x.dtype.type(1))
+
+
+@pytest.mark.parametrize(("format", "carrier"), PAIRS)
+def test_every_format_mode_and_carrier(format: str, carrier: str) -> None:
+    parsed = parse(format)
+    for turn, rounding in enumerate(Rounding):
+        x = inputs(format, carrier, 8, 5 * turn)
+        if not rounding.is_stochastic:
+            check(x, carrier, parsed, rounding)
+            continue
+        words = np.resize(np.uint32([0, ALL_ONES, 1 << 31, (1 << 31) - 1, 0x9E3779B9, 1]), x.shape)
+        for random_bits in (32, 7) if rounding.takes_random_bits else (32,):
+            check(x, carrier, parsed, rounding, words, random_bits)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("format", "carrier"), PAIRS)
+def test_many_more_values(format: str, carrier: str) -> None:
+    parsed = parse(format)
+    for rounding in Rounding:
+        x = inputs(format, carrier, 700, 0)
+        words = np.resize(np.uint32([0, ALL_ONES, 1 << 31, (1 << 31) - 1, 0x9E3779B9]), x.shape)
+        check(x, carrier, parsed, rounding, words if rounding.is_stochastic else None)
+
+
+@pytest.mark.parametrize("rounding", STOCHASTIC)
+@pytest.mark.parametrize("format", ["e4m3fn", "e3m2<nosubnormals>", "fixed8f4", "bfloat16<bias133>", "binary16"])
+@pytest.mark.parametrize("carrier", ["float32", "float64"])
+def test_at_the_word_that_tips_the_balance(carrier: str, format: str, rounding: Rounding) -> None:
+    parsed = parse(format)
+    values = inputs(format, carrier, 40, 3)
+    values = values[np.isfinite(values)]
+    for random_bits in (32, 31, 8, 2, 1) if rounding.takes_random_bits else (32,):
+        x, words = [], []
+        for value in values:
+            first = tipping(float(value), parsed, rounding, random_bits)
+            below = (1 << (32 - random_bits)) - 1  # bits that are not looked at
+            for number in (first - 1, first):
+                if 0 <= number < 1 << random_bits:
+                    x += [value, value]
+                    words += [number << (32 - random_bits), (number << (32 - random_bits)) + below]
+        check(np.array(x, carrier), carrier, parsed, rounding, np.array(words, np.uint32), random_bits)
+
+
+def test_the_formats_are_called_by_their_names() -> None:
+    assert {str(parse(name)) for name in FORMATS} == set(FORMATS)
+    assert len(set(FORMATS)) == len(FORMATS)
