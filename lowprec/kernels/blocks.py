@@ -48,8 +48,7 @@ QUANTIZE = 2
 _SPAN = 4096
 """Elements that are read for their maxima and again for their values: they stay in the first cache."""
 _LANES = 16
-"""The length of inner loops over short groups: a constant, so that they vectorize without a remainder."""
-_LONG = 8 * _LANES
+"""The length of the inner loop over a group: a constant, so that short groups vectorize as well."""
 
 write = quantize_bits
 """What makes one element; a loop has its own."""
@@ -58,18 +57,9 @@ write = quantize_bits
 def largest_of(source, first, count):
     """The largest finite magnitude among ``count`` elements from ``first`` on."""
     largest = U(0)
-    if count >= _LONG:
-        part = source[first : first + count]
-        for j in range(part.size):
-            largest = max(largest, finite_magnitude(U(part[j])))
-        return largest
-    whole = count // _LANES
-    for chunk in range(whole):
-        start = np.uintp(first + chunk * _LANES)
-        for lane in range(_LANES):
-            largest = max(largest, finite_magnitude(U(source[np.uintp(start + np.uintp(lane))])))
-    for j in range(first + whole * _LANES, first + count):
-        largest = max(largest, finite_magnitude(U(source[np.uintp(j)])))
+    part = source[first : first + count]
+    for j in range(part.size):
+        largest = max(largest, finite_magnitude(U(part[j])))
     return largest
 
 

@@ -13,7 +13,6 @@ from lowprec.kernels.scalar import (
     QUIET_NAN,
     SIGN,
     SIGNED,
-    U64,
     UNIT_FIELD,
     WORD_BITS,
     ZERO_SIGN,
@@ -62,18 +61,18 @@ def integer_code(bits, numbers):
     """A multiple of the unit as a two's complement integer of the format's width."""
     magnitude, sign = split(bits)
     count = units(magnitude, numbers)
-    count = U64(U64(0) - count) if sign != U(0) else count
-    return U(count & U64(U64(U64(1) << U64(numbers[WORD_BITS])) - U64(1)))
+    count = U(U(0) - count) if sign != U(0) else count
+    return U(count & U(U(U(1) << numbers[WORD_BITS]) - U(1)))
 
 
 def integer_bits(code, numbers):
     """The value of a two's complement integer."""
-    whole = U64(U64(1) << U64(numbers[WORD_BITS]))
-    count = U64(U64(code) & U64(whole - U64(1)))
-    negative = numbers[SIGNED] != U(0) and count >= U64(whole >> U64(1))
-    count = U64(whole - count) if negative else count
+    whole = U(U(1) << numbers[WORD_BITS])
+    count = U(U(code) & U(whole - U(1)))
+    negative = numbers[SIGNED] != U(0) and count >= U(whole >> U(1))
+    count = U(whole - count) if negative else count
     magnitude = placed(count, leading_bit(count), I(numbers[UNIT_FIELD]))
-    magnitude = magnitude if count > U64(0) else U(0)
+    magnitude = magnitude if count > U(0) else U(0)
     return U(magnitude | (SIGN if negative else U(0)))
 
 

@@ -91,8 +91,10 @@ def significand(magnitude):
 
 
 def leading_bit(integer):
-    """floor(log2) of an integer of at most 53 bits; far below zero for 0."""
-    return I(np.int64(np.float64(U64(integer)).view(U64) >> U64(52)) - np.int64(1023))
+    """floor(log2) of an integer that the carrier's significand holds; far below zero for 0."""
+    if PLACE == 63:
+        return I(I(np.float64(integer).view(U64) >> U64(52)) - I(1023))
+    return I(I(np.float32(integer).view(U32) >> U32(23)) - I(127))
 
 
 def low_bits(count):
@@ -178,49 +180,53 @@ def increment(magnitude, negative, drop, odd, ceiling, numbers):
     return random_increment(magnitude, drop, ceiling, numbers)
 
 
-def below_unit(magnitude, numbers):
-    """The significand of a magnitude below the unit, and how far right of the point it belongs."""
-    digits, field = significand(magnitude)
-    return digits, I(I(I(numbers[UNIT_FIELD]) - I(1)) - field)
-
-
 def fraction(magnitude, numbers):
-    """A magnitude below the unit as a fraction of it in the bits of the carrier's type, truncated."""
-    digits, shift = below_unit(magnitude, numbers)
+    """A magnitude below the unit as a fraction of it, in as many bits as the carrier's type has.
+
+    Also the next bit, and whether any lower one is set.
+    """
     width = 64 if PLACE == 63 else 32
+    digits, field = significand(magnitude)
+    shift = I(I(I(numbers[UNIT_FIELD]) - I(1)) - field)
     high = U(digits << U(width - 1 - MANTISSA))
-    part = U(high >> U(min(U(max(shift, I(0))), U(width - 1)))) if shift < I(width) else U(0)
+    near, far = U(min(U(max(shift, I(0))), U(width - 1))), U(min(U(max(I(shift - I(1)), I(0))), U(width - 1)))
+    part = U(high >> near) if shift < I(width) else U(0)
+    double = U(high >> far) if shift < I(width + 1) else U(0)  # the part and the next bit
+    following = U(double & U(1)) if shift > I(0) else U(0)
+    lower = shift > I(width) or (shift > I(0) and U(double << far) != high)
     if DEPTH == DEEP:
         part = U(high << U(I(-shift))) if shift < I(0) else part
-    return part
+    return part, following, lower
 
 
-def long_fraction(magnitude, numbers):
-    """The same in 64 bits, the lowest set also where lower ones were lost."""
-    digits, shift = below_unit(magnitude, numbers)
-    high = U64(U64(digits) << U64(63 - MANTISSA))
-    right = U64(min(U(max(shift, I(0))), U(63)))
-    part = U64(high >> right) if shift < I(64) else U64(0)
-    part = U64(part | (U64(1) if U64(part << right) != high else U64(0)))
-    if DEPTH == DEEP:
-        part = U64(high << U64(I(-shift))) if shift < I(0) else part
-    return part
+def nearest_carries(part, following, lower, limit, middle):
+    """Whether a fraction rounded to nearest even at the last random bit reaches one unit with the word.
+
+    ``middle`` is the bit below the last; where it is none of the type's it is the following one.
+    """
+    low = U(U(middle << U(1)) - U(1)) if middle != U(0) else U(0)
+    rest = U(part & low)
+    odd = U(part & U(low + U(1))) != U(0)
+    if middle != U(0):
+        up = rest > middle or (rest == middle and (odd or lower or following != U(0)))
+    else:
+        up = following != U(0) and (odd or lower)
+    # The limit's low bits are all set: one more in the last place passes it from just below.
+    return U(part | low) >= limit if up else U(part & U(~low)) > limit
 
 
 def reaches_unit(magnitude, negative, ceiling, numbers):
     """Whether a magnitude below the unit goes up to it rather than down to zero."""
-    if MODE == STOCHASTIC:
-        return fraction(magnitude, numbers) > in_high_bits(ceiling, numbers)
-    if MODE == STOCHASTIC_MIDPOINT or MODE == STOCHASTIC_NEAREST:
-        part = long_fraction(magnitude, numbers)
-        limit = in_64_bits(U32(ceiling | U32(numbers[IGNORED])))
-        below = U64(U64(64) - U64(numbers[RANDOM_BITS]))
-        low = U64(U64(U64(1) << below) - U64(1))
+    if MODE == STOCHASTIC or MODE == STOCHASTIC_MIDPOINT or MODE == STOCHASTIC_NEAREST:
+        part, following, lower = fraction(magnitude, numbers)
+        limit = in_high_bits(ceiling, numbers)
+        middle = numbers[MIDDLE]  # 0 where it is the following bit
+        if MODE == STOCHASTIC:
+            return part > limit
         if MODE == STOCHASTIC_MIDPOINT:
-            return part > U64(limit ^ U64(U64(low >> U64(1)) + U64(1)))
-        odd = U64(U64(part >> below) & U64(1))
-        nearest = U64(U64(part + U64(low >> U64(1))) + odd)
-        return nearest < part or U64(nearest & U64(~low)) > limit
+            limit = U(limit ^ middle)
+            return part > limit or (part == limit and middle == U(0) and following != U(0))
+        return nearest_carries(part, following, lower, limit, middle)
     if MODE == STOCHASTIC_EQUAL:
         return magnitude > U(0) and ceiling < U32(1 << 31)
     half = numbers[HALF]
@@ -260,33 +266,35 @@ def round_magnitude(magnitude, negative, ceiling, numbers):
 def placed(integer, lead, field):
     """The pattern of a positive integer whose leading bit is ``lead``, times the unit of ``field``."""
     top = I(field + lead)
-    left, right = U(max(I(I(MANTISSA) - lead), I(0))), U(max(I(lead - I(MANTISSA)), I(0)))
-    digits = U(U64(U64(integer) << U64(left)) >> U64(right))
+    left = min(U(max(I(I(MANTISSA) - lead), I(0))), U(MANTISSA))
+    right = min(U(max(I(lead - I(MANTISSA)), I(0))), U(MANTISSA))
+    digits = U(U(U(integer) << left) >> right)
     normal = U(U(U(max(I(top - I(1)), I(0))) << U(MANTISSA)) + digits)
     subnormal = U(U(integer) << U(min(U(max(I(I(field - I(1)) + I(MANTISSA)), I(0))), U(MANTISSA))))
     return normal if top > I(0) else subnormal
 
 
 def units(magnitude, numbers):
-    """How many units a multiple of the unit is, modulo 2^64."""
+    """How many units a multiple of the unit is, modulo 2 to the width of the carrier's type."""
+    width = 64 if PLACE == 63 else 32
     digits, field = significand(magnitude)
     shift = I(I(field - I(MANTISSA)) - I(numbers[UNIT_FIELD]))
-    left = U64(U64(digits) << U64(min(max(shift, I(0)), I(63))))
-    left = left if shift < I(64) else U64(0)
-    return left if shift >= I(0) else U64(U64(digits) >> U64(min(I(-shift), I(63))))
+    left = U(digits << U(min(U(max(shift, I(0))), U(width - 1)))) if shift < I(width) else U(0)
+    right = U(digits >> U(min(U(max(I(-shift), I(0))), U(width - 1))))
+    return left if shift >= I(0) else right
 
 
 def wrapped(rounded, negative, numbers):
     """A multiple of the unit modulo 2^word_bits units: magnitude and whether it is negative."""
-    bits = U64(numbers[WORD_BITS])
-    mask = U64(U64(U64(1) << bits) - U64(1))
+    bits = numbers[WORD_BITS]
+    mask = U(U(U(1) << bits) - U(1))
     count = units(rounded, numbers)
-    count = U64((U64(U64(0) - count) if negative else count) & mask)
-    half = U64(U64(1) << U64(bits - U64(1)))
+    count = U((U(U(0) - count) if negative else count) & mask)
+    half = U(U(1) << U(bits - U(1)))
     below = count >= half and numbers[SIGNED] != U(0)
-    count = U64(U64(mask + U64(1)) - count) if below else count
+    count = U(U(mask + U(1)) - count) if below else count
     result = placed(count, leading_bit(count), I(numbers[UNIT_FIELD]))
-    return result if count > U64(0) else U(0), below
+    return result if count > U(0) else U(0), below
 
 
 def quantize_bits(bits, ceiling, numbers):

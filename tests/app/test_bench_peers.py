@@ -126,8 +126,11 @@ def test_a_failure_of_another_package_is_none_of_ours(monkeypatch):
     assert measured(peers.OURS).take().failure == "RuntimeError: planted"
 
 
-@pytest.mark.parametrize(("duration", "repeats"), [(0.05, 9), (0.5, 3)])
-def test_a_slow_package_is_timed_fewer_times(monkeypatch, duration, repeats):
-    monkeypatch.setattr(peers, "seconds", lambda call: duration)
-    monkeypatch.setattr(peers, "in_turns", lambda one, other, repeats: repeats)
-    assert measured("PyTorch", replace(FULL, side=8)).measure() == repeats
+@pytest.mark.parametrize(("seconds", "ratio"), [(0.03, 9), (0.04, 3 / 16)])
+def test_a_slow_package_is_timed_on_a_part(monkeypatch, seconds, ratio):
+    sizes = []
+    monkeypatch.setitem(peers.PYTORCH, peers.FLOAT, lambda x: sizes.append(x.numel()))
+    monkeypatch.setattr(peers, "seconds", lambda call: seconds)
+    monkeypatch.setattr(peers, "in_turns", lambda one, other, repeats: (other(), repeats)[1])
+    assert measured("PyTorch", replace(FULL, side=64)).measure() == ratio
+    assert sizes == ([256, 4096] if ratio == 9 else [256, 256])

@@ -130,12 +130,12 @@ def _kind(figure: dict[str, Any]) -> str:
 def _circumstances(found: dict[str, Any]) -> str:
     """The machine, the versions, and what was not measured here."""
     environment = found["environment"]
-    installed = ", ".join(f"{name} {version}" for name, version in found["peers"].items())
     effort = found["effort"]
+    versions = {name: environment[name] for name in ("torch", "numba")} | found["peers"]
+    installed = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
-        f"{effort['side'] ** 2:,} float32 values, medians of {effort['repeats']} (3 where a call takes over "
-        f"0.1 s); {environment['processor']}, {environment['threads']} threads, torch "
-        f"{environment['torch']}, numba {environment['numba']}, {installed}. {peers.NOTE}"
+        f"{effort['side'] ** 2:,} float32 values, medians of {effort['repeats']}; "
+        f"{environment['processor']}, {environment['threads']} threads; {installed}. {peers.NOTE}"
     )
 
 

@@ -53,7 +53,13 @@ def grid_parts(format: Format) -> Iterator[Part]:
 
 def _part(claim: str, format: Format, count: int, seconds: float, work: Work) -> Part:
     """A part that covers one format."""
-    return Part(CLAIMS[claim], str(format), count, seconds, partial(work, format))
+    return Part(CLAIMS[claim], str(format), count, seconds, partial(_on_one_thread, work, format))
+
+
+def _on_one_thread(work: Work, format: Format, tick: Tick) -> Outcome:
+    """Do a part without other threads, which small arrays only wait for."""
+    with kernel.threads(1):
+        return work(format, tick)
 
 
 def is_wide(format: Format) -> bool:
@@ -176,14 +182,14 @@ def on_patterns(format: Format, tick: Tick) -> Outcome:
     for number, x in enumerate(arranged):
         carriers = [c for c in holders(format) if c == x.dtype or c.itemsize > 2]
         outcome.inputs += x.numel() * len(carriers)
+        widened = [x.to(carrier) for carrier in carriers]
         for done, setting in enumerate(every):
             wanted = None
-            for carrier in carriers:
+            for held in widened:
                 # The least step of a block format is the carrier's.
                 if wanted is None or isinstance(format, BlockFloatingPoint):
-                    wanted = by_table(x, format, setting, carrier)
-                got = kernel.quantize(x.to(carrier), format, setting)
-                outcome.add(x.to(carrier), got, wanted, of=Asked(format, setting))
+                    wanted = by_table(x, format, setting, held.dtype)
+                outcome.add(held, kernel.quantize(held, format, setting), wanted, of=Asked(format, setting))
             tick((number + (done + 1) / len(every)) / len(arranged))
     return outcome
 
@@ -206,14 +212,14 @@ def with_seeds(format: Format, tick: Tick) -> Outcome:
     outcome = Outcome()
     carrier = holders(format)[0]
     source = carrier if carrier in sources(format) else sources(format)[0]
-    x = _arranged(patterns(source), format)[0]
+    x = _arranged(patterns(source), format)[0].to(carrier)
     outcome.inputs = x.numel() * len(SEEDS)
     for number, seed in enumerate(SEEDS):
         words = _words(seed).reshape(x.shape)
         for setting in seeded_settings():
             wanted = by_table(x, format, setting, carrier, words)
-            got = kernel.quantize(x.to(carrier), format, setting, seed=seed)
-            outcome.add(x.to(carrier), got, wanted, of=Asked(format, setting, words))
+            got = kernel.quantize(x, format, setting, seed=seed)
+            outcome.add(x, got, wanted, of=Asked(format, setting, words))
         tick((number + 1) / len(SEEDS))
     return outcome
 
@@ -224,7 +230,7 @@ def without_subnormals(format: Format, tick: Tick) -> Outcome:
 
     def run(x: Tensor, setting: Setting) -> Tensor | None:
         """Under flush-to-zero, or None where the processor cannot."""
-        with kernel.threads(1), kernel.flushed() as possible:
+        with kernel.flushed() as possible:
             return kernel.quantize(x, format, setting) if possible else None
 
     _compare_runs(format, [run], outcome, tick)
@@ -252,18 +258,17 @@ def on_threads(format: Format, tick: Tick) -> Outcome:
 def _compare_runs(
     format: Format, runs: list[Callable[[Tensor, Setting], Tensor | None]], outcome: Outcome, tick: Tick
 ) -> None:
-    """Compare runs of the kernel on bfloat16 numbers, in every carrier, with a plain one on one thread."""
+    """Compare runs of the kernel on bfloat16 numbers, in every carrier, with a plain one."""
     every = settings()
     for number, carrier in enumerate(holders(format)):
         x = patterns(torch.bfloat16).to(carrier).view(_BLOCK)
         outcome.inputs += x.numel()
         for done, setting in enumerate(every):
-            with kernel.threads(1):
-                wanted = kernel.quantize(x, format, setting).double().numpy()
+            plain = kernel.quantize(x, format, setting)
             for run in runs:
                 got = run(x, setting)
                 if got is None:
                     outcome.missing = "not supported by this processor"
                     return
-                outcome.add(x, got, wanted, of=Asked(format, setting))
+                outcome.add_run(x, got, plain, of=Asked(format, setting))
             tick((number + (done + 1) / len(every)) / len(holders(format)))
