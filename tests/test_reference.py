@@ -167,10 +167,11 @@ class TestUnchanged:
 
 @pytest.mark.parametrize("case", PEER_CASES, ids=lambda case: case.name)
 def test_what_other_packages_get_wrong(case: PeerCase) -> None:
-    for word in (0, ALL_ONES) if Rounding(case.rounding).is_stochastic else (None,):
-        words = None if word is None else np.full(case.input.shape, word, np.uint32)
-        got = reference.quantize(case.input, case.format, rounding=case.rounding, words=words)
-        assert_same_bits(got, case.want)
+    options = {"rounding": case.rounding, "random_bits": case.random_bits}
+    for word in (0, ALL_ONES) if case.word is None else (case.word,):
+        if Rounding(case.rounding).is_stochastic:
+            options["words"] = np.full(case.input.shape, word, np.uint32)
+        assert_same_bits(reference.quantize(case.input, case.format, **options), case.want)
 
 
 class TestShapesAndTypes:

@@ -208,9 +208,9 @@ def bench(
     in turns: 1 is as fast as the copy. Takes minutes; close other programs. Packages that are compared
     come with the extra "bench", and one that is missing is left out.
     """
-    from lowprec.app.bench.command import run
-
     try:
+        from lowprec.app.bench.command import run
+
         kept = run(check=check, quick=quick, json=None if json is None else Path(json))
     except ValueError as error:
         _fail(error)

@@ -78,14 +78,14 @@ def write_group(source, target, words, first, count, numbers):
 
 
 @cache
-def block(carrier: str, mode: int, kind: int, code: str = "uint32") -> Any:
+def block(carrier: str, mode: int, kind: int, code: str, full: bool) -> Any:
     """The loop for block floating point.
 
     ``phase`` MAXIMA collects each group's largest finite magnitude, QUANTIZE rounds with the steps
     that follow from it; both together where no two units share a group. Codes are decoded with scales
     for maxima, whose exponents are the same.
     """
-    identity = source_hash(), carrier, mode, kind, code
+    identity = source_hash(), carrier, mode, kind, code, full
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
     codes = np.dtype(code).type
     given = codes if kind == DECODED else dtype
@@ -158,7 +158,7 @@ def block(carrier: str, mode: int, kind: int, code: str = "uint32") -> Any:
                         start += count
                 begin = stop
 
-    decisions = specialized(carrier, mode, EITHER, CLAMPED)
+    decisions = specialized(carrier, mode, EITHER, CLAMPED, full=full)
     writers = {FLAGS: "overflow_fired", CODES: "code_of_element", DECODED: "value_of_code"}
     decisions["write"] = decisions[writers.get(kind, "quantize_bits")]
     for function in (largest_of, write_group):

@@ -114,9 +114,9 @@ def draw(ceilings, filled, index, step, count, seed, stream, word):
 
 
 @cache
-def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int) -> Any:
+def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, full: bool) -> Any:
     """The loop for formats whose values do not depend on other elements."""
-    identity = source_hash(), carrier, mode, depth, ending, kind
+    identity = source_hash(), carrier, mode, depth, ending, kind, full
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
     result = np.uint8 if kind == FLAGS else dtype
     drawn = is_drawn(mode)
@@ -165,7 +165,7 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int) -> 
                         out[there + j * out_step] = target[j]
                 start += count
 
-    return jit(11, loop, specialized(carrier, mode, depth, ending))
+    return jit(11, loop, specialized(carrier, mode, depth, ending, full=full))
 
 
 @cache

@@ -40,7 +40,7 @@ def _elementwise(format: Format | str, rounding: str, random_bits: int, carrier:
     """The kernel for a format whose values do not depend on other elements."""
     mode = MODES[Rounding(rounding)]
     numbers, depth, ending = describe(resolve(format), Rounding(rounding), random_bits, carrier)
-    loop = cpu.elementwise(carrier, mode, depth, ending, kind)
+    loop = cpu.elementwise(carrier, mode, depth, ending, kind, random_bits == 32)
     return Kernel(loop, numbers.ctypes.data, numbers, cpu.is_drawn(mode))
 
 
@@ -54,7 +54,12 @@ def _block(
         raise TypeError(type(parsed))
     mode = MODES[Rounding(rounding)]
     numbers = describe_block(parsed, random_bits, carrier)
-    return Kernel(blocks.block(carrier, mode, kind, code), numbers.ctypes.data, numbers, cpu.is_drawn(mode))
+    return Kernel(
+        blocks.block(carrier, mode, kind, code, random_bits == 32),
+        numbers.ctypes.data,
+        numbers,
+        cpu.is_drawn(mode),
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -42,6 +42,7 @@ U, I = np.uint32, np.int32  # noqa: E741  the type that holds a pattern, and its
 MANTISSA = 23  # the width of the carrier's mantissa
 PLACE = 31  # of its sign
 MODE, DEPTH, ENDING = NEAREST_EVEN, ABOVE, PLAIN
+FULL = True  # whether all 32 bits of a random word count
 HIDDEN = U(1 << MANTISSA)
 SIGN = U(1 << PLACE)
 INFINITY = U((1 << PLACE) - (1 << MANTISSA))
@@ -121,15 +122,10 @@ def dropped(magnitude, numbers):
     return drop, U(U(U(magnitude ^ numbers[FLIP]) >> drop) & U(1))
 
 
-def in_64_bits(ceiling):
-    """The complement of a word in the high half of 64 bits, from the complement in 32."""
-    return U64(U64(U64(ceiling) << U64(32)) | U64(0xFFFFFFFF))
-
-
 def in_high_bits(ceiling, numbers):
     """The complement of the bits that count, in the high bits of the carrier's type."""
-    counted = U32(ceiling | U32(numbers[IGNORED]))
-    return U(in_64_bits(counted)) if PLACE == 63 else U(counted)
+    counted = ceiling if FULL else U32(ceiling | U32(numbers[IGNORED]))
+    return U(U(U(counted) << U(32)) | U(0xFFFFFFFF)) if PLACE == 63 else U(counted)
 
 
 def random_increment(magnitude, drop, ceiling, numbers):
@@ -189,44 +185,44 @@ def fraction(magnitude, numbers):
     digits, field = significand(magnitude)
     shift = I(I(I(numbers[UNIT_FIELD]) - I(1)) - field)
     high = U(digits << U(width - 1 - MANTISSA))
-    near, far = U(min(U(max(shift, I(0))), U(width - 1))), U(min(U(max(I(shift - I(1)), I(0))), U(width - 1)))
+    near = min(U(max(shift, I(0))), U(width - 1))
+    far = min(U(max(I(shift - I(1)), I(0))), U(width - 1))
     part = U(high >> near) if shift < I(width) else U(0)
-    double = U(high >> far) if shift < I(width + 1) else U(0)  # the part and the next bit
-    following = U(double & U(1)) if shift > I(0) else U(0)
-    lower = shift > I(width) or (shift > I(0) and U(double << far) != high)
+    double = U(high >> far)  # the part and the next bit
+    following = double & U(1) if shift > I(0) and shift <= I(width) else U(0)
+    lower = U(double << far) != high or shift > I(width)
     if DEPTH == DEEP:
         part = U(high << U(I(-shift))) if shift < I(0) else part
-    return part, following, lower
+        lower = lower and shift > I(0)
+    return part, U(following), lower
 
 
-def nearest_carries(part, following, lower, limit, middle):
-    """Whether a fraction rounded to nearest even at the last random bit reaches one unit with the word.
-
-    ``middle`` is the bit below the last; where it is none of the type's it is the following one.
-    """
-    low = U(U(middle << U(1)) - U(1)) if middle != U(0) else U(0)
-    rest = U(part & low)
-    odd = U(part & U(low + U(1))) != U(0)
-    if middle != U(0):
-        up = rest > middle or (rest == middle and (odd or lower or following != U(0)))
-    else:
-        up = following != U(0) and (odd or lower)
-    # The limit's low bits are all set: one more in the last place passes it from just below.
-    return U(part | low) >= limit if up else U(part & U(~low)) > limit
+def reaches_unit_by_word(magnitude, ceiling, numbers):
+    """The same for the stochastic modes: whether a fraction and the word make a whole."""
+    part, following, lower = fraction(magnitude, numbers)
+    limit = in_high_bits(ceiling, numbers)
+    if MODE == STOCHASTIC:
+        return part > limit
+    if PLACE != 63 and FULL:  # half of the last random bit is the bit that follows the part
+        if MODE == STOCHASTIC_MIDPOINT:
+            return part > limit or (part == limit and following != U(0))
+        odd = U(limit & U(1)) != U(0)
+        return part > limit or (part == limit and following != U(0) and (lower or odd))
+    middle = numbers[MIDDLE]
+    if MODE == STOCHASTIC_MIDPOINT:
+        return part > U(limit ^ middle)
+    # The limit's bits that do not count are set, so its last one that counts is the parity of what
+    # rounds to nearest; the tie lies in the middle of them.
+    low = U(U(middle << U(1)) - U(1))
+    tie = U(limit ^ U(low ^ middle))
+    odd = U(limit & U(low + U(1))) != U(0)
+    return part > tie or (part == tie and (odd or lower or following != U(0)))
 
 
 def reaches_unit(magnitude, negative, ceiling, numbers):
     """Whether a magnitude below the unit goes up to it rather than down to zero."""
     if MODE == STOCHASTIC or MODE == STOCHASTIC_MIDPOINT or MODE == STOCHASTIC_NEAREST:
-        part, following, lower = fraction(magnitude, numbers)
-        limit = in_high_bits(ceiling, numbers)
-        middle = numbers[MIDDLE]  # 0 where it is the following bit
-        if MODE == STOCHASTIC:
-            return part > limit
-        if MODE == STOCHASTIC_MIDPOINT:
-            limit = U(limit ^ middle)
-            return part > limit or (part == limit and middle == U(0) and following != U(0))
-        return nearest_carries(part, following, lower, limit, middle)
+        return reaches_unit_by_word(magnitude, ceiling, numbers)
     if MODE == STOCHASTIC_EQUAL:
         return magnitude > U(0) and ceiling < U32(1 << 31)
     half = numbers[HALF]
@@ -252,7 +248,7 @@ def round_magnitude(magnitude, negative, ceiling, numbers):
     """
     drop, odd = dropped(magnitude, numbers)
     whole = magnitude
-    if MODE == STOCHASTIC_NEAREST:
+    if MODE == STOCHASTIC_NEAREST and not (FULL and MANTISSA < 32):  # else all dropped bits count
         whole = rounded_to_random_bits(magnitude, drop, numbers)
     added = increment(magnitude, negative, drop, odd, ceiling, numbers)
     rounded = U(U(whole + added) & U(~low_bits(drop)))

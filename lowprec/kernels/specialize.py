@@ -41,7 +41,13 @@ def inline(function: Callable[..., Any]) -> Any:
 
 
 def specialized(
-    carrier: str, mode: int, depth: int, ending: int, compiler: Callable[..., Any] = inline
+    carrier: str,
+    mode: int,
+    depth: int,
+    ending: int,
+    *,
+    full: bool = True,
+    compiler: Callable[..., Any] = inline,
 ) -> dict[str, Any]:
     """The names of all decisions, each compiled for these constants when it is first called.
 
@@ -50,6 +56,7 @@ def specialized(
         mode: As scalar.py numbers them.
         depth: Where the unit lies, likewise.
         ending: What becomes of magnitudes, likewise.
+        full: Whether all bits of a random word count.
         compiler: What makes a device function of a Python one; none for a copy in Python.
     """
     U, mantissa, place = WIDTHS[carrier].unsigned, WIDTHS[carrier].mantissa, WIDTHS[carrier].place
@@ -62,6 +69,7 @@ def specialized(
         "MODE": mode,
         "DEPTH": depth,
         "ENDING": ending,
+        "FULL": full,
         "HIDDEN": U(1 << mantissa),
         "SIGN": U(1 << place),
         "INFINITY": U(infinity),

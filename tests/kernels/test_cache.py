@@ -1,5 +1,6 @@
 """The disk cache of compiled kernels: never stale, never in the way, and what it says."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,24 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from comparison import assert_same_bits
+from decisions import numbers_of
 
 import lowprec
 from lowprec import reference
-from lowprec.formats import FixedPoint, parse
+from lowprec.formats import FixedPoint
 from lowprec.kernels import cpu, dispatch
-from lowprec.modes import Rounding
 
 PACKAGE = Path(lowprec.__file__).parent
 
 SCRIPT = """
 import numpy as np
-from lowprec.formats import parse
 from lowprec.kernels import dispatch
-from lowprec.modes import Rounding
-ties = np.full(16, 1.0625, np.float32).view(np.uint32)  # halfway from 1 to 1.125
-for rounding in (Rounding.NEAREST_EVEN, Rounding.STOCHASTIC):
+ties = np.full(16, 1.0625, np.float32)  # halfway from 1 to 1.125
+for rounding in ("nearest_even", "stochastic"):
     out = np.empty_like(ties)
-    dispatch.quantize(ties, out, (16,), (1,), (1,), parse("e4m3fn"), rounding)
+    dispatch.quantize(
+        ties.ctypes.data, out.ctypes.data, "float32", (16,), (1,), (1,), "e4m3fn", rounding
+    )
     print(*(out > ties).astype(int))
 """
 STAYED = "0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"
@@ -46,15 +48,15 @@ def package(tmp_path: Path) -> Path:
     return copy
 
 
-def run(package: Path, cache: Path) -> tuple[list[str], str]:
-    """The two lines that the script prints with a copy of the package, and what it complains of."""
+def run(package: Path, cache: Path, script: str = SCRIPT, *arguments: str) -> tuple[list[str], str]:
+    """The lines that a script prints with a copy of the package, and what it complains of."""
     finished = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", script, *arguments],
         cwd=package.parent,
         env={**os.environ, "PYTHONPATH": str(package.parent), "NUMBA_CACHE_DIR": str(cache)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout.splitlines(), finished.stderr
@@ -81,7 +83,7 @@ def test_an_edited_source_is_compiled_anew(package: Path, tmp_path: Path) -> Non
     assert len(notice.splitlines()) == 1
     assert run(package, cache) == (before, "")  # warm
 
-    edit(package / "kernels" / "scalar.py", "code & U(1))) > HALF", "code & U(1))) >= HALF")
+    edit(package / "kernels" / "scalar.py", "NEAREST_EVEN, NEAREST_AWAY,", "NEAREST_AWAY, NEAREST_EVEN,")
     after, notice = run(package, cache)
     assert after == [WENT_UP, drawn()]
     assert notice.count(ANNOUNCEMENT) == 1
@@ -102,6 +104,102 @@ def test_a_cache_folder_that_cannot_be_made_is_no_error(package: Path, tmp_path:
     assert str(file) not in notice  # it names the folder that is used instead
 
 
+SPECIALIZED = """
+import json, sys
+import numpy as np
+from lowprec.kernels import cpu, dispatch
+values, flags, codes, word, count = json.loads(sys.argv[1])
+x = np.arange(count, dtype=np.uint16) * 129 | np.arange(count, dtype=np.uint16) % 2 << 15
+def show(*arrays):
+    print(json.dumps([array.tolist() for array in arrays]))
+def quantize(carrier, format, rounding, bits, out, kind=cpu.VALUES):
+    dispatch.quantize(
+        x.ctypes.data, out.ctypes.data, carrier, (count,), (1,), (1,), format, rounding,
+        random_bits=bits, word=word, kind=kind,
+    )
+    return out
+for case in values:
+    show(quantize(*case, np.empty_like(x)))
+for case in flags:
+    show(quantize(*case, np.empty(count, np.uint8), cpu.FLAGS))
+for carrier, format, code in codes:
+    coded, scales, decoded = np.empty(count, code), np.empty(count // 4, np.uint16), np.empty_like(x)
+    place, back = coded.ctypes.data, decoded.ctypes.data
+    if "bfp" in format:
+        source, target = x.ctypes.data, scales.ctypes.data
+        dispatch.encode_block(source, place, target, carrier, code, (count,), format, "nearest_even")
+        dispatch.decode_block(place, back, scales, carrier, code, (count,), format)
+    else:
+        rounded = quantize(carrier, format, "nearest_even", 32, np.empty_like(x))
+        dispatch.encode(rounded.ctypes.data, place, carrier, code, count, format)
+        dispatch.encode(place, back, carrier, code, count, format, decode=True)
+    show(coded, decoded)
+"""
+# Each loop differs from another one in a single thing that it was specialized for.
+VALUES = [  # carrier, format, mode, random bits
+    ("float16", "e5m2", "nearest_even", 32),
+    ("bfloat16", "e5m2", "nearest_even", 32),
+    ("float16", "e5m2", "away", 32),
+    ("float16", "e4m3fn", "nearest_even", 32),  # its unit is a normal value of the carrier
+    ("float16", "e4m3fn<bias22>", "nearest_even", 32),  # its normal values are subnormal ones
+    ("float16", "e5m2<saturate>", "nearest_even", 32),
+    ("float16", "fixed8f4", "nearest_even", 32),
+    ("float16", "fixed8f4<wrap>", "nearest_even", 32),
+    ("float16", "e5m2", "stochastic", 32),
+    ("float16", "e5m2", "stochastic", 3),
+    ("float16", "bfp4<group4>", "nearest_even", 32),
+    ("bfloat16", "bfp4<group4>", "nearest_even", 32),
+    ("float16", "bfp4<group4>", "toward_zero", 32),
+]
+FLAGS = [case for case in VALUES if case[1] in ("e5m2", "fixed8f4", "bfp4<group4>")]
+CODES = [  # carrier, format, dtype of the codes
+    ("float16", "e5m2", "uint8"),
+    ("bfloat16", "e5m2", "uint8"),
+    ("float16", "fixed8f4", "uint8"),
+    ("float16", "fixed11f4", "uint16"),
+    ("float16", "bfp4<group4>", "uint8"),
+    ("bfloat16", "bfp4<group4>", "uint8"),
+]
+WORD = 0x9E3779B9
+COUNT = 240
+
+
+def reference_options(carrier: str, rounding: str, random_bits: int) -> dict[str, object]:
+    """The options of the reference for one case."""
+    words = {"words": np.full(COUNT, WORD, np.uint32), "random_bits": random_bits}
+    return {"carrier": carrier, "rounding": rounding, **(words if rounding == "stochastic" else {})}
+
+
+@pytest.mark.parametrize(
+    ("values", "flags", "codes"),
+    [(VALUES[:2], [], []), pytest.param(VALUES, FLAGS, CODES, marks=pytest.mark.slow)],
+    ids=["two carriers of 16 bits", "everything"],
+)
+def test_every_specialization_is_cached_apart(package, tmp_path, values, flags, codes) -> None:
+    arguments = json.dumps([values, flags, codes, WORD, COUNT])
+    cold, _ = run(package, tmp_path / "cache", SPECIALIZED, arguments)
+    warm, notice = run(package, tmp_path / "cache", SPECIALIZED, arguments)
+    assert notice == ""  # all of them came from the disk
+    assert warm == cold
+
+    numbers = np.arange(COUNT, dtype=np.uint16)
+    bits = numbers * 129 | numbers % 2 << 15  # finite, both signs
+    lines = iter(map(json.loads, cold))
+    for carrier, format, *mode in values:
+        wanted = reference.quantize(numbers_of(bits, carrier), format, **reference_options(carrier, *mode))
+        assert_same_bits(numbers_of(next(lines)[0], carrier), wanted)
+    for carrier, format, *mode in flags:
+        wanted = reference.overflowed(numbers_of(bits, carrier), format, **reference_options(carrier, *mode))
+        assert next(lines)[0] == wanted.tolist()
+    for carrier, format, _ in codes:
+        x = numbers_of(bits, carrier)
+        coded, decoded = next(lines)
+        wanted = reference.encode(x, format, carrier=carrier)
+        assert coded == (wanted[0] if "bfp" in format else wanted).tolist()
+        assert_same_bits(numbers_of(decoded, carrier), reference.quantize(x, format, carrier=carrier))
+    assert next(lines, None) is None
+
+
 def test_what_a_bug_report_says() -> None:
     info = dispatch.info()
     assert info["kernel sources"] == cpu.source_hash()[:12]
@@ -111,10 +209,12 @@ def test_what_a_bug_report_says() -> None:
 
 def test_a_format_of_another_family_has_no_kernel() -> None:
     class Other(FixedPoint.__base__):  # type: ignore[misc, name-defined]
-        bits = max = min = smallest_normal = smallest_subnormal = eps = has_signed_zero = 0
+        bits = max = min = smallest_normal = smallest_subnormal = eps = 0
+        has_infinity = has_nan = has_signed_zero = False
         magnitudes = missing_in = _on_grid = None
 
-    x = np.zeros(1, np.uint32)
+    x = np.zeros(1, np.float32)
+    place = x.ctypes.data
     with pytest.raises(TypeError, match="Other"):
-        dispatch.quantize(x, x, (1,), (1,), (1,), Other(), Rounding.NEAREST_EVEN)
-    dispatch.quantize(x, x, (1,), (1,), (1,), parse("fixed8f4"), Rounding.NEAREST_EVEN)
+        dispatch.quantize(place, place, "float32", (1,), (1,), (1,), Other(), "nearest_even")
+    dispatch.quantize(place, place, "float32", (1,), (1,), (1,), "fixed8f4", "nearest_even")

@@ -2,7 +2,9 @@
 
 ``test_decisions.py`` runs every decision uncompiled; here a part of them, and all in the exhaustive
 tests, run as users run them. Numba compiles for each carrier and mode apart, which takes longer than
-to run, so the quick tests spread modes over carriers and formats.
+to run, so the quick tests spread modes over carriers and formats. The exhaustive tests compile about a
+thousand kernels, 20 MB each until they come from the disk: run them once carrier by carrier, as with
+``-k float64``, where memory is short.
 """
 
 from itertools import islice
@@ -14,7 +16,6 @@ import torch
 from hard_formats import FORMATS, GROUPS
 from hard_inputs import all_bfloat16, all_float16, hard_values
 from oracle import SEED, assert_same, expected, expected_overflow, holders, tensor_of, with_word
-from peer_cases import PEER_CASES, PeerCase
 from torch import Tensor
 
 import lowprec
@@ -136,13 +137,12 @@ def test_chosen_words(rounding: str) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(("rounding", "random_bits"), MODES)
-@pytest.mark.parametrize("format", FORMATS)
-def test_all_hard_values_in_every_carrier(format: str, rounding: str, random_bits: int | None) -> None:
-    for dtype in holders(format):
-        for x in hard_tensors(format, dtype):
-            check(x, format, rounding, random_bits)
-            if Rounding(rounding).is_stochastic and random_bits != 1 and x.numel() < 3000:
-                check_with_words(x.contiguous(), format, rounding, random_bits or 32)
+@pytest.mark.parametrize(("format", "dtype"), [(f, d) for f in FORMATS for d in holders(f)], ids=str)
+def test_all_hard_values(format: str, dtype: torch.dtype, rounding: str, random_bits: int | None) -> None:
+    for x in hard_tensors(format, dtype):
+        check(x, format, rounding, random_bits)
+        if Rounding(rounding).is_stochastic and random_bits != 1 and x.numel() < 3000:
+            check_with_words(x.contiguous(), format, rounding, random_bits or 32)
 
 
 @pytest.mark.exhaustive
@@ -178,13 +178,3 @@ def test_the_neighbors_of_all_sixteen_bit_codes(format: str, rounding: str) -> N
     values = parse(format).values().astype(np.float32)
     around = [np.nextafter(values, np.float32(end)) for end in (-np.inf, np.inf)]
     check(torch.from_numpy(np.concatenate([values, *around])), format, rounding)
-
-
-@pytest.mark.parametrize("case", PEER_CASES, ids=lambda case: case.name)
-def test_what_other_packages_get_wrong(case: PeerCase) -> None:
-    for seed in (0, 1, -1) if Rounding(case.rounding).is_stochastic else (None,):
-        x = torch.from_numpy(case.input)
-        got = lowprec.quantize(x, case.format, rounding=case.rounding, seed=seed)
-        assert_same(got, torch.from_numpy(case.want))
-
-
