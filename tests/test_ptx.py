@@ -1,26 +1,30 @@
 """The rounding decisions and the random words compile for CUDA as they are, without a device."""
 
-import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
 
-from numba import cuda, int32, types, uint32, uint64
+from numba import cuda, from_dtype, int64, types, uint32, uint64
 from numba.cuda import dispatcher
 
-from lowprec.kernels import scalar
+from lowprec.kernels import groups, scalar
+from lowprec.kernels.numbers import MODES
 from lowprec.kernels.philox import philox, word_at
+from lowprec.kernels.specialize import WIDTHS, specialized
 
 pytestmark = pytest.mark.ptx
 
 COMPUTE_CAPABILITY = (8, 0)
-SIGNED = {"mantissa_bits", "lowest"}
-EXACT = {"cvt.rn.f32.u32"}
-"""A significand as a float shows its leading bit. Anything else could round, contract or flush."""
+EXACT = {"cvt.rn.f32.u32", "cvt.rn.f64.u64"}
+"""An integer as a float shows its leading bit. Anything else could round, contract or flush."""
+DEPTHS = (scalar.ABOVE, scalar.WITHIN, scalar.DEEP, scalar.EITHER)
+ENDINGS = (scalar.PLAIN, scalar.CLAMPED, scalar.GENERAL, scalar.WRAPPED)
 
 
 @pytest.fixture(autouse=True)
@@ -42,33 +46,84 @@ def on_floats(instructions: list[str]) -> set[str]:
     return {i for i in instructions if re.search(r"\.b?f(16|32|64)", i)}
 
 
-@pytest.mark.parametrize("deep", [False, True])
-@pytest.mark.parametrize("mode", [scalar.NEAREST_EVEN, scalar.TOWARD_ZERO, scalar.STOCHASTIC])
-@pytest.mark.parametrize("decision", [scalar.quantize_bits, scalar.overflow_fired])
-def test_a_rounding_decision_needs_only_integers(decision, mode: int, deep: bool) -> None:
-    def specialized(bits, randomness, numbers):
-        return decision(bits, randomness, mode, deep, *numbers)
+def decisions(carrier: str, mode: int, depth: int, ending: int, *, full: bool = True) -> dict[str, Any]:
+    """All decisions for these constants, for the CUDA compiler."""
+    return specialized(carrier, mode, depth, ending, full=full, compiler=cuda.jit(device=True))
 
-    names = list(inspect.signature(decision.py_func).parameters)
-    assert names[2:4] == ["mode", "deep"]
-    assert set(names[4:]) >= SIGNED
-    numbers = types.Tuple([int32 if name in SIGNED else uint32 for name in names[4:]])
-    instructions, result = compiled(specialized, uint32, uint32, numbers)
-    assert result == uint32
-    assert on_floats(instructions) <= (EXACT if deep else set())
+
+def pattern_type(carrier: str) -> types.Type:
+    """What holds a pattern."""
+    return from_dtype(np.dtype(WIDTHS[carrier].unsigned))
+
+
+def check_decisions(carrier: str, mode: int, depth: int, ending: int, *, full: bool) -> None:
+    """Values and flags need integers only."""
+    made, pattern = decisions(carrier, mode, depth, ending, full=full), pattern_type(carrier)
+    for name in ("quantize_bits", "overflow_fired"):
+        numbers = types.UniTuple(pattern, scalar.COUNT)
+        instructions, result = compiled(made[name].py_func, pattern, uint32, numbers)
+        assert result == pattern
+        assert on_floats(instructions) <= EXACT
+
+
+def each_constant_with_every_mode() -> Iterator[tuple[str, int, int, int]]:
+    """Every mode, and every carrier, depth and ending with several of them."""
+    carriers = list(WIDTHS)
+    for rounding, mode in MODES.items():
+        turn = mode + mode // 4
+        yield pytest.param(
+            carriers[turn % 4], mode, DEPTHS[mode % 4], ENDINGS[turn % 4 - 1], id=str(rounding)
+        )
+
+
+@pytest.mark.parametrize(("carrier", "mode", "depth", "ending"), each_constant_with_every_mode())
+def test_a_rounding_decision_needs_only_integers(carrier: str, mode: int, depth: int, ending: int) -> None:
+    check_decisions(carrier, mode, depth, ending, full=mode % 2 == 0)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("carrier", WIDTHS)
+def test_every_rounding_decision_needs_only_integers(carrier: str, depth: int, ending: int) -> None:
+    for rounding, mode in MODES.items():
+        for full in (True, False) if rounding.takes_random_bits else (True,):
+            check_decisions(carrier, mode, depth, ending, full=full)
+
+
+@pytest.mark.parametrize("carrier", ["float16", "float64"])
+def test_codes_and_groups_need_only_integers(carrier: str) -> None:
+    made, pattern = (
+        decisions(carrier, scalar.NEAREST_EVEN, scalar.EITHER, scalar.CLAMPED),
+        pattern_type(carrier),
+    )
+    signed = from_dtype(np.dtype(WIDTHS[carrier].signed))
+    numbers, block = types.UniTuple(pattern, scalar.COUNT), types.UniTuple(int64, groups.BLOCK_COUNT)
+    for name, arguments, result in (
+        ("floating_code", (pattern, numbers), pattern),
+        ("floating_bits", (pattern, numbers), pattern),
+        ("integer_code", (pattern, numbers), pattern),
+        ("integer_bits", (pattern, numbers), pattern),
+        ("code_of_element", (pattern, uint32, numbers), pattern),
+        ("value_of_code", (pattern, uint32, numbers), pattern),
+        ("finite_magnitude", (pattern,), pattern),
+        ("unit_field", (pattern, block), None),  # an exponent, as wide as the block's numbers
+        ("group_numbers", (signed, block), numbers),
+    ):
+        instructions, returned = compiled(made[name].py_func, *arguments)
+        assert returned == (result or returned), name
+        assert returned in types.integer_domain or result == numbers, name
+        assert on_floats(instructions) <= EXACT, name
 
 
 @pytest.mark.parametrize(
-    ("function", "arguments", "result", "floats"),
+    ("function", "arguments", "result"),
     [
-        (scalar.block_step, (uint32, int32, int32), int32, EXACT),
-        (scalar.block_limit, (int32, int32), uint32, set()),
-        (scalar.power_bits, (int32,), uint32, set()),
-        (word_at, (uint64, uint64, uint64), uint32, set()),
-        (philox, (uint32,) * 6, types.UniTuple(uint32, 4), set()),
+        (word_at, (uint64, uint64, uint64), uint32),
+        (philox, (uint32,) * 6, types.UniTuple(uint32, 4)),
     ],
 )
-def test_a_helper_needs_only_integers(function, arguments, result, floats: set[str]) -> None:
+def test_a_random_word_needs_only_integers(function, arguments, result) -> None:
     instructions, returned = compiled(function.py_func, *arguments)
     assert returned == result
-    assert on_floats(instructions) == floats
+    assert on_floats(instructions) == set()

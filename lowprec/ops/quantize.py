@@ -103,12 +103,14 @@ def check_tensor(x: Tensor) -> None:
         raise type_error("x", f"be {_LISTED}", x.dtype, "Convert it, as with x.float().")
     if x.layout != torch.strided:
         raise type_error("x", "be a strided tensor", x.layout, "Convert it with x.to_dense().")
-    if x.device.type not in ("cpu", "meta"):
+    if not (x.is_cpu or x.is_meta):
         raise value_error("x", "be on the CPU", str(x.device), "Only CPU kernels exist: use x.cpu().")
 
 
 def check_sources(spec: Spec, seed: int | Tensor | None, generator: torch.Generator | None) -> None:
     """Refuse a seed and a generator together, or either where no noise is used."""
+    if seed is None and generator is None:
+        return
     for name, value in (("seed", seed), ("generator", generator)):
         if value is not None and not spec.is_stochastic:
             raise value_error(

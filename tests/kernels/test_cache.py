@@ -95,6 +95,24 @@ def test_an_edited_source_is_compiled_anew(package: Path, tmp_path: Path) -> Non
     assert notice.count(ANNOUNCEMENT) == 1
 
 
+# Loops of cpu.py and blocks.py inline functions of these: Numba looks at a loop's own file only.
+SOURCES = """
+from pathlib import Path
+from lowprec.kernels import cpu
+for name in ("codes", "cpu", "groups", "memory", "philox", "scalar", "specialize"):
+    before = cpu.source_hash.__wrapped__()
+    with Path(cpu.__file__).with_name(name + ".py").open("a", encoding="utf-8") as file:
+        file.write("\\n")
+    print(name, "counts" if cpu.source_hash.__wrapped__() != before else "does not count")
+"""
+
+
+def test_every_file_whose_functions_are_inlined_counts(package: Path, tmp_path: Path) -> None:
+    printed, _ = run(package, tmp_path / "cache", SOURCES)
+    assert len(printed) == 7
+    assert [line for line in printed if not line.endswith(" counts")] == []
+
+
 def test_a_cache_folder_that_cannot_be_made_is_no_error(package: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()

@@ -138,7 +138,7 @@ def _round(probes: Sequence[Probe], titles: dict[Probe, str]) -> list[Figure]:
     """Every probe once, with a line of progress for each title."""
     figures: list[Figure] = []
     groups = {title: [p for p in probes if titles[p] == title] for title in titles.values()}
-    with display(len(groups), 0, len(probes)) as shown:
+    with display(1, 0, len(probes)) as shown:
         for title, group in groups.items():
             shown.begin(title, 0, len(group))
             for probe in group:
