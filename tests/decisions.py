@@ -1,6 +1,6 @@
 """The kernels' decisions run by Python, one number at a time: no compiler, and any random word."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -30,9 +30,9 @@ def numbers_of(bits: Iterable[int], carrier: str) -> Floats:
 
 
 @lru_cache(maxsize=4096)
-def _decisions(carrier: str, mode: int, depth: int, ending: int) -> dict[str, Any]:
-    """All decisions for one set of constants, not compiled."""
-    return specialized(carrier, mode, depth, ending, compiler=lambda function: function)
+def uncompiled(carrier: str, mode: int, depth: int, ending: int, full: bool) -> dict[str, Any]:
+    """All decisions for one set of constants, as Python functions."""
+    return specialized(carrier, mode, depth, ending, full=full, compiler=lambda function: function)
 
 
 def decided(
@@ -43,20 +43,20 @@ def decided(
     words: npt.NDArray[np.uint32],
     random_bits: int = 32,
     *,
-    decisions: Any = _decisions,
+    decisions: Callable[..., dict[str, Any]] = uncompiled,
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """What every number becomes with its word, and where overflow fires; a block format has one group."""
     bits = patterns(x, carrier)
     with np.errstate(over="ignore"):  # unsigned integers turn over, as they do when compiled
         if isinstance(format, BlockFloatingPoint):
             block = tuple(describe_block(format, random_bits, carrier))
-            made = decisions(carrier, MODES[rounding], scalar.EITHER, scalar.CLAMPED)
+            made = decisions(carrier, MODES[rounding], scalar.EITHER, scalar.CLAMPED, random_bits == 32)
             largest = max((made["finite_magnitude"](pattern) for pattern in bits), default=bits.dtype.type(0))
             numbers = made["group_numbers"](made["unit_field"](largest, block), block)
         else:
             array, depth, ending = describe(format, rounding, random_bits, carrier)
             numbers = tuple(array)
-            made = decisions(carrier, MODES[rounding], depth, ending)
+            made = decisions(carrier, MODES[rounding], depth, ending, random_bits == 32)
         rows = list(zip(bits, ~words, strict=True))
         values = [int(made["quantize_bits"](pattern, ceiling, numbers)) for pattern, ceiling in rows]
         fired = [bool(made["overflow_fired"](pattern, ceiling, numbers)) for pattern, ceiling in rows]

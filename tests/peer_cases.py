@@ -100,13 +100,17 @@ _B = [
     _case("b float tie, even below", [1 + 2**-11, -1 - 2**-11], "binary16", "nearest", [1, -1]),
     _case("b float tie, even above", [1 + 3 * 2**-11], "binary16", "nearest_even", [1 + 2**-9]),
     _case("b float tie between two and a half ulps", [1.1875], "e4m3fn", "nearest_even", [1.25]),
-    _case("b float tie, away", [1 + 2**-11, -1 - 2**-11], "binary16", "nearest_away", [1 + 2**-10, -1 - 2**-10]),
+    _case(
+        "b float tie, away", [1 + 2**-11, -1 - 2**-11], "binary16", "nearest_away", [1 + 2**-10, -1 - 2**-10]
+    ),
     _case("b negative ties, zero", [1.125, -1.125, -1.375], "e5m2", "nearest_zero", [1, -1, -1.25]),
     _case("b negative ties, away", [1.125, -1.125, -1.375], "e5m2", "nearest_away", [1.25, -1.25, -1.5]),
     _case("b nearly a tie", [1.1250001, -1.1249999], "e5m2", "nearest_zero", [1.25, -1]),
     _case("b nearly a tie, away", [1.1250001, -1.1249999], "e5m2", "nearest_away", [1.25, -1]),
     _case("b just below one half", [0.49999999999999994], "fixed8f0", "nearest_away", [0], dtype="float64"),
-    _case("b just below half a step", [2**-10 * (1 - 2**-53)], "e4m3fn", "nearest_away", [0], dtype="float64"),
+    _case(
+        "b just below half a step", [2**-10 * (1 - 2**-53)], "e4m3fn", "nearest_away", [0], dtype="float64"
+    ),
     _case("b fixed tie at zero", [1 / 32, -1 / 32], "fixed8f4", "nearest_even", [0.0, 0.0]),
     _case("b fixed tie, even above", [3 / 32, -3 / 32], "fixed8f4", "nearest_even", [1 / 8, -1 / 8]),
     _case(
@@ -163,7 +167,9 @@ _D = [
     ),
     _case("d a NaN in a block", [NAN, 1.0, INF, 0.3], "bfp4", "nearest_even", [NAN, 1.0, 1.75, 0.25]),
     _case("d a block of zeros", [0.0, -0.0], "bfp8", "nearest_even", [0.0, 0.0], dtype="float16"),
-    _case("d a block of tiny ones", [2.0**-24, 0.0], "bfp8", "nearest_even", [2.0**-24, 0.0], dtype="float16"),
+    _case(
+        "d a block of tiny ones", [2.0**-24, 0.0], "bfp8", "nearest_even", [2.0**-24, 0.0], dtype="float16"
+    ),
     # As many mantissa bits as the carrier has.
     *_in_every_mode("d whole mantissa", [3.0, -3.0, 1 + _UP, TINY, -_LARGEST, 0.0, -0.0], "binary32"),
     *_in_every_mode("d whole mantissa, fewer exponents", [3.0, 1 + _UP, -2 + _UP], "e5m23ieee"),
@@ -173,20 +179,30 @@ _D = [
 ]
 _E = [
     _case("e binary16 largest", [65504, 65519, 65520], "binary16", "nearest", [65504, 65504, INF]),
-    _case("e binary16 past it", [65535, 65536, -100000, 131071], "binary16", "nearest", [INF, INF, -INF, INF]),
-    _case("e e4m3ieee past it", [247, 248, 256, -300, 511], "e4m3ieee", "nearest", [240, INF, INF, -INF, INF]),
+    _case(
+        "e binary16 past it", [65535, 65536, -100000, 131071], "binary16", "nearest", [INF, INF, -INF, INF]
+    ),
+    _case(
+        "e e4m3ieee past it", [247, 248, 256, -300, 511], "e4m3ieee", "nearest", [240, INF, INF, -INF, INF]
+    ),
     _case("e binary16 toward zero", [70000, INF], "binary16", "toward_zero", [65504, INF]),
     _case("e directed", [65505, -65505], "binary16", "up", [INF, -65504]),
     _case("e e4m3fn largest", [448, 464, 480, -1e30], "e4m3fn", "nearest", [448, 448, 448, -448]),
     _case("e e4m3fn as ml_dtypes", [464, 464.00003, INF], "e4m3fn<infinity>", "nearest", [448, NAN, NAN]),
-    _case("e stochastic below the next value", [65520], "binary16", "stochastic", [65504], word=(1 << 31) - 1),
+    _case(
+        "e stochastic below the next value", [65520], "binary16", "stochastic", [65504], word=(1 << 31) - 1
+    ),
     _case("e stochastic up to the next value", [65520], "binary16", "stochastic", [INF], word=1 << 31),
     _case("e a block keeps its exponent", [1.999, -1.999, 0.5], "bfp4", "nearest_even", [1.75, -1.75, 0.5]),
 ]
 _I = [
     # Through float32, or through bfloat16, each would be a tie.
-    _case("i float64", [1 + 2.0**-11 + 2.0**-40], "binary16", "nearest_even", [1 + 2.0**-10], dtype="float64"),
-    _case("i float64, fixed", [0.5 + 2.0**-40, -0.5 - 2.0**-40], "fixed8f0", "nearest", [1, -1], dtype="float64"),
+    _case(
+        "i float64", [1 + 2.0**-11 + 2.0**-40], "binary16", "nearest_even", [1 + 2.0**-10], dtype="float64"
+    ),
+    _case(
+        "i float64, fixed", [0.5 + 2.0**-40, -0.5 - 2.0**-40], "fixed8f0", "nearest", [1, -1], dtype="float64"
+    ),
     _case("i float64, block", [1.0, 0.125 + 2.0**-40], "bfp4", "nearest", [1, 0.25], dtype="float64"),
     _case("i float32", [1.0625 + _UP, 1.0625 - _UP], "e4m3fn", "nearest", [1.125, 1.0]),
     _case("i float64 overflow", [65520 - 2.0**-30], "binary16", "nearest", [65504], dtype="float64"),

@@ -50,5 +50,5 @@ def group_numbers(field, block):
         U(field), unit, last, zero, flip, unit if above else zero, half, last, zero,
         U(block[BLOCK_RANDOM_BITS]), U(block[BLOCK_IGNORED]), U(block[BLOCK_MIDDLE]),
         limit, limit, limit, limit, limit, limit, zero,
-        U(block[BLOCK_BITS]), U(1), zero, zero, zero, zero, zero,
+        U(block[BLOCK_BITS]), U(1), zero, zero, zero, zero, zero, zero, zero, zero,
     )  # fmt: skip

@@ -30,8 +30,29 @@ def describe(format: Format, rounding: Rounding, random_bits: int, carrier: str)
     else:
         raise TypeError(type(format))
     ending = _ending(number, format, rounding, space)
+    if rounding is Rounding.NEAREST_EVEN and depth == scalar.ABOVE and _adds(number, format, space):
+        depth = scalar.QUICK
     words = [number[i] & (2**64 - 1) for i in range(scalar.COUNT)]
     return np.array(words, np.uint64).astype(WIDTHS[carrier].unsigned), depth, ending
+
+
+def _adds(number: dict[int, int], format: Any, carrier: Carrier) -> bool:
+    """Fill in what rounding by an addition needs; whether the carrier can."""
+    mantissa = carrier.precision - 1
+    if isinstance(format, FloatingPoint):
+        width, lowest = format.mantissa_bits, number[scalar.LOWEST_FIELD]
+    else:  # a floating-point format whose subnormal range goes up to the clamp
+        width = (format.word_bits or mantissa) if format.overflow != Overflow.WRAP else mantissa
+        lowest = number[scalar.UNIT_FIELD] + width
+    top = max(number[scalar.MAX_POSITIVE], number[scalar.MAX_NEGATIVE]) >> mantissa
+    number[scalar.CLAMP] = top + 1 << mantissa
+    number[scalar.LOWEST_POWER] = lowest << mantissa
+    number[scalar.SPREAD] = mantissa - width << mantissa
+    # Ties go by the parity of the significand, which is the code's only where it has other bits; the
+    # sum must stay below twice the power, and the power below infinity.
+    kept = 0 < width < mantissa and not number[scalar.FLUSHED]
+    native = carrier.name in ("float32", "float64")
+    return kept and native and max(top + 1, lowest) + mantissa - width < 2 * carrier.highest_exponent
 
 
 @lru_cache(maxsize=1024)

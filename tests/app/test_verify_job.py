@@ -174,7 +174,7 @@ def test_an_interrupted_run_goes_on(lowprec_command, monkeypatch, tmp_path) -> N
     assert not (tmp_path / "found.json").exists()
 
     result = lowprec_command("verify", "bfp8<group32>", "--exhaustive", "--resume", "--json", "found.json")
-    assert result.exit_code == 0
+    assert result.exit_code == 0, result.stderr
     assert "1 parts are finished." in result.stderr
     assert len(done) == 4  # a, b interrupted; b, c
     rows = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["rows"]

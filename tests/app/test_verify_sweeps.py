@@ -64,7 +64,7 @@ def pattern(number: float) -> np.uint32:
 def test_a_right_kernel_is_proven(setting: Setting) -> None:
     outcome = found([*ENDS, *AT_ONE], setting)
     assert (outcome.inputs, outcome.wrong) == (6 * CHUNK, 0)
-    assert outcome.results >= 20
+    assert outcome.results >= 10
 
 
 def test_one_wrong_result_between_thresholds_is_found(wrong) -> None:
@@ -165,7 +165,7 @@ def test_one_wrong_result_is_found_by_the_full_pass(wrong) -> None:
 
 def test_a_threshold_left_out_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     complete = sweeps.thresholds
-    monkeypatch.setattr(sweeps, "thresholds", lambda format, setting: complete(format, setting)[:-1])
+    monkeypatch.setattr(sweeps, "thresholds", lambda format, setting: complete(format, setting)[1:])
     with pytest.raises(RuntimeError, match="The points of e4m3fn, nearest_even leave out a threshold"):
         found(AT_ONE)
 

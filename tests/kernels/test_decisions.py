@@ -98,7 +98,9 @@ def test_many_more_values(format: str, carrier: str) -> None:
 
 
 @pytest.mark.parametrize("rounding", STOCHASTIC)
-@pytest.mark.parametrize("format", ["e4m3fn", "e3m2<nosubnormals>", "fixed8f4", "bfloat16<bias133>", "binary16"])
+@pytest.mark.parametrize(
+    "format", ["e4m3fn", "e3m2<nosubnormals>", "fixed8f4", "bfloat16<bias133>", "binary16"]
+)
 @pytest.mark.parametrize("carrier", ["float32", "float64"])
 def test_at_the_word_that_tips_the_balance(carrier: str, format: str, rounding: Rounding) -> None:
     parsed = parse(format)

@@ -58,7 +58,9 @@ def hard_tensors(format: str, dtype: torch.dtype, count: int = 1 << 20) -> list[
     return [tensor_of(part, dtype) for part in parts]
 
 
-def check(x: Tensor, format: str, rounding: str, random_bits: int | None = None, *, flags: bool = True) -> None:
+def check(
+    x: Tensor, format: str, rounding: str, random_bits: int | None = None, *, flags: bool = True
+) -> None:
     """Compare the value and the flag of every element with the reference."""
     seed = SEED if Rounding(rounding).is_stochastic else None
     got = lowprec.quantize(x, format, rounding=rounding, random_bits=random_bits, seed=seed)
@@ -149,7 +151,9 @@ def test_all_hard_values(format: str, dtype: torch.dtype, rounding: str, random_
 @pytest.mark.parametrize(("rounding", "random_bits"), MODES)
 @pytest.mark.parametrize("format", NAMED)
 @pytest.mark.parametrize("numbers", [all_bfloat16, all_float16])
-def test_all_numbers_of_sixteen_bits(numbers: object, format: str, rounding: str, random_bits: int | None) -> None:
+def test_all_numbers_of_sixteen_bits(
+    numbers: object, format: str, rounding: str, random_bits: int | None
+) -> None:
     x = numbers()
     other = torch.float16 if x.dtype == np.float32 else torch.bfloat16
     dtypes = [dtype for dtype in holders(format) if dtype != other]

@@ -24,7 +24,9 @@ MODES = ["stochastic", "stochastic_midpoint", "stochastic_nearest"]
 EVERYWHERE = [(name, "stochastic") for name in FORMATS] + [("e5m2", mode) for mode in MODES[1:]]
 
 
-def rounded(x: Floats, words: Words, name: str, random_bits: int = 32, rounding: str = "stochastic") -> Floats:
+def rounded(
+    x: Floats, words: Words, name: str, random_bits: int = 32, rounding: str = "stochastic"
+) -> Floats:
     """Every x (rows) rounded with every word (columns)."""
     tensor = torch.from_numpy(np.ascontiguousarray(x))
     columns = [with_word(tensor, name, rounding, word, random_bits).numpy() for word in words.tolist()]
@@ -60,7 +62,9 @@ def ups_of(fraction: Fraction, outcomes: int, rounding: str) -> int:
 
 @pytest.mark.parametrize("random_bits", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize(("name", "rounding"), EVERYWHERE)
-def test_of_all_words_as_many_round_up_as_the_fraction_says(name: str, rounding: str, random_bits: int) -> None:
+def test_of_all_words_as_many_round_up_as_the_fraction_says(
+    name: str, rounding: str, random_bits: int
+) -> None:
     format, words = parse(name), all_words(random_bits)
     unseen = np.uint32((1 << (32 - random_bits)) - 1)  # bits of a word that are not looked at
     x = within(format)
@@ -112,8 +116,7 @@ def test_negative_values_mirror_positive_ones(name: str, rounding: str, random_b
 @pytest.mark.parametrize(("name", "rounding"), EVERYWHERE)
 def test_no_word_moves_a_value_of_the_format(name: str, rounding: str, random_bits: int) -> None:
     format = parse(name)
-    values = hard_values(format)[::3]
-    x = np.array([v for v in values if format.contains(float(v))], np.float32)
+    x = np.array([v for v in hard_values(format)[::2] if format.contains(float(v))], np.float32)
     assert x.size > 4
     words = np.uint32([0, 1, 1 << 30, (1 << 31) - 1, 1 << 31, 2**32 - 2, 2**32 - 1])
     got = rounded(x, words, name, random_bits, rounding).view(np.uint32)

@@ -252,7 +252,7 @@ X, W = torch.ones(2, 3), torch.ones(4, 3)
     [
         (lambda: linear(X, W.bfloat16(), scheme="bfp8"), TypeError, "`weight` must have the dtype of"),
         (lambda: linear(X, W, W[:, 0].bfloat16(), scheme="bfp8"), TypeError, "`bias` must have the dt"),
-        (lambda: linear(X.int(), W, scheme="bfp8"), TypeError, "`x` must be float32 or bfloat16"),
+        (lambda: linear(X.int(), W, scheme="bfp8"), TypeError, "`x` must be float32, bfloat16"),
         (lambda: linear(X, W, scheme="bfp9"), ValueError, "`scheme` must be one of bf16"),
         (lambda: linear(X.bfloat16(), W.bfloat16(), scheme=Scheme(input="binary16")), ValueError,
          "`format` must be exact in the carrier bfloat16.*float32"),
@@ -272,9 +272,14 @@ def test_what_cannot_be_honored_is_an_error(call, kind, message):
     [
         (torch.bfloat16, Scheme(input="binary16"), "`format` must be exact in the carrier bfloat16"),
         (torch.bfloat16, Scheme(error="binary16"), "`format` must be exact in the carrier bfloat16"),
-        (torch.float16, Scheme(input="e4m3fn"), "`dtype` must be float32 or bfloat16 under"),
+        (torch.float16, Scheme(weight="bfloat16"), "`format` must be exact in the carrier float16"),
     ],
 )
 def test_autocast_to_what_cannot_hold_the_formats_is_an_error(dtype, scheme, message):
     with torch.autocast("cpu", dtype), pytest.raises(ValueError, match=message):
         linear(X, W, scheme=scheme)
+
+
+def test_an_operand_that_autocast_does_not_bring_to_its_dtype_is_an_error():
+    with torch.autocast("cpu"), pytest.raises(ValueError, match=r"`dtype` must be a carrier under.*int32"):
+        linear(X, W.int(), scheme="bfp8")

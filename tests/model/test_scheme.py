@@ -181,10 +181,10 @@ def test_schemes_are_frozen():
 
 
 ERRORS = {
-    "unknown rounding": (lambda: Cast("e4m3fn", "up"), ValueError, "`rounding` must be a known name"),
+    "unknown rounding": (lambda: Cast("e4m3fn", "upward"), ValueError, "`rounding` must be a known name"),
     "rounding of another type": (lambda: Cast("e4m3fn", 1), TypeError, "`rounding` must be a string"),
     "unknown eval_rounding": (
-        lambda: Cast("e4m3fn", eval_rounding="up"), ValueError, "`eval_rounding` must be a known name",
+        lambda: Cast("e4m3fn", eval_rounding="upward"), ValueError, "`eval_rounding` must be a known name",
     ),
     "unknown format": (lambda: Cast("e4m3fm"), ValueError, "`format` must be a known name.*e4m3fn"),
     "no format": (lambda: Cast(8), TypeError, "`format` must be a format, a name or a torch dtype"),

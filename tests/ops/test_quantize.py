@@ -209,8 +209,8 @@ class TestArrays:
     @pytest.mark.parametrize(
         ("x", "out", "error", "message"),
         [
-            (np.zeros(3), None, TypeError, "`x` must be float32, got dtype.'float64'"),
-            (np.zeros(3, ">f4"), None, TypeError, "`x` must be float32"),
+            (np.zeros(3, int), None, TypeError, "`x` must be one of float32, float16, float64, got dtype"),
+            (np.zeros(3, ">f4"), None, TypeError, "`x` must be one of float32.*Convert it, as with x.astype"),
             (np.zeros(3, "f4"), torch.zeros(3), TypeError, "`out` must be an array, as x is"),
             (np.zeros(3, "f4"), np.zeros(4, "f4"), ValueError, "`out` must be a writable float32"),
             (np.zeros(3, "f4"), np.zeros(3), ValueError, "`out` must be a writable float32 array"),
@@ -233,8 +233,9 @@ class TestArrays:
     [
         ({"x": [0.3]}, TypeError, "`x` must be a tensor or an array, got <class 'list'>"),
         ({"x": 0.3}, TypeError, "`x` must be a tensor or an array"),
-        ({"x": torch.tensor([1])}, TypeError, "`x` must be float32 or bfloat16, got torch.int64"),
-        ({"x": X.double()}, TypeError, "`x` must be float32 or bfloat16, got torch.float64"),
+        ({"x": torch.tensor([1])}, TypeError, "`x` must be float32, bfloat16, .* got torch.int64"),
+        ({"x": X.cdouble()}, TypeError, "`x` must be .* float16 or float64, got torch.complex128"),
+        ({"x": X.to(torch.float8_e5m2)}, TypeError, "`x` must be .* got torch.float8_e5m2. Convert it"),
         ({"x": X.to_sparse()}, TypeError, "`x` must be a strided tensor, got torch.sparse_coo"),
         ({"format": "e4m3"}, ValueError, "`format` must say which e4m3"),
         ({"format": "e4m3fnn"}, ValueError, "`format` must be a known name.*Did you mean e4m3fn"),
@@ -243,12 +244,12 @@ class TestArrays:
         (
             {"x": X.bfloat16(), "format": "binary16"},
             ValueError,
-            "`format` must be exact in the carrier bfloat16 .*Pass a float32 tensor",
+            "`format` must be exact in the carrier bfloat16 .*Pass a float16 or float32",
         ),
         ({"format": "e11m52ieee"}, ValueError, "`format` must be exact in the carrier float32"),
         ({"format": "bfp8<group4@1>"}, ValueError, "`axis` must lie within the 1 dimensions"),
         ({"format": "bfp8<group@contraction>"}, ValueError, "`axis` must be an integer outside"),
-        ({"rounding": "up"}, ValueError, "`rounding` must be a known name, got 'up'. Choose one of"),
+        ({"rounding": "upward"}, ValueError, "`rounding` must be a known name, got 'upward'. Choose one of"),
         ({"rounding": 1}, TypeError, "`rounding` must be a string, got 1"),
         ({"rounding": "nearest", "random_bits": 4}, ValueError, "`random_bits` must be None where"),
         ({"random_bits": 0}, ValueError, "`random_bits` must lie between 1 and 32, got 0"),

@@ -235,7 +235,7 @@ NARROW = nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
         (lambda: LowPrecision(adam(), state={3: "bfp8"}), ValueError, r"names of states.*got \[3\]"),
         (lambda: LowPrecision(adam(), seed=1.5), TypeError, "`seed` must be an integer"),
         (lambda: LowPrecision(adam(), seed=2**64), ValueError, "`seed` must fit into 64 bits"),
-        (lambda: LowPrecision(adam(INTEGERS)), TypeError, "`x` must be float32 or bfloat16"),
+        (lambda: LowPrecision(adam(INTEGERS)), TypeError, "`x` must be float32, bfloat16"),
         (lambda: LowPrecision(adam(NARROW), master="binary16"), ValueError,
          "`format` must be exact in the carrier bfloat16"),
         (lambda: LowPrecision(adam(NARROW), state={"exp_avg": "binary16"}), ValueError,

@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from lowprec.app.lock import LOCK
+from lowprec.app.verify.claim import Part
 from lowprec.app.verify.comparison import Mismatch
 from lowprec.app.verify.job import plan, work
 from lowprec.app.verify.progress import display
@@ -43,25 +45,28 @@ def run(
     if json is not None and (json.is_dir() or not json.absolute().parent.is_dir()):
         raise value_error("--json", "be a file in an existing folder", str(json))
     FOLDER.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(FOLDER / LOCK)
     try:
-        lock.acquire(blocking=False)
+        with FileLock(FOLDER / LOCK, blocking=False):
+            found = _verified(parts, json, resume=resume)
     except Timeout:
         remedy = "Wait for it, or stop it."
         raise value_error("the folder", "have no other verification running", str(FOLDER), remedy) from None
-    with lock:
-        state = State.resumed(FOLDER) if resume else State(FOLDER)
-        if len(state):
-            typer.echo(f"{len(state)} parts are finished.", err=True)
-        findings = work(parts, state, display(sum(part.seconds for part in parts)))
-        found = report(findings)
-        if json is not None:
-            write_json(json, found)
-        state.forget()
     Console(width=None if sys.stdout.isatty() else _WIDTH).print(table(found))
     for mismatch in found["mismatches"]:
         typer.echo(str(Mismatch(**mismatch)))
     return not found["wrong"]
+
+
+def _verified(parts: list[Part], json: Path | None, *, resume: bool) -> dict[str, Any]:
+    """Do the work, and write the report before the state goes."""
+    state = State.resumed(FOLDER) if resume else State(FOLDER)
+    if len(state):
+        typer.echo(f"{len(state)} parts are finished.", err=True)
+    found = report(work(parts, state, display(sum(part.seconds for part in parts))))
+    if json is not None:
+        write_json(json, found)
+    state.forget()
+    return found
 
 
 def again(formats: Sequence[str], *, exhaustive: bool) -> str:

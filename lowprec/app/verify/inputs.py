@@ -102,7 +102,7 @@ def thresholds(format: Format, setting: Setting) -> Float64:
 
     Example:
         >>> thresholds(FloatingPoint(2, 1), Setting(Rounding.NEAREST_EVEN))[-3:]
-        array([1.75, 2.5 , 3.5 ])
+        array([2.5, 3.5, 5. ])
     """
     lower, upper = ladder(format, every_code=True)
     return np.unique(lower + (upper - lower) * position(setting))
@@ -239,8 +239,8 @@ def ladder(format: Format, *, every_code: bool) -> tuple[Float64, Float64]:
         TypeError: If the format is neither.
 
     Example:
-        >>> ladder(FixedPoint(3, 0), every_code=True)[0]
-        array([0., 1., 2., 3., 4., 5., 6.])
+        >>> ladder(FloatingPoint(2, 1), every_code=True)[0]
+        array([0. , 0.5, 1. , 1.5, 2. , 3. , 4. ])
     """
     if not isinstance(format, FloatingPoint | FixedPoint):
         raise type_error("format", "be floating or fixed point", format)

@@ -74,8 +74,8 @@ def quantize(
 
     Example:
         >>> from lowprec.formats import parse
-        >>> quantize(np.array([0.3, -1e9]), parse("e4m3fn"), Rounding.NEAREST_EVEN)
-        array([   0.3125, -448.    ])
+        >>> quantize(np.array([0.296875, -1e9]), parse("e4m3fn"), Rounding.NEAREST_EVEN).tolist()
+        [0.3125, -448.0]
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if not np.array_equal(x.astype(np.float32).astype(np.float64), x, equal_nan=True):

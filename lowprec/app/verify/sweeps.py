@@ -203,7 +203,7 @@ def sweep_by_proof(
         with lock:
             if count:
                 ends[number] = out[[0, count - 1]]
-            suspects.extend((x[at : at + 2], out[at : at + 2]) for at in falls[:KEPT])
+            suspects.extend((x[at : at + 2].copy(), out[at : at + 2].copy()) for at in falls[:KEPT])
             _add(outcome, x[here], out[here], points.wanted[low:high], asked)
             _add(outcome, x[not_nan], out[not_nan], np.full(not_nan.size, np.nan), asked)
 
