@@ -9,8 +9,8 @@ _FLOATING = [
     "e1m2ieee", "e1m2fn", "e1m3finite", "e1m7fnuz", "e2m0fn", "e2m0finite", "e3m0ieee", "e5m0ieee",
     "e8m0ieee", "e8m0fnuz", "e2m1<fn>", "e5m23ieee", "e8m3fn",
     # The lowest values among the subnormals of binary32 and bfloat16, of binary16, of binary64.
-    "bfloat16<bias133>", "e8m2fn<bias131>", "e8m3fn<bias140>", "e8m0fn<bias140>", "e8m0ieee<bias149>", "e4m3fn<bias22>",
-    "e3m2<bias20>", "e2m0finite<bias24>", "e11m30ieee<bias1044>", "e11m0fn<bias1040>",
+    "bfloat16<bias133>", "e8m2fn<bias131>", "e8m3fn<bias140>", "e8m0fn<bias140>", "e8m0ieee<bias149>",
+    "e4m3fn<bias22>", "e3m2<bias20>", "e2m0finite<bias24>", "e11m30ieee<bias1044>", "e11m0fn<bias1040>",
     # The largest values at the top of each.
     "e5m2<bias-97>", "e4m3fn<bias-112>", "e3m2<bias-8>", "e5m7fnuz<bias-992>",
     # No subnormals.

@@ -303,16 +303,20 @@ def units(magnitude, numbers):
 
 
 def wrapped(rounded, negative, numbers):
-    """A multiple of the unit modulo 2^word_bits units: magnitude and whether it is negative."""
-    bits = numbers[WORD_BITS]
-    mask = U(U(U(1) << bits) - U(1))
+    """The pattern of a multiple of the unit modulo 2^word_bits units."""
     count = units(rounded, numbers)
-    count = U((U(U(0) - count) if negative else count) & mask)
-    half = U(U(1) << U(bits - U(1)))
-    below = count >= half and numbers[SIGNED] != U(0)
-    count = U(U(mask + U(1)) - count) if below else count
+    count = U(U(0) - count) if negative else count
+    width = 64 if PLACE == 63 else 32
+    spare = min(U(U(width) - numbers[WORD_BITS]), U(width - 1))
+    count = U(count << spare)
+    count = U(I(count) >> I(spare)) if numbers[SIGNED] != U(0) else U(count >> spare)
+    if DEPTH == ABOVE and PLACE == 31:  # every multiple is normal: an exact conversion, and the exponent
+        result = U(U(np.float32(I(count)).view(U32)) + U(U(numbers[UNIT_FIELD] - U(127)) << U(23)))
+        return result if count != U(0) else U(0)
+    below = I(count) < I(0) and numbers[SIGNED] != U(0)
+    count = U(U(0) - count) if below else count
     result = placed(count, leading_bit(count), I(numbers[UNIT_FIELD]))
-    return result if count > U(0) else U(0), below
+    return U(result | (SIGN if below else U(0))) if count > U(0) else U(0)
 
 
 def quantize_bits(bits, ceiling, numbers):
@@ -334,8 +338,7 @@ def quantize_bits(bits, ceiling, numbers):
         rounded = rounded if rounded <= largest else over
         result = U(rounded | (sign if rounded != U(0) else U(sign & numbers[ZERO_SIGN])))
     else:
-        rounded, below = wrapped(rounded, negative, numbers)
-        result = U(rounded | (SIGN if below else U(0)))
+        result = wrapped(rounded, negative, numbers)
         result = QUIET_NAN if magnitude == INFINITY else result
     return bits if magnitude > INFINITY else result
 

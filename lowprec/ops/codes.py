@@ -1,6 +1,5 @@
 """The public encode and decode: values as the bit patterns that hardware would keep."""
 
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,9 @@ from torch import Tensor
 
 from lowprec.errors import type_error, value_error
 from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format, FormatLike, resolve
+from lowprec.formats.carriers import CARRIERS as RANGES
+from lowprec.formats.carriers import Carrier
 from lowprec.kernels import dispatch
-from lowprec.kernels.specialize import WIDTHS
 from lowprec.modes import Rounding
 from lowprec.ops.library import CARRIERS
 from lowprec.ops.quantize import (
@@ -72,19 +72,21 @@ def encode(
     if not isinstance(x, Tensor):
         raise type_error("x", "be a tensor", type(x), "Wrap it with torch.tensor.")
     check_tensor(x)
-    spec = make_spec(format, rounding, random_bits)
+    parsed = _with_codes(format)
+    spec = make_spec(parsed, rounding, random_bits)
     check_carrier(spec.format, x.dtype)
-    parsed = _with_codes(spec.format)
     check_sources(spec, seed, generator)
     seeds = seed_tensor(x, seed, generator) if spec.is_stochastic else None
     x = x.detach().contiguous()
     codes = torch.empty(x.shape, dtype=_code_dtype(parsed), device=x.device)
     if isinstance(parsed, BlockFloatingPoint):
         return _encode_block(x, seeds, spec, parsed, codes)
+    if x.is_meta:
+        return codes
     values = torch.empty_like(x)
     quantize_into(x, seeds, spec, values)
-    if not parsed.has_nan and values.isnan().any():
-        raise value_error("x", f"hold no NaN: {spec.format} has no code for it", "NaN", "Replace it first.")
+    if not parsed.has_nan:
+        _refuse_nan(values, spec.format)
     dispatch.encode(
         values.data_ptr(), codes.data_ptr(), CARRIERS[x.dtype], _numpy_name(codes), x.numel(), spec.format
     )
@@ -95,9 +97,10 @@ def _encode_block(
     x: Tensor, seed: Tensor | None, spec: Spec, format: BlockFloatingPoint, codes: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The codes and scales of a block format."""
-    if x.isnan().any():
-        raise value_error("x", f"hold no NaN: {spec.format} has no code for it", "NaN", "Replace it first.")
     scales = torch.empty(_grid(format, x.shape), dtype=x.dtype, device=x.device)
+    if x.is_meta:
+        return codes, scales
+    _refuse_nan(x, spec.format)
     dispatch.encode_block(
         x.data_ptr(), codes.data_ptr(), scales.data_ptr(), CARRIERS[x.dtype], _numpy_name(codes), x.shape,
         spec.format, spec.rounding, random_bits=spec.random_bits,
@@ -135,15 +138,12 @@ def decode(
         >>> decode(torch.tensor([56, 254, 127], dtype=torch.uint8), "e4m3fn")
         tensor([   1., -448.,   nan])
     """
-    parsed = _with_codes(str(resolve(format)))
-    if not isinstance(codes, Tensor):
-        raise type_error("codes", "be a tensor", type(codes))
+    parsed = _with_codes(format)
+    for name, given in (("codes", codes), ("scales", scales)):
+        if given is not None or name == "codes":
+            _check_on_cpu(name, given)
     if codes.dtype != _code_dtype(parsed):
         raise type_error("codes", f"be {_code_dtype(parsed)} for {parsed}", codes.dtype)
-    if codes.device.type != "cpu":
-        raise value_error(
-            "codes", "be on the CPU", str(codes.device), "Only CPU kernels exist: use codes.cpu()."
-        )
     if scales is not None and dtype is not None and dtype != scales.dtype:
         raise value_error("dtype", "be None or the dtype of scales", dtype)
     target = scales.dtype if scales is not None else dtype or torch.float32
@@ -182,14 +182,30 @@ def decode(
     return out
 
 
-def _with_codes(name: str) -> FloatingPoint | FixedPoint | BlockFloatingPoint:
-    """The format of a name, which must have codes."""
-    format = resolve(name)
-    if not isinstance(format, FloatingPoint | FixedPoint | BlockFloatingPoint):
-        raise type_error("format", "be floating, fixed or block floating point", name)
-    if isinstance(format, FixedPoint) and not format.is_bounded:
-        raise value_error("format", "have codes of a certain width", name, "Give word_bits.")
-    return format
+def _with_codes(format: FormatLike) -> FloatingPoint | FixedPoint | BlockFloatingPoint:
+    """The format, which must have codes."""
+    parsed = resolve(format)
+    if not isinstance(parsed, FloatingPoint | FixedPoint | BlockFloatingPoint):
+        raise type_error("format", "be floating, fixed or block floating point", parsed)
+    if isinstance(parsed, FixedPoint) and not parsed.is_bounded:
+        raise value_error("format", "have codes of a certain width", str(parsed), "Give word_bits.")
+    return parsed
+
+
+def _refuse_nan(x: Tensor, format: str) -> None:
+    """Refuse NaN in a tensor that is about to lose it."""
+    if x.isnan().any():
+        must = f"hold nothing that becomes NaN: {format} has no code for it"
+        raise value_error("x", must, float("nan"), "Replace it first.")
+
+
+def _check_on_cpu(name: str, given: Any) -> None:
+    """Refuse what is no tensor on the CPU."""
+    if not isinstance(given, Tensor):
+        raise type_error(name, "be a tensor", type(given))
+    if not given.is_cpu:
+        remedy = f"Only CPU kernels exist: use {name}.cpu()."
+        raise value_error(name, "be on the CPU", str(given.device), remedy)
 
 
 def _code_dtype(format: Format) -> torch.dtype:
@@ -209,24 +225,39 @@ def _largest(codes: Tensor) -> int:
 
 def _grid(format: BlockFloatingPoint, shape: torch.Size) -> tuple[int, ...]:
     """How many groups there are along each dimension."""
-    return tuple(
-        -(-size // tile) for size, tile in zip(shape, format.granularity.tiles(tuple(shape)), strict=True)
-    )
+    tiles = format.granularity.tiles(tuple(shape))
+    return tuple(-(-size // tile) if size else 0 for size, tile in zip(shape, tiles, strict=True))
 
 
 def _checked_scales(scales: Tensor | None, format: BlockFloatingPoint, codes: Tensor) -> Any:
-    """The patterns of scales that fit the codes."""
+    """The patterns of scales that fit the codes and that the format has."""
     if scales is None:
         raise value_error("scales", f"be given for {format}", scales)
     grid = _grid(format, codes.shape)
     if tuple(scales.shape) != grid:
         raise value_error("scales", f"have shape {grid}, one for each group", tuple(scales.shape))
-    width = WIDTHS[CARRIERS[scales.dtype]]
-    array = scales.detach().contiguous().view(_PATTERNS[scales.element_size()]).numpy().reshape(prod(grid))
-    wide = array.astype(np.uint64)
-    normal = wide % (1 << width.mantissa) == 0
-    subnormal = (wide < 1 << width.mantissa) & (wide & (wide - np.minimum(wide, 1)) == 0)
-    infinity = (1 << width.place) - (1 << width.mantissa)
-    if not ((normal | subnormal) & (wide > 0) & (wide < infinity)).all():
-        raise value_error("scales", "be positive powers of two", "others")
+    exponents = _exponents(format, RANGES[CARRIERS[scales.dtype]])
+    patterns = np.array([_power(exponent, RANGES[CARRIERS[scales.dtype]]) for exponent in exponents])
+    flat = scales.detach().contiguous().view(-1)
+    array = flat.view(_PATTERNS[scales.element_size()]).numpy()
+    nearest = patterns[np.searchsorted(patterns, array).clip(max=patterns.size - 1)]
+    if (nearest != array).any():
+        must = f"be powers of two from 2^{exponents[0]} to 2^{exponents[-1]} for {format}"
+        raise value_error("scales", must, flat[int((nearest != array).argmax())].item())
     return array
+
+
+def _exponents(format: BlockFloatingPoint, carrier: Carrier) -> range:
+    """The exponents that a group can have."""
+    lowest, highest = format.lowest_block_exponent, format.highest_block_exponent
+    least = carrier.lowest_exponent + format.word_bits - 2
+    return range(
+        least if lowest is None else max(lowest, least),
+        1 + (carrier.highest_exponent if highest is None else min(highest, carrier.highest_exponent)),
+    )
+
+
+def _power(exponent: int, carrier: Carrier) -> int:
+    """The pattern of a power of two, without arithmetic that could flush a small one to zero."""
+    field = exponent + carrier.highest_exponent
+    return field << (carrier.precision - 1) if field > 0 else 1 << (exponent - carrier.lowest_exponent)

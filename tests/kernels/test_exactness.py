@@ -35,7 +35,8 @@ SPREAD = {
                     "fixed8f130", "fixedf4<unbounded>"],
     torch.bfloat16: ["e5m2", "e4m3fnuz", "fixed8f7", "fixed8f4<wrap>", "e8m2fn<bias131>"],
     torch.float16: ["e4m3fn", "e3m2<nosubnormals>", "fixed11f4<wrap>", "fixed3f24"],
-    torch.float64: ["binary32", "binary64<nosubnormals>", "fixed32f16", "ufixed32f40", "e11m30ieee<bias1044>"],
+    torch.float64: ["binary32", "binary64<nosubnormals>", "fixed32f16", "ufixed32f40",
+                    "e11m30ieee<bias1044>"],
 }  # fmt: skip
 """For every carrier a format of each kind of kernel: where its unit lies, what its magnitudes end as."""
 
