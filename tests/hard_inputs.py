@@ -1,12 +1,15 @@
 """Inputs that rounding code gets wrong: values, ties, their neighbors, the ends of every range."""
 
+from bisect import bisect_left
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
+from lowprec import reference
 from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint
 from lowprec.formats.format import power_of_two
+from lowprec.modes import Rounding
 
 AnyFormat = FloatingPoint | FixedPoint | BlockFloatingPoint
 Floats = npt.NDArray[np.floating]
@@ -50,6 +53,21 @@ def hard_values(format: AnyFormat, carrier: str = "float32") -> Floats:
         positive = positive[~np.isfinite(positive) | (positive < 2)]
     both = np.concatenate([positive, -positive])
     return np.unique(both.view(f"u{both.itemsize}")).view(both.dtype)
+
+
+def tipping_number(x: float, format: FloatingPoint | FixedPoint, rounding: Rounding, random_bits: int) -> int:
+    """The least number of random bits with which a magnitude goes to its upper neighbor, by bisection.
+
+    It is 2 to ``random_bits`` where none does.
+    """
+    near = reference.neighbors(Fraction(abs(x)), format)
+
+    def goes_up(number: int) -> bool:
+        """Whether it does with that number."""
+        word = number << (32 - random_bits)
+        return reference.rounds_up(near, rounding, random_bits=random_bits, word=word)
+
+    return bisect_left(range(1 << random_bits), True, key=goes_up)
 
 
 def _around(targets: list[Fraction], carrier: str) -> Floats:

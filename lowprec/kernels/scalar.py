@@ -306,14 +306,14 @@ def wrapped(rounded, negative, numbers):
     """The pattern of a multiple of the unit modulo 2^word_bits units."""
     count = units(rounded, numbers)
     count = U(U(0) - count) if negative else count
-    width = 64 if PLACE == 63 else 32
-    spare = min(U(U(width) - numbers[WORD_BITS]), U(width - 1))
-    count = U(count << spare)
-    count = U(I(count) >> I(spare)) if numbers[SIGNED] != U(0) else U(count >> spare)
+    modulus = U(U(1) << min(numbers[WORD_BITS], U(PLACE)))
+    count = U(count & U(modulus - U(1)))
+    half = U(U(numbers[SIGNED] * modulus) >> U(1))  # 0 where no integer is negative
+    count = U(count - U(U(count & half) << U(1)))
     if DEPTH == ABOVE and PLACE == 31:  # every multiple is normal: an exact conversion, and the exponent
         result = U(U(np.float32(I(count)).view(U32)) + U(U(numbers[UNIT_FIELD] - U(127)) << U(23)))
         return result if count != U(0) else U(0)
-    below = I(count) < I(0) and numbers[SIGNED] != U(0)
+    below = I(count) < I(0)
     count = U(U(0) - count) if below else count
     result = placed(count, leading_bit(count), I(numbers[UNIT_FIELD]))
     return U(result | (SIGN if below else U(0))) if count > U(0) else U(0)

