@@ -78,14 +78,14 @@ def write_group(source, target, words, first, count, numbers):
 
 
 @cache
-def block(carrier: str, mode: int, kind: int, code: str, full: bool) -> Any:
+def block(carrier: str, mode: int, kind: int, code: str, full: bool, columns: bool) -> Any:
     """The loop for block floating point.
 
     ``phase`` MAXIMA collects each group's largest finite magnitude, QUANTIZE rounds with the steps
     that follow from it; both together where no two units share a group. Codes are decoded with scales
-    for maxima, whose exponents are the same.
+    for maxima, whose exponents are the same. ``columns``: each element of a run is in a group of its own.
     """
-    identity = source_hash(), carrier, mode, kind, code, full
+    identity = source_hash(), carrier, mode, kind, code, full, columns
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
     codes = np.dtype(code).type
     given = codes if kind == DECODED else dtype
@@ -130,7 +130,7 @@ def block(carrier: str, mode: int, kind: int, code: str, full: bool) -> Any:
                                 source[j] = x[here + j * x_step]
                         words = ceilings[offset : offset + count]
                         group = group_at + start // group_size * group_step
-                        if group_size == 1:
+                        if columns:
                             own = maxima[group : group + count * max(group_step, 1) : max(group_step, 1)]
                             if part == MAXIMA:
                                 for j in range(source.size):

@@ -54,7 +54,8 @@ def floating_bits(code, numbers):
     magnitude = placed(digits, leading_bit(digits), unit) if digits > U(0) else U(0)
     magnitude = INFINITY if bare == numbers[CODE_INFINITY] else magnitude
     nan = bare >= numbers[FIRST_NAN] or (negative and bare == U(0) and numbers[ZERO_SIGN] == U(0))
-    return QUIET_NAN if nan else U(magnitude | (SIGN if negative else U(0)))
+    signed = negative and (magnitude > U(0) or numbers[ZERO_SIGN] != U(0))
+    return QUIET_NAN if nan else U(magnitude | (SIGN if signed else U(0)))
 
 
 def integer_code(bits, numbers):

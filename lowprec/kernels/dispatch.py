@@ -21,6 +21,8 @@ from lowprec.kernels.specialize import WIDTHS
 from lowprec.kernels.threads import share
 from lowprec.modes import Rounding
 
+_DRAWN = frozenset(str(rounding) for rounding in Rounding if rounding.is_stochastic)
+
 SERIAL_BELOW = 1 << 15
 """Elements below which one thread is faster than waking another."""
 
@@ -46,7 +48,7 @@ def _elementwise(format: Format | str, rounding: str, random_bits: int, carrier:
 
 @lru_cache(maxsize=1024)
 def _block(
-    format: Format | str, rounding: str, random_bits: int, carrier: str, kind: int, code: str
+    format: Format | str, rounding: str, random_bits: int, carrier: str, kind: int, code: str, columns: bool
 ) -> Kernel:
     """The kernel for block floating point."""
     parsed = resolve(format)
@@ -55,7 +57,7 @@ def _block(
     mode = MODES[Rounding(rounding)]
     numbers = describe_block(parsed, random_bits, carrier)
     return Kernel(
-        blocks.block(carrier, mode, kind, code, random_bits == 32),
+        blocks.block(carrier, mode, kind, code, random_bits == 32, columns),
         numbers.ctypes.data,
         numbers,
         cpu.is_drawn(mode),
@@ -99,10 +101,10 @@ def quantize(
     granularity = granularity_of(format)
     if granularity is not None:
         tiles = granularity.tiles(shape)
-        kernel = _block(format, rounding, random_bits, carrier, kind, "uint32")
-        strides = (index_strides or row_major(shape)) if kernel.drawn else None
+        strides = (index_strides or row_major(shape)) if rounding in _DRAWN else None
         plan = layout(shape, x_strides, out_strides, strides, index_offset, tiles)
         if plan.units:
+            kernel = _block(format, rounding, random_bits, carrier, kind, "uint32", plan.columns)
             _in_groups(kernel, x, out, carrier, plan, seed, stream, word, threads)
         return
     kernel = _elementwise(format, rounding, random_bits, carrier, kind)
@@ -155,12 +157,11 @@ def encode_block(
 ) -> None:  # fmt: skip
     """Write the codes of contiguous elements, and the scale of each group."""
     _announce_compilation()
-    kernel = _block(format, rounding, random_bits, carrier, cpu.CODES, code)
-    plan = layout(
-        shape, row_major(shape), row_major(shape), row_major(shape), 0, granularity_of(format).tiles(shape)
-    )
+    strides = row_major(shape)
+    plan = layout(shape, strides, strides, strides, 0, granularity_of(format).tiles(shape))
     if not plan.units:
         return
+    kernel = _block(format, rounding, random_bits, carrier, cpu.CODES, code, plan.columns)
     maxima = _in_groups(kernel, x, codes, carrier, plan, seed, stream, -1, threads)
     blocks.scales(carrier)(maxima.ctypes.data, scales, kernel.numbers, plan.groups)
 
@@ -176,8 +177,10 @@ def decode_block(
 ) -> None:
     """Write the values of contiguous codes; ``scales`` are patterns of the carrier."""
     _announce_compilation()
-    kernel = _block(format, "nearest_even", 32, carrier, cpu.DECODED, code)
     plan = layout(shape, row_major(shape), row_major(shape), None, 0, granularity_of(format).tiles(shape))
+    if not plan.units:
+        return
+    kernel = _block(format, "nearest_even", 32, carrier, cpu.DECODED, code, plan.columns)
     exponents = np.ascontiguousarray(scales, WIDTHS[carrier].unsigned)
     kernel.loop(
         codes, out, kernel.numbers, plan.run, plan.outer, plan.dimensions, exponents.ctypes.data,

@@ -40,26 +40,10 @@ def _mix(c0, c1, c2, c3, k0, k1):
 
 @inline
 def philox(c0, c1, c2, c3, k0, k1):
-    """The four output words of one counter under one key, all uint32; ten rounds, unrolled to vectorize."""
-    c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
-    k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
-    c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
-    k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
-    c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
-    k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
-    c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
-    k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
-    c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
-    k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
-    c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
-    k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
-    c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
-    k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
-    c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
-    k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
-    c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
-    k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
-    c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
+    """The four output words of one counter under one key, all uint32."""
+    for _ in range(10):  # the key after the last round is not used
+        c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
+        k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
     return c0, c1, c2, c3
 
 

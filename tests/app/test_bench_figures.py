@@ -1,6 +1,8 @@
 """Limits, retries, and the README's table: the logic around the measuring."""
 
+import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,10 +72,24 @@ def test_errors_are_figures_and_not_taken_again():
     assert (later.value, later.rounds) == (0.7, 3)
 
 
+def clock(*pairs: tuple[float, float]) -> Callable[[], float]:
+    """A clock that makes two calls in turns take these times."""
+    ticks = itertools.chain.from_iterable((0.0, duration) for pair in pairs for duration in pair)
+    return lambda: next(ticks)
+
+
 def test_a_ratio_tells_how_much_longer_the_first_takes(monkeypatch):
-    clock = iter([0, 6, 10, 12, 20, 27, 30, 33, 40, 48, 50, 54])  # 6, 7, 8 against 2, 3, 4
-    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("time.perf_counter", clock((6, 2), (7, 3), (8, 4)))
     assert in_turns(lambda: None, lambda: None, 3) == 7 / 3
+
+
+def test_the_calmest_of_disturbed_turns_count_whatever_their_result(monkeypatch):
+    disturbed = [(1, 1), (9, 1), (9, 1)]
+    calmer, calmest = [(1, 1), (4, 1), (4, 1)], [(2, 1), (3, 1), (3, 1)]
+    monkeypatch.setattr("time.perf_counter", clock(*disturbed, *calmest, *calmer))
+    assert in_turns(lambda: None, lambda: None, 3) == 3
+    monkeypatch.setattr("time.perf_counter", clock(*disturbed, (2, 1), (2, 1), (2, 1)))
+    assert in_turns(lambda: None, lambda: None, 3) == 2
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,9 @@ def probes(effort: Effort) -> Iterator[Probe]:
     for format, mode, carrier in rows(complete=effort.complete):
         kernel = f"{format} {mode} {carrier}"
         floor = floors.of_kernel(format, mode, carrier)
-        yield Probe(KERNELS, kernel, INTO, "copy", _into(format, mode, carrier, effort), floor)
+        yield Probe(KERNELS, kernel, INTO, "of copy_", _into(format, mode, carrier, effort), floor)
         if carrier == "float32":
-            yield Probe(KERNELS, kernel, NEW, "clone", _new(format, mode, effort))
+            yield Probe(KERNELS, kernel, NEW, "of clone", _new(format, mode, effort))
     formats = FAMILIES if effort.complete else FAMILIES[:1]
     for format, mode, autograd in product(formats, (_NEAREST, _STOCHASTIC), (False, True)):
         limit = floors.of_call(stochastic=mode is _STOCHASTIC, autograd=autograd)

@@ -166,7 +166,7 @@ def probes(effort: Effort) -> Iterator[Probe]:
     """
     for row, operation, bind in _cells():
         if effort.complete or (operation == FLOAT and row not in (BY_HAND, BY_HAND_INTO)):
-            yield Probe(PEERS, row, operation, "copy", partial(_measure, bind, effort, row))
+            yield Probe(PEERS, row, operation, "of copy_", partial(_measure, bind, effort, row))
 
 
 Bind = Callable[[Tensor, Tensor], Callable[[], Any]]

@@ -55,7 +55,7 @@ def probes(effort: Effort) -> Iterator[Probe]:
         yield Probe(FIRST, " ".join(words), WARM, "s", partial(_warm, *words), warm)
     limit = Limit(floors.MEMORY, at_least=False)
     for case in _KEPT if effort.complete else _KEPT[:1]:
-        yield Probe(MEMORY, " ".join(case), "", "clone", partial(_memory, *case), limit)
+        yield Probe(MEMORY, " ".join(case), "", "clones", partial(_memory, *case), limit)
 
 
 def run_child(*arguments: str, **environment: str) -> float:

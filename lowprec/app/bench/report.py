@@ -62,15 +62,19 @@ def _table(section: str, figures: Sequence[Figure]) -> Table:
     columns = list(dict.fromkeys(figure.column for figure in figures))
     table.show_header = columns != [""]
     for column in columns:
-        heading = (
-            column.replace("nearest_even", "nearest").replace(" ", "\n") if section == peers.PEERS else column
-        )
-        table.add_column(escape(heading), justify="right", overflow="fold")
+        table.add_column(escape(_heading(section, column)), justify="right", overflow="fold")
     cells = {(figure.row, figure.column): figure for figure in figures}
     for row in dict.fromkeys(figure.row for figure in figures):
         shown = [_cell(cells[row, column]) if (row, column) in cells else "" for column in columns]
         table.add_row(escape(row), *shown)
     return table
+
+
+def _heading(section: str, column: str) -> str:
+    """A column's name; operations take a line for each word."""
+    if section != peers.PEERS:
+        return column
+    return column.replace("nearest_even", "nearest").replace(" ", "\n").replace("<", "\n<")
 
 
 def _cell(figure: Figure) -> str:

@@ -100,7 +100,7 @@ def probes(effort: Effort) -> Iterator[Probe]:
     """
     row = f"small CNN, batch {effort.batch}, every role e5m2 stochastic"
     limit = Limit(floors.STEP, at_least=False)
-    yield Probe(STEP, row, "", "float32", lambda: _ratio(effort), limit)
+    yield Probe(STEP, row, "", "of float32", lambda: _ratio(effort), limit)
 
 
 def _ratio(effort: Effort) -> float:
