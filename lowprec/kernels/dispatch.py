@@ -65,9 +65,10 @@ def _block(
 
 
 @lru_cache(maxsize=1024)
-def granularity_of(format: Format | str) -> Any:
-    """How a block format forms groups; None for other formats."""
-    return getattr(resolve(format), "granularity", None)
+def _tiles(format: Format | str, shape: Integers) -> Integers | None:
+    """The size of a group along each dimension; None for formats without groups."""
+    parsed = resolve(format)
+    return parsed.granularity.tiles(shape) if isinstance(parsed, BlockFloatingPoint) else None
 
 
 def quantize(
@@ -98,9 +99,8 @@ def quantize(
     integers, whose bits count; a ``word`` that is not negative is every element's instead.
     """
     _announce_compilation()
-    granularity = granularity_of(format)
-    if granularity is not None:
-        tiles = granularity.tiles(shape)
+    tiles = _tiles(format, shape)
+    if tiles is not None:
         strides = (index_strides or row_major(shape)) if rounding in _DRAWN else None
         plan = layout(shape, x_strides, out_strides, strides, index_offset, tiles)
         if plan.units:
@@ -131,23 +131,27 @@ def _in_groups(
     threads = threads if plan.size >= SERIAL_BELOW else 1
     rows = threads if plan.shared else 1
     maxima = np.zeros((rows, plan.groups), WIDTHS[carrier].unsigned)
-    place, row = maxima.ctypes.data, maxima.strides[0]
+    place, row = maxima.__array_interface__["data"][0], maxima.strides[0]
+    loop, numbers, run, outer, dimensions = kernel.loop, kernel.numbers, plan.run, plan.outer, plan.dimensions
 
-    def work(phase: int, first: int, last: int, number: int) -> None:
-        """One thread's share; threads that share groups collect maxima apart."""
-        own = place + (row * number if plan.shared and phase == blocks.MAXIMA else 0)
-        kernel.loop(
-            x, out, kernel.numbers, plan.run, plan.outer, plan.dimensions, own, phase, first, last,
-            seed, stream, word,
-        )  # fmt: skip
+    def work(phase: int, first: int, last: int, own: int) -> None:
+        """One thread's share, with the address of its maxima."""
+        loop(x, out, numbers, run, outer, dimensions, own, phase, first, last, seed, stream, word)
 
-    if not plan.shared:
+    if threads == 1 or not plan.shared:
         both = blocks.MAXIMA | blocks.QUANTIZE
-        share(lambda first, last, number: work(both, first, last, number), plan.units, threads)
+        if threads > 1:
+            share(lambda first, last, _: work(both, first, last, place), plan.units, threads)
+        elif plan.shared:
+            work(blocks.MAXIMA, 0, plan.units, place)
+            work(blocks.QUANTIZE, 0, plan.units, place)
+        else:
+            work(both, 0, plan.units, place)
         return maxima[0]
-    share(lambda first, last, number: work(blocks.MAXIMA, first, last, number), plan.units, threads)
+    # Threads that share groups collect maxima apart.
+    share(lambda first, last, n: work(blocks.MAXIMA, first, last, place + row * n), plan.units, threads)
     np.maximum.reduce(maxima, axis=0, out=maxima[0])
-    share(lambda first, last, number: work(blocks.QUANTIZE, first, last, number), plan.units, threads)
+    share(lambda first, last, _: work(blocks.QUANTIZE, first, last, place), plan.units, threads)
     return maxima[0]
 
 
@@ -158,7 +162,7 @@ def encode_block(
     """Write the codes of contiguous elements, and the scale of each group."""
     _announce_compilation()
     strides = row_major(shape)
-    plan = layout(shape, strides, strides, strides, 0, granularity_of(format).tiles(shape))
+    plan = layout(shape, strides, strides, strides, 0, _tiles(format, shape))
     if not plan.units:
         return
     kernel = _block(format, rounding, random_bits, carrier, cpu.CODES, code, plan.columns)
@@ -177,7 +181,7 @@ def decode_block(
 ) -> None:
     """Write the values of contiguous codes; ``scales`` are patterns of the carrier."""
     _announce_compilation()
-    plan = layout(shape, row_major(shape), row_major(shape), None, 0, granularity_of(format).tiles(shape))
+    plan = layout(shape, row_major(shape), row_major(shape), None, 0, _tiles(format, shape))
     if not plan.units:
         return
     kernel = _block(format, "nearest_even", 32, carrier, cpu.DECODED, code, plan.columns)
