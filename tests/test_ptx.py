@@ -21,8 +21,10 @@ from lowprec.kernels.specialize import WIDTHS, specialized
 pytestmark = pytest.mark.ptx
 
 COMPUTE_CAPABILITY = (8, 0)
-EXACT = {"cvt.rn.f32.u32", "cvt.rn.f64.u64"}
+EXACT = {"cvt.rn.f32.u32", "cvt.rn.f32.s32", "cvt.rn.f64.u64"}
 """An integer as a float shows its leading bit. Anything else could round, contract or flush."""
+ADDED = {"add.f32", "sub.f32", "add.f64", "sub.f64"}
+"""The shorter way to nearest even: these round to nearest even, and with no product there is none to fuse."""
 DEPTHS = (scalar.ABOVE, scalar.WITHIN, scalar.DEEP, scalar.EITHER)
 ENDINGS = (scalar.PLAIN, scalar.CLAMPED, scalar.GENERAL, scalar.WRAPPED)
 
@@ -56,14 +58,16 @@ def pattern_type(carrier: str) -> types.Type:
     return from_dtype(np.dtype(WIDTHS[carrier].unsigned))
 
 
-def check_decisions(carrier: str, mode: int, depth: int, ending: int, *, full: bool) -> None:
-    """Values and flags need integers only."""
+def check_decisions(
+    carrier: str, mode: int, depth: int, ending: int, *, full: bool, floats: set[str] = EXACT
+) -> None:
+    """Values and flags need integers only, but for these instructions."""
     made, pattern = decisions(carrier, mode, depth, ending, full=full), pattern_type(carrier)
     for name in ("quantize_bits", "overflow_fired"):
         numbers = types.UniTuple(pattern, scalar.COUNT)
         instructions, result = compiled(made[name].py_func, pattern, uint32, numbers)
         assert result == pattern
-        assert on_floats(instructions) <= EXACT
+        assert on_floats(instructions) <= floats
 
 
 EVERY_CONSTANT = [  # every mode; each carrier, depth and ending with several of them
@@ -76,6 +80,12 @@ EVERY_CONSTANT = [  # every mode; each carrier, depth and ending with several of
 @pytest.mark.parametrize(("carrier", "mode", "depth", "ending"), EVERY_CONSTANT)
 def test_a_rounding_decision_needs_only_integers(carrier: str, mode: int, depth: int, ending: int) -> None:
     check_decisions(carrier, mode, depth, ending, full=mode % 2 == 0)
+
+
+@pytest.mark.parametrize("ending", [scalar.PLAIN, scalar.CLAMPED, scalar.GENERAL])
+@pytest.mark.parametrize("carrier", ["float16", "float64"])
+def test_the_shorter_way_to_nearest_even_only_adds(carrier: str, ending: int) -> None:
+    check_decisions(carrier, scalar.NEAREST_EVEN, scalar.QUICK, ending, full=True, floats=ADDED)
 
 
 @pytest.mark.exhaustive

@@ -128,7 +128,7 @@ def test_h_sizes_in_thirty_two_bits() -> None:
         numbers = np.full(100, 1.03125, np.float32)
         want = reference.quantize(numbers, "e4m3fn", rounding=STOCHASTIC, words=words, carrier="bfloat16")
         assert_same(got[first : first + 100], tensor_of(want, torch.bfloat16))
-    went_up = int((got[:-1] > 1).sum())
+    went_up = sum(int((part > 1).sum()) for part in got[:-1].split(1 << 26))
     assert abs(went_up - (size - 1) / 4) < 6 * (size * 3 / 16) ** 0.5
 
 

@@ -1,6 +1,7 @@
 """Whatever the strides of input and output: the bits of the contiguous tensor, in empty_like's strides."""
 
 import itertools
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -14,7 +15,7 @@ from torch import Tensor
 import lowprec
 
 FORMATS = ["e4m3fn", "fixed8f4", "bfp8", "bfp8<group16>", "bfp4<group3@0>", "bfp8<channel0>",
-           "bfp8<channel-1>", "bfp6<channel0&-1>"]  # fmt: skip
+           "bfp8<channel-1>", "bfp6<channel0&-1>", "bfp8<block3x16>"]  # fmt: skip
 DTYPES = [torch.float32, torch.bfloat16]
 
 LAYOUTS: dict[str, Callable[[Callable[..., Tensor]], Tensor]] = {
@@ -43,7 +44,7 @@ LAYOUT_NAMES = pytest.mark.parametrize("name", LAYOUTS)
 
 def formats_of(x: Tensor) -> list[str]:
     """The formats that a tensor of so many dimensions can have."""
-    return [format for format in FORMATS if x.dim() > 1 or "&" not in format]
+    return [format for format in FORMATS if x.dim() > 1 or not re.search("&|x", format)]
 
 
 def seed_for(rounding: str) -> int | None:
@@ -101,7 +102,7 @@ def test_no_dimension_and_no_element(rounding: str, format: str) -> None:
         assert flags(torch.empty(shape), format, rounding).shape == shape
 
 
-@pytest.mark.parametrize("format", ["bfp8<group16>", "bfp8<channel1>"])
+@pytest.mark.parametrize("format", ["bfp8<group16>", "bfp8<channel1>", "bfp8<block2x2>"])
 def test_no_element_in_blocks(format: str) -> None:
     for shape in ((3, 0), (0, 3), (2, 0, 5)):
         assert lowprec.quantize(torch.empty(shape), format).shape == shape
@@ -176,13 +177,14 @@ def inputs_and_outputs(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     return draw(views(shape, expand=True)), draw(views(shape, expand=False))
 
 
-BLOCKS = ["group", "group2", "group5", "group3@0", "channel0", "channel-1", "channel0&-1", "tensor"]
+BLOCKS = ["group", "group2", "group5", "group3@0", "channel0", "channel-1", "tensor", "block3"]
+PLANES = ["channel0&-1", "block1x2", "block3x2", "block2x4"]
 
 
 @st.composite
 def formats_for(draw: st.DrawFn, dimensions: int) -> str:
     """A format that a tensor of so many dimensions can have."""
-    usable = BLOCKS if dimensions > 1 else [b for b in BLOCKS if b != "channel0&-1"]
+    usable = BLOCKS + PLANES if dimensions > 1 else BLOCKS
     blocks = [f"bfp5<{granularity}>" for granularity in usable]
     axes = itertools.product(["bfp4<group2@{}>", "bfp4<channel{}>"], range(dimensions))
     return draw(st.sampled_from(["e5m2", "fixed8f4", *blocks, *(f.format(a) for f, a in axes)]))

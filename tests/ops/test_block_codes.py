@@ -180,7 +180,7 @@ CODES, ONES = torch.zeros(4, dtype=torch.uint8), torch.ones(2)
         ({"scales": [1.0, 1.0]}, TypeError, "`scales` must be a tensor, got <class 'list'>"),
         ({"scales": ONES.to("meta")}, ValueError, "`scales` must be on the CPU, got 'meta'"),
         ({"scales": ONES.int()}, TypeError, "`scales` must be one of torch.float32, .* got torch.int32"),
-        ({"scales": torch.ones(4)}, ValueError, r"`scales` must have shape \(2,\), one for each gr.*, got \(4"),
+        ({"scales": torch.ones(4)}, ValueError, r"`scales` must have shape \(2,\), one for each .*, got \(4"),
         ({"scales": torch.ones(1, 2)}, ValueError, r"`scales` must have shape \(2,\), .* got \(1, 2\)"),
         ({"dtype": torch.float64}, ValueError, "`dtype` must be None or the dtype of scales, got"),
         ({"scales": ONES.bfloat16(), "format": "bfp16<group2>", "codes": CODES.to(torch.uint16)}, ValueError,
