@@ -7,7 +7,7 @@ of a family: its numbers arrive in memory.
 
 Numba's disk cache knows a loop by its code and by what it closes over, not by the functions that it
 calls, so each loop closes over its identity: what it was specialized for, and a hash of the files whose
-functions it inlines.
+functions it may inline.
 """
 
 import hashlib
@@ -20,7 +20,6 @@ import numpy as np
 from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from lowprec.kernels import memory, philox
 from lowprec.kernels.codes import floating_bits, floating_code, integer_bits, integer_code
 from lowprec.kernels.memory import at, matrix_at
 from lowprec.kernels.philox import TILE, fill_tile, word_at
@@ -34,7 +33,7 @@ from lowprec.kernels.scalar import (
     overflow_fired,
     quantize_bits,
 )
-from lowprec.kernels.specialize import DECISIONS, WIDTHS, rebound, specialized
+from lowprec.kernels.specialize import WIDTHS, rebound, specialized
 
 # Rows of `outer`, one column for each dimension outside the run.
 SIZE, X_STRIDE, OUT_STRIDE, INDEX_STRIDE, GROUP_STRIDE, TILE_SIZE = range(6)
@@ -50,10 +49,10 @@ DECODED = 3  # values, from codes
 
 @lru_cache(maxsize=1)
 def source_hash() -> str:
-    """A hash of the files whose functions the loops inline."""
+    """A hash of the files beside this one, among them all whose functions the loops inline."""
     digest = hashlib.sha256()
-    for module in (*DECISIONS, philox, memory):
-        digest.update(Path(str(module.__file__)).read_bytes())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
@@ -64,7 +63,7 @@ def jit(arguments: int, loop: Callable[..., None], decisions: dict[str, Any]) ->
     """
     signature = f"void({', '.join(['int64'] * arguments)})"
     function = rebound(loop, {**loop.__globals__, **decisions})
-    options = {"nogil": True, "error_model": "numpy"}
+    options = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
     try:
         return njit(signature, cache=True, **options)(function)
     except RuntimeError:  # Numba found no folder to write to
@@ -76,7 +75,7 @@ def is_drawn(mode: int) -> bool:
     return mode >= STOCHASTIC
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def locate(outer, number):
     """Where a run starts: offsets into x and out, the index of its first element, its group."""
     x_at, out_at, index_at, group_at = 0, 0, 0, 0
@@ -90,7 +89,7 @@ def locate(outer, number):
     return x_at, out_at, index_at, group_at
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def draw(ceilings, filled, index, step, count, seed, stream, word):
     """Have the words of up to ``count`` elements from ``index`` on ready in ``ceilings``.
 

@@ -11,8 +11,9 @@ Reference: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
 import numpy as np
 from numba import njit
 
-# Called where a loop must vectorize, which a function call inside prevents.
-inline = njit(forceinline=True)
+# Called where a loop must vectorize, which a function call inside prevents; only from compiled code, so
+# what Python would call them by is not compiled.
+inline = njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 TILE = 1024
 LANES = TILE // 4

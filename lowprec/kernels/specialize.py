@@ -36,8 +36,11 @@ WIDTHS = {
 
 
 def inline(function: Callable[..., Any]) -> Any:
-    """Compile into the caller: a function call inside a loop would keep it from vectorizing."""
-    return njit(forceinline=True)(function)
+    """Compile into the caller: a function call inside a loop would keep it from vectorizing.
+
+    Only compiled code calls it, so what Python would call it by, half of the work, is not compiled.
+    """
+    return njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
 def specialized(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comparison import assert_same_bits
-from decisions import numbers_of
+from decisions import floats
 
 import lowprec
 from lowprec import reference
@@ -23,7 +23,7 @@ SCRIPT = """
 import numpy as np
 from lowprec.kernels import dispatch
 ties = np.full(16, 1.0625, np.float32)  # halfway from 1 to 1.125
-for rounding in ("nearest_even", "stochastic"):
+for rounding in ("nearest_zero", "stochastic"):
     out = np.empty_like(ties)
     dispatch.quantize(
         ties.ctypes.data, out.ctypes.data, "float32", (16,), (1,), (1,), "e4m3fn", rounding
@@ -83,7 +83,7 @@ def test_an_edited_source_is_compiled_anew(package: Path, tmp_path: Path) -> Non
     assert len(notice.splitlines()) == 1
     assert run(package, cache) == (before, "")  # warm
 
-    edit(package / "kernels" / "scalar.py", "NEAREST_EVEN, NEAREST_AWAY,", "NEAREST_AWAY, NEAREST_EVEN,")
+    edit(package / "kernels" / "scalar.py", "NEAREST_AWAY, NEAREST_ZERO,", "NEAREST_ZERO, NEAREST_AWAY,")
     after, notice = run(package, cache)
     assert after == [WENT_UP, drawn()]
     assert notice.count(ANNOUNCEMENT) == 1
@@ -204,17 +204,17 @@ def test_every_specialization_is_cached_apart(package, tmp_path, values, flags, 
     bits = numbers * 129 | numbers % 2 << 15  # finite, both signs
     lines = iter(map(json.loads, cold))
     for carrier, format, *mode in values:
-        wanted = reference.quantize(numbers_of(bits, carrier), format, **reference_options(carrier, *mode))
-        assert_same_bits(numbers_of(next(lines)[0], carrier), wanted)
+        wanted = reference.quantize(floats(bits, carrier), format, **reference_options(carrier, *mode))
+        assert_same_bits(floats(next(lines)[0], carrier), wanted)
     for carrier, format, *mode in flags:
-        wanted = reference.overflowed(numbers_of(bits, carrier), format, **reference_options(carrier, *mode))
+        wanted = reference.overflowed(floats(bits, carrier), format, **reference_options(carrier, *mode))
         assert next(lines)[0] == wanted.tolist()
     for carrier, format, _ in codes:
-        x = numbers_of(bits, carrier)
+        x = floats(bits, carrier)
         coded, decoded = next(lines)
         wanted = reference.encode(x, format, carrier=carrier)
         assert coded == (wanted[0] if "bfp" in format else wanted).tolist()
-        assert_same_bits(numbers_of(decoded, carrier), reference.quantize(x, format, carrier=carrier))
+        assert_same_bits(floats(decoded, carrier), reference.quantize(x, format, carrier=carrier))
     assert next(lines, None) is None
 
 

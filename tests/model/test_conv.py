@@ -131,10 +131,14 @@ def test_channels_last_gives_the_same_bits_and_keeps_its_strides():
     assert torch.equal(got, SIMULATED[2](x, eye, scheme=rounding, seed=1))
 
 
-def test_bfloat16_carrier_and_autocast():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_carriers(dtype):
+    operands = [t.to(dtype) for t in operands_of(2)]
+    check(F.conv2d, partial(SIMULATED[2], scheme="bfp8"), *operands, SCHEMES["bfp8"], None)
+
+
+def test_autocast():
     x, weight, bias = operands_of(2)
-    narrow = [t.bfloat16() for t in (x, weight, bias)]
-    check(F.conv2d, partial(SIMULATED[2], scheme="bfp8"), *narrow, SCHEMES["bfp8"], None)
     with torch.autocast("cpu", torch.bfloat16):
         got = SIMULATED[2](x, weight, bias, scheme="fp8-hybrid")
     cast = Cast("e4m3fn<saturate_all>")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import lowprec
-from lowprec import SCHEMES, Cast, Operands, Rule, Scheme
+from lowprec import Cast, Operands, Rule, Scheme
 from lowprec.functional import conv2d, linear
 
 
@@ -59,16 +59,44 @@ def test_keys_parameters_and_tied_weights_stay():
     model.load_state_dict(network().state_dict())
 
 
-def test_each_layer_computes_what_the_functional_does():
-    model, scheme = network(), SCHEMES["fp8-hybrid"]
-    want = batch()
+@pytest.mark.parametrize(
+    ("dtype", "scheme"),
+    [
+        (torch.float32, "fp8-hybrid"),
+        (torch.bfloat16, "fp8-hybrid"),
+        (torch.float16, "bfp8"),
+        (torch.float64, "fp8-hybrid"),
+    ],
+)
+def test_each_layer_computes_what_the_functional_does(dtype, scheme):
+    model, want = network().to(dtype), batch().to(dtype)
     conv = model.stem[0]
     want = model.stem[2](model.stem[1](conv2d(want, conv.weight, conv.bias, scheme=scheme))).flatten(1)
     for name in ("fc1", "fc2", "again"):
         layer = model.get_submodule(name)
         want = linear(want, layer.weight, layer.bias, scheme=scheme)
     want = linear(model.norm(want), model.head.weight, model.head.bias, scheme=scheme)
-    assert torch.equal(lowprec.convert(model, "fp8-hybrid")(batch()), want)
+    got = lowprec.convert(model, scheme)(batch().to(dtype))
+    assert got.dtype == dtype
+    assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_models_of_other_carriers_train(dtype):
+    model = network().to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.25, momentum=0.5)
+    model, optimizer = lowprec.prepare(model, optimizer, "fixed8-sr")
+    losses = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(batch().to(dtype)), torch.tensor([0, 1, 2, 0, 1]))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+    for p in model.parameters():
+        assert p.dtype == p.grad.dtype == dtype
+        assert torch.equal(p, lowprec.quantize(p.detach(), "fixed8f7"))
 
 
 def test_tied_weights_gather_both_gradients():

@@ -52,12 +52,20 @@ def test_every_named_scheme_is_the_product_of_rounded_operands(name, shape, trai
         assert not torch.equal(got[0], F.linear(x, weight)), "the scheme has done something"
 
 
-def test_bfloat16_carrier():
-    x, weight, bias = (t.bfloat16() for t in operands((6, 5), (4, 5)))
-    error = operands((6, 4), (1, 1), seed=1)[0].bfloat16()
-    for name in ("fp8-hybrid", "bfp8-sr", "fixed8"):
+@pytest.mark.parametrize(
+    ("dtype", "names"),
+    [
+        (torch.bfloat16, ["fp8-hybrid", "bfp8-sr", "fixed8"]),
+        (torch.float16, ["bfp8-sr", "fixed8"]),
+        (torch.float64, ["fp8-hybrid", "bfp8-sr", "fixed8"]),
+    ],
+)
+def test_other_carriers(dtype, names):
+    x, weight, bias = (t.to(dtype) for t in operands((6, 5), (4, 5)))
+    error = operands((6, 4), (1, 1), seed=1)[0].to(dtype)
+    for name in names:
         got = simulated(x, weight, bias, error, SCHEMES[name])
-        assert got[0].dtype == torch.bfloat16
+        assert got[0].dtype == dtype
         assert_same(got, plain_product(plain, x, weight, bias, error, SCHEMES[name]))
 
 
@@ -209,6 +217,16 @@ def test_autocast_is_exact_where_bfloat16_holds_the_operands(name):
     assert_same(got, want)
 
 
+def test_autocast_to_float16():
+    x, weight, bias = operands((6, 5), (4, 5))
+    cast = Cast("e4m3fn")
+    with torch.autocast("cpu", torch.float16):
+        got = linear(x, weight, bias, scheme=Scheme(input=cast, weight=cast))
+    want = F.linear(rounded(x, cast).half(), rounded(weight, cast).half(), bias.half())
+    assert got.dtype == torch.float16
+    assert torch.equal(got, want)
+
+
 def test_autocast_runs_layers_one_after_another():
     # the second layer sees a bfloat16 input and a float32 weight
     x, weight, _ = operands((6, 5), (5, 5))
@@ -273,6 +291,7 @@ def test_what_cannot_be_honored_is_an_error(call, kind, message):
         (torch.bfloat16, Scheme(input="binary16"), "`format` must be exact in the carrier bfloat16"),
         (torch.bfloat16, Scheme(error="binary16"), "`format` must be exact in the carrier bfloat16"),
         (torch.float16, Scheme(weight="bfloat16"), "`format` must be exact in the carrier float16"),
+        (torch.float16, SCHEMES["fp8-hybrid"], "`format` must be exact in the carrier float16.*bias25"),
     ],
 )
 def test_autocast_to_what_cannot_hold_the_formats_is_an_error(dtype, scheme, message):

@@ -48,6 +48,15 @@ def test_input_weight_and_output():
     assert recording.counters == {("0", "weight"): once + once}
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_other_carriers(dtype):
+    model = unit_layer(Scheme(input="e4m3fn", output="e4m3fn")).to(dtype)
+    with lowprec.record(model) as recording:
+        model(column(HARD).detach().to(dtype))
+    assert recording.counters["0", "input"] == HARD_COUNTS
+    assert recording.counters["0", "output"] == Counters(12, nan=1)
+
+
 def test_error_at_its_loss_scale():
     model = unit_layer(Scheme(error="e4m3fn", loss_scale=2.0**9))
     error = torch.tensor(HARD)[:, None] * 2.0**-9

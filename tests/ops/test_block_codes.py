@@ -119,6 +119,10 @@ class TestScales:
         codes, scales = encode(torch.empty(3, 40, device="meta", dtype=torch.float16), "bfp9<group16>")
         assert (codes.shape, codes.dtype, codes.device.type) == ((3, 40), torch.uint16, "meta")
         assert (scales.shape, scales.dtype, scales.device.type) == ((3, 3), torch.float16, "meta")
+        values = decode(codes, "bfp9<group16>", scales=scales)
+        assert (values.shape, values.dtype, values.device.type) == ((3, 40), torch.float16, "meta")
+        with pytest.raises(ValueError, match=r"`scales` must have shape \(3, 3\), one for each group"):
+            decode(codes, "bfp9<group16>", scales=scales[:2])
 
 
 def test_gradients_end_here() -> None:
@@ -170,6 +174,13 @@ def test_the_axes_of_a_format_must_be_there() -> None:
         encode(torch.ones(3), "bfp8<block2x2>")
 
 
+class Elsewhere(Tensor):
+    """A tensor that says that it lies on another device."""
+
+    is_cpu = is_meta = False
+    device = torch.device("cuda:0")
+
+
 CODES, ONES = torch.zeros(4, dtype=torch.uint8), torch.ones(2)
 
 
@@ -178,7 +189,7 @@ CODES, ONES = torch.zeros(4, dtype=torch.uint8), torch.ones(2)
     [
         ({"scales": None}, ValueError, "`scales` must be given for bfp8<group2>, got None"),
         ({"scales": [1.0, 1.0]}, TypeError, "`scales` must be a tensor, got <class 'list'>"),
-        ({"scales": ONES.to("meta")}, ValueError, "`scales` must be on the CPU, got 'meta'"),
+        ({"scales": ONES.as_subclass(Elsewhere)}, ValueError, "`scales` must be on the CPU, got 'cuda:0'"),
         ({"scales": ONES.int()}, TypeError, "`scales` must be one of torch.float32, .* got torch.int32"),
         ({"scales": torch.ones(4)}, ValueError, r"`scales` must have shape \(2,\), one for each .*, got \(4"),
         ({"scales": torch.ones(1, 2)}, ValueError, r"`scales` must have shape \(2,\), .* got \(1, 2\)"),

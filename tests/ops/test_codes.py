@@ -222,6 +222,8 @@ class TestTensors:
     def test_meta_tensors_show_shapes_and_dtypes(self) -> None:
         codes = encode(torch.empty(3, 4, device="meta").T, "binary16", rounding=STOCHASTIC)
         assert (codes.shape, codes.dtype, codes.device.type) == ((4, 3), torch.uint16, "meta")
+        values = decode(codes, "binary16", dtype=torch.float64)
+        assert (values.shape, values.dtype, values.device.type) == ((4, 3), torch.float64, "meta")
 
     @pytest.mark.parametrize("format", ["binary64", "e11m30ieee<bias1044>"])
     def test_codes_of_up_to_64_bits(self, format: str) -> None:
@@ -248,6 +250,13 @@ def test_a_nan_without_a_code_is_an_error(format: str) -> None:
 def test_an_infinity_that_wraps_to_nan_is_an_error() -> None:
     with pytest.raises(ValueError, match="`x` must hold nothing that becomes NaN: fixed8f4<wrap>"):
         encode(torch.tensor([1.0, float("inf")]), "fixed8f4<wrap>")
+
+
+class Elsewhere(Tensor):
+    """A tensor that says that it lies on another device."""
+
+    is_cpu = is_meta = False
+    device = torch.device("cuda:0")
 
 
 X = torch.ones(4)
@@ -285,7 +294,7 @@ def test_what_encode_refuses(arguments, error, message) -> None:
         ({"codes": [3]}, TypeError, "`codes` must be a tensor, got <class 'list'>"),
         ({"codes": BYTES.int()}, TypeError, "`codes` must be torch.uint8 for e4m3fn, got torch.int32"),
         ({"format": "binary16"}, TypeError, "`codes` must be torch.uint16 for binary16, got torch.uint8"),
-        ({"codes": BYTES.to("meta")}, ValueError, "`codes` must be on the CPU, got 'meta'"),
+        ({"codes": BYTES.as_subclass(Elsewhere)}, ValueError, "`codes` must be on the CPU, got 'cuda:0'"),
         ({"format": "e4m3fnn"}, ValueError, "`format` must be a known name"),
         ({"format": "fixedf4<unbounded>"}, ValueError, "`format` must have codes of a certain width"),
         ({"format": "e5m2", "dtype": torch.int32}, TypeError, "`dtype` must be one of torch.float32, .*"),

@@ -156,6 +156,23 @@ def test_out_inside_a_graph() -> None:
     assert_same(compiled(x), function(x))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_codes(backend: str) -> None:
+    def function(x: Tensor) -> list[Tensor]:
+        seeds = {"rounding": STOCHASTIC, "seed": SEED}
+        codes, scales = lowprec.encode(x, "bfp8<group4>", **seeds)
+        plain = lowprec.encode(x, "fixed8f4", **seeds)
+        values = lowprec.decode(codes, "bfp8<group4>", scales=scales)
+        return [codes, scales, plain, values, lowprec.decode(plain, "fixed8f4", dtype=torch.float64)]
+
+    x = spread(40, 33).nan_to_num(0.5)
+    compiled = torch.compile(function, fullgraph=True, backend=backend)
+    for got, want in zip(compiled(x), function(x), strict=True):
+        assert_same(got, want)
+    with pytest.raises(ValueError, match="`x` must hold nothing that becomes NaN: bfp8<group4> has"):
+        compiled(x * float("nan"))
+
+
 def test_an_error_while_compiling_names_the_argument() -> None:
     compiled = torch.compile(lambda x: lowprec.quantize(x, "e4m3fnn"), fullgraph=True, backend="aot_eager")
     with pytest.raises(Exception, match="`format` must be a known name, got 'e4m3fnn'"):

@@ -27,6 +27,28 @@ def test_opcheck(format: str, rounding: str) -> None:
         opcheck(OPERATORS.quantize_out.default, (x, *options), {"out": torch.empty_like(x)})
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_opcheck_of_the_other_carriers(dtype: torch.dtype) -> None:
+    x = spread(6, 8, dtype=dtype).nan_to_num(0.0, 1.0, -1.0)
+    opcheck(OPERATORS.quantize.default, (x.clone().requires_grad_(), *arguments("e4m3fn", STOCHASTIC)))
+
+
+@pytest.mark.parametrize("rounding", ["nearest_even", STOCHASTIC])
+def test_opcheck_of_the_operator_without_a_gradient(rounding: str) -> None:
+    x = spread(6, 8).nan_to_num(0.0, 1.0, -1.0).T
+    opcheck(OPERATORS.quantize_plain.default, (x, *arguments("e4m3fn", rounding), 1, 5, (1, 8)))
+
+
+@pytest.mark.parametrize("rounding", ["nearest_even", STOCHASTIC])
+def test_opcheck_of_codes(rounding: str) -> None:
+    x = spread(6, 8).nan_to_num(0.0, 1.0, -1.0)
+    opcheck(OPERATORS.encode.default, (x.T, *arguments("e4m3fn", rounding)))
+    opcheck(OPERATORS.encode_block.default, (x.T, *arguments("bfp8<group4>", rounding)))
+    codes, scales = OPERATORS.encode_block(x.T, *arguments("bfp8<group4>", rounding))
+    opcheck(OPERATORS.decode.default, (codes.T, scales.T, "bfp8<group4@0>", torch.float32))
+    opcheck(OPERATORS.decode.default, (codes % 64, None, "e4m3fn", torch.float64))
+
+
 def test_opcheck_of_strides_and_index_maps() -> None:
     x = spread(6, 8).nan_to_num(0.0, 1.0, -1.0).T
     options = (*arguments("e4m3fn", STOCHASTIC), 1, 5, (1, 8))
@@ -41,7 +63,7 @@ def test_opcheck_of_draw_seed() -> None:
     opcheck(OPERATORS.draw_seed.default, (spread(3),), test_utils=checks)
     tags = OPERATORS.draw_seed.default.tags
     assert torch.Tag.nondeterministic_seeded in tags
-    for name in ("quantize", "quantize_out", "overflowed"):
+    for name in ("quantize", "quantize_plain", "quantize_out", "overflowed", "encode", "encode_block"):
         assert torch.Tag.nondeterministic_seeded not in getattr(OPERATORS, name).default.tags
 
 

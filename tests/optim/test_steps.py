@@ -146,9 +146,21 @@ def test_foreach_gives_the_same_bits(name):
     compare(OPTIMIZERS[name], CASTS["stochastic"], foreach=True)
 
 
-@pytest.mark.parametrize("name", ["momentum", "adamw"])
-def test_bfloat16_parameters(name):
-    compare(OPTIMIZERS[name], CASTS["stochastic"], dtype=torch.bfloat16)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("momentum", torch.bfloat16),
+        ("adamw", torch.bfloat16),
+        ("momentum", torch.float16),
+        ("momentum", torch.float64),
+        ("adamw", torch.float64),
+    ],
+)
+def test_parameters_of_other_carriers(name, dtype):
+    options = CASTS["stochastic"]
+    if dtype == torch.float16:
+        options = {**options, "master": Cast("fixed11f8", "stochastic")}  # it cannot hold bfloat16
+    compare(OPTIMIZERS[name], options, dtype=dtype)
 
 
 @pytest.mark.parametrize("name", ["nesterov", "adam"])

@@ -6,7 +6,8 @@ from lowprec.modes import Rounding
 NEAREST_EVEN = 0.9
 DETERMINISTIC = 0.7
 STOCHASTIC = 0.35
-"""Of float and fixed-point kernels, as speed relative to a copy of the same bytes."""
+"""Of float and saturating fixed-point kernels, as speed relative to a copy of the same bytes. Wrapping
+has no floor: a modulo is a second rounding's worth of work."""
 
 BLOCKS = {"bfp8<channel0>": 0.6, "bfp8<group32>": 0.4}
 """Of block formats under nearest_even."""
@@ -47,7 +48,9 @@ def of_kernel(format: str, rounding: Rounding, carrier: str) -> Limit | None:
         '≥ 0.45'
     """
     floor: float | None
-    if format.startswith("bfp"):
+    if "wrap" in format:
+        floor = None
+    elif format.startswith("bfp"):
         floor = BLOCKS.get(format) if rounding is Rounding.NEAREST_EVEN else None
     elif rounding.startswith("stochastic"):
         floor = STOCHASTIC
