@@ -15,7 +15,7 @@ from lowprec.app.verify.claim import CLAIMS, Part
 from lowprec.app.verify.comparison import Asked, Outcome
 from lowprec.app.verify.job import plan
 from lowprec.app.verify.progress import Bar, Lines
-from lowprec.app.verify.report import readme_table, report
+from lowprec.app.verify.report import readme_table, report, with_table
 from lowprec.app.verify.setting import Setting
 from lowprec.app.verify.state import Finding, State
 from lowprec.formats import NAMED, parse
@@ -112,7 +112,7 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch) -> None:
     parts = list(peers.peer_parts(parse("e2m1")))
     findings = [Finding(part, part.work(lambda share: None), 0.1) for part in parts]
     assert [f.outcome.missing for f in findings] == ["not installed"] * 2
-    assert readme_table(report(findings)).count("| not installed |") == 2
+    assert readme_table(report(findings, state.identity())).count("| not installed |") == 2
 
 
 def test_the_plan_covers_every_named_format_and_five_on_all_numbers() -> None:
@@ -265,17 +265,25 @@ def test_the_bar_reaches_its_end(capsys) -> None:
     assert "1 of 2 results are wrong" in shown
 
 
-def block(text: str) -> str:
-    """What stands between the markers."""
-    [between] = re.findall(r"<!-- verify -->\n(.*?)<!-- /verify -->", text, re.DOTALL)
-    return between.strip()
-
-
 def test_the_readme_shows_the_committed_report() -> None:
     found = json.loads((ROOT / "docs" / "verify.json").read_text(encoding="utf-8"))
-    assert found["wrong"] == 0
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert block(text) == readme_table(found).strip()
-    rows = [row for row in found["rows"] if row["claim"] == "proof"]
-    edited = text.replace(f"{sum(row['inputs'] for row in rows):,}", "1")
-    assert block(edited) != readme_table(found).strip()
+    assert with_table(text, found) == text
+    inputs = sum(row["inputs"] for row in found["rows"] if row["claim"] == "proof")
+    edited = text.replace(f"| {inputs:,} |", "| 1 |")
+    assert edited != text
+    assert with_table(edited, found) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<!-- verify -->\n", "<!-- /verify -->", "<!-- /verify --><!-- verify -->\n"]
+)
+def test_a_readme_without_markers_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="`readme` must have a line <!-- verify --> and a line"):
+        with_table(text, report([], {}))
+
+
+def test_a_report_with_wrong_results_is_not_shown() -> None:
+    wrong = report([Finding(*fake("a"), Outcome(results=3, wrong=1), 1.0)], {})
+    with pytest.raises(ValueError, match="`found` must be without wrong results, got 1"):
+        with_table("<!-- verify -->\n<!-- /verify -->", wrong)

@@ -204,3 +204,10 @@ def test_a_pass_stops_when_asked_to_and_gives_the_threads_back(monkeypatch: pyte
     with pytest.raises(Interrupted):
         sweep_by_proof(E4M3, NEAREST, stop)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["e4m3fn", "e2m1", "e4m3fnuz<nosubnormals>", "ufixed8f3"])
+def test_all_numbers(name: str) -> None:
+    outcome = sweep_by_proof(parse(name), Setting(Rounding.NEAREST_DOWN), ignore)
+    assert (outcome.inputs, outcome.mismatches) == (1 << 32, [])

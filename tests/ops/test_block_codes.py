@@ -35,14 +35,15 @@ def seed_for(rounding: str) -> int | None:
     return SEED if Rounding(rounding).is_stochastic else None
 
 
-def check(x: Tensor, format: str, rounding: str = "nearest_even") -> Tensor:
+def check(x: Tensor, format: str, rounding: str = "nearest_even", random_bits: int | None = None) -> Tensor:
     """Codes and scales equal the definition, and decode undoes encode; the scales."""
-    codes, scales = encode(x, format, rounding=rounding, seed=seed_for(rounding))
-    want, want_scales = reference.encode(as_array(x), format, **reference_options(x, rounding))
+    noise = {"rounding": rounding, "random_bits": random_bits, "seed": seed_for(rounding)}
+    codes, scales = encode(x, format, **noise)
+    options = reference_options(x, rounding, random_bits)
+    want, want_scales = reference.encode(as_array(x), format, **options)
     assert torch.equal(codes, torch.from_numpy(want))
     assert_same(scales, torch.from_numpy(want_scales).to(x.dtype))
-    values = lowprec.quantize(x, format, rounding=rounding, seed=seed_for(rounding))
-    assert_same(decode(codes, format, scales=scales), values)
+    assert_same(decode(codes, format, scales=scales), lowprec.quantize(x, format, **noise))
     return scales
 
 
@@ -51,8 +52,9 @@ def test_groups_of_every_shape(format: str, shape: tuple[int, ...], groups: tupl
     assert check(finite(*shape), format).shape == groups
 
 
-def test_equal_seeds_give_the_codes_of_quantize() -> None:
-    check(finite(9, 70), "bfp4<group32>", STOCHASTIC)
+@pytest.mark.parametrize("random_bits", [None, 3])
+def test_equal_seeds_give_the_codes_of_quantize(random_bits: int | None) -> None:
+    check(finite(9, 70), "bfp4<group32>", STOCHASTIC, random_bits)
 
 
 @pytest.mark.exhaustive

@@ -62,7 +62,8 @@ def _verified(parts: list[Part], json: Path | None, *, resume: bool) -> dict[str
     state = State.resumed(FOLDER) if resume else State(FOLDER)
     if len(state):
         typer.echo(f"{len(state)} parts are finished.", err=True)
-    found = report(work(parts, state, display(sum(part.seconds for part in parts))))
+    findings = work(parts, state, display(sum(part.seconds for part in parts)))
+    found = report(findings, state.identity)
     if json is not None:
         write_json(json, found)
     state.forget()

@@ -43,11 +43,11 @@ def grid_parts(format: Format) -> Iterator[Part]:
     every, seeded = settings(), len(SEEDS) * len(seeded_settings())
     yield _part("reference", format, len(every), 2.0, against_reference)
     if is_wide(format) and torch.float32 in holders(format):
-        yield _part("codes", format, len(every), 2.0, around_every_code)
+        yield _part("codes", format, len(every), 5.0, around_every_code)
     if any(sources(format)):
-        yield _part("patterns", format, len(every), 1.0, on_patterns)
-        yield _part("seeds", format, seeded, 0.3, with_seeds)
-    yield _part("flush", format, len(every), 0.2, without_subnormals)
+        yield _part("patterns", format, len(every), 0.5, on_patterns)
+        yield _part("seeds", format, seeded, 0.1, with_seeds)
+    yield _part("flush", format, len(every), 0.1, without_subnormals)
     yield _part("threads", format, len(every), 0.2, on_threads)
 
 

@@ -10,7 +10,11 @@ from rich.table import Table
 from lowprec.app import checkpoint
 from lowprec.app.verify.claim import CLAIMS
 from lowprec.app.verify.comparison import total
-from lowprec.app.verify.state import Finding, identity
+from lowprec.app.verify.state import Finding
+from lowprec.errors import value_error
+
+BEGIN, END = "<!-- verify -->", "<!-- /verify -->"
+"""The README's table stands between these lines."""
 
 SHOWN = 10
 """Mismatches in a report; the others are counted."""
@@ -48,17 +52,18 @@ class _Row(NamedTuple):
         )
 
 
-def report(findings: Sequence[Finding]) -> dict[str, Any]:
+def report(findings: Sequence[Finding], identity: dict[str, str]) -> dict[str, Any]:
     """Everything that was found, as JSON has it.
 
     Args:
         findings: Of all parts.
+        identity: What they depend on.
 
     Returns:
         Versions and machine, a row for each claim and format, and the first mismatches.
 
     Example:
-        >>> report([])["wrong"]
+        >>> report([], {})["wrong"]
         0
     """
     rows = []
@@ -77,7 +82,7 @@ def report(findings: Sequence[Finding]) -> dict[str, Any]:
         rows.append({**row, "missing": outcome.missing} if outcome.missing else row)
     whole = total(f.outcome for f in findings)
     return {
-        **identity(),
+        **identity,
         "seconds": round(sum(f.seconds for f in findings), 1),
         "wrong": whole.wrong,
         "mismatches": [mismatch._asdict() for mismatch in whole.mismatches[:SHOWN]],
@@ -98,7 +103,7 @@ def write_json(path: Path, found: dict[str, Any]) -> None:
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "verify.json"
-        >>> write_json(path, report([]))
+        >>> write_json(path, report([], {}))
         >>> json.loads(path.read_text(encoding="utf-8"))["rows"]
         []
     """
@@ -118,7 +123,7 @@ def table(found: dict[str, Any]) -> Table:
         A table that rich can print.
 
     Example:
-        >>> table(report([])).row_count
+        >>> table(report([], {})).row_count
         0
     """
     shown = Table(title="Equal, bit for bit", caption=f"{_duration(found['seconds'])} in all")
@@ -140,7 +145,8 @@ def readme_table(found: dict[str, Any]) -> str:
         Lines, the last one ended too.
 
     Example:
-        >>> print(readme_table(report([])).splitlines()[0])
+        >>> from lowprec.app.verify.state import identity
+        >>> print(readme_table(report([], identity())).splitlines()[0])
         | inputs | formats | modes × words | inputs × formats | held against | wrong | time |
     """
     lines = [_COLUMNS, ("---",) * len(_COLUMNS), *(row.cells() for row in _rows(found))]
@@ -148,6 +154,33 @@ def readme_table(found: dict[str, Any]) -> str:
     machine = f"{found['processor']}, {found['cores']} cores"
     versions = f"lowprec {found['lowprec']}, torch {found['torch']}"
     return f"{marked}\n{_duration(found['seconds'])} on {machine}; {versions}.\n"
+
+
+def with_table(readme: str, found: dict[str, Any]) -> str:
+    """A README whose table is the one of a report.
+
+    Args:
+        readme: Its text, with both marker lines.
+        found: What ``report`` returns, or its JSON read back.
+
+    Returns:
+        The text with the lines between the markers replaced.
+
+    Raises:
+        ValueError: If a marker is missing, or the report has wrong results.
+
+    Example:
+        >>> with_table("no marker", report([], {}))
+        Traceback (most recent call last):
+        ValueError: `readme` must have a line <!-- verify --> and a line <!-- /verify -->, got 'no marker'.
+    """
+    if found["wrong"]:
+        raise value_error("found", "be without wrong results", found["wrong"])
+    head, begin, rest = readme.partition(BEGIN + "\n")
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise value_error("readme", f"have a line {BEGIN} and a line {END}", readme)
+    return head + begin + readme_table(found) + end + tail
 
 
 def _rows(found: dict[str, Any]) -> list[_Row]:

@@ -47,7 +47,8 @@ class State:
     """The finished parts of one verification, in a file that is whole after every part."""
 
     def __init__(self, folder: Path, parts: dict[str, dict[str, Any]] | None = None) -> None:
-        self._file, self._parts, self._identity = folder / "state.json", parts or {}, identity()
+        self._file, self._parts = folder / "state.json", parts or {}
+        self.identity = identity()
 
     @classmethod
     def resumed(cls, folder: Path) -> "State":
@@ -101,7 +102,7 @@ class State:
             "outcome": finding.outcome.to_dict(),
             "seconds": round(finding.seconds, 3),
         }
-        text = json.dumps({"identity": self._identity, "parts": self._parts})
+        text = json.dumps({"identity": self.identity, "parts": self._parts})
         checkpoint.write(self._file, text.encode())
 
     def forget(self) -> None:

@@ -73,10 +73,10 @@ def sweep_parts(format: Format) -> Iterator[Part]:
     """
     for setting in settings():
         if setting == _NEAREST_EVEN and str(format) in {*TORCH, "fixed8f6"}:
-            yield Part(CLAIMS["all"], str(format), 1, 25.0, partial(sweep_by_oracle, format))
+            yield Part(CLAIMS["all"], str(format), 1, 15.0, partial(sweep_by_oracle, format))
         else:
             work = partial(sweep_by_proof, format, setting)
-            yield Part(CLAIMS["proof"], str(format), 1, 5.0, work, str(setting))
+            yield Part(CLAIMS["proof"], str(format), 1, 3.0, work, str(setting))
 
 
 def check_provable(format: Format) -> None:
