@@ -63,6 +63,7 @@ class _Dimension:
         return _Dimension(size, inner.x, inner.out, inner.index, inner.group, tile)
 
 
+@lru_cache(maxsize=1024)
 def row_major(shape: Integers) -> Integers:
     """The strides of a contiguous tensor, in elements."""
     strides, step = [], 1
