@@ -119,8 +119,9 @@ class TestFunctorch:
             want = [[lowprec.quantize(vector, format) for vector in row] for row in x]
             assert_same(function(x), torch.stack([torch.stack(row) for row in want]))
 
-    def test_vmap_of_stochastic_is_refused(self) -> None:
-        function = torch.vmap(lambda x: lowprec.quantize(x, "e4m3fn", rounding=STOCHASTIC, seed=1))
+    @pytest.mark.parametrize("rounding", [STOCHASTIC, "stochastic_equal"])
+    def test_vmap_of_stochastic_is_refused(self, rounding: str) -> None:
+        function = torch.vmap(lambda x: lowprec.quantize(x, "e4m3fn", rounding=rounding, seed=1))
         with pytest.raises(ValueError, match="`rounding` must be deterministic under"):
             function(spread(4, 5))
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 import lowprec
 from lowprec import reference
+from lowprec.modes import Rounding
 from lowprec.ops.quantize import check_tensor
 
 X = torch.full((4096,), 1.06)
@@ -54,6 +55,16 @@ class TestSeeds:
     def test_equal_bits_of_negative_and_unsigned_seeds(self) -> None:
         assert_same(noisy(seed=-5), noisy(seed=2**64 - 5))
         assert not torch.equal(noisy(seed=-5), noisy(seed=5))
+
+    @pytest.mark.parametrize("rounding", [mode for mode in Rounding if mode.is_stochastic])
+    def test_every_stochastic_mode_draws(self, rounding: str) -> None:
+        torch.manual_seed(3)
+        first, second = (lowprec.quantize(X, "e4m3fn", rounding=rounding) for _ in range(2))
+        assert not torch.equal(first, second)
+        torch.manual_seed(3)
+        assert_same(lowprec.quantize(X, "e4m3fn", rounding=rounding), first)
+        want = expected(X[:600], "e4m3fn", rounding, seed=9)
+        assert_same(lowprec.quantize(X[:600], "e4m3fn", rounding=rounding, seed=9), want)
 
     @pytest.mark.parametrize("random_bits", [1, 8, 32])
     def test_random_bits(self, random_bits: int) -> None:
@@ -249,14 +260,17 @@ class TestArrays:
         ({"format": "e11m52ieee"}, ValueError, "`format` must be exact in the carrier float32"),
         ({"format": "bfp8<group4@1>"}, ValueError, "`axis` must lie within the 1 dimensions"),
         ({"format": "bfp8<group@contraction>"}, ValueError, "`axis` must be an integer outside"),
+        ({"format": "bfp8<block2x2>"}, ValueError, "`shape` must have no more sizes than the 1 dim"),
         ({"rounding": "upward"}, ValueError, "`rounding` must be a known name, got 'upward'. Choose one of"),
         ({"rounding": 1}, TypeError, "`rounding` must be a string, got 1"),
         ({"rounding": "nearest", "random_bits": 4}, ValueError, "`random_bits` must be None where"),
+        ({"rounding": "stochastic_equal", "random_bits": 4}, ValueError, "`random_bits` must be None where"),
         ({"random_bits": 0}, ValueError, "`random_bits` must lie between 1 and 32, got 0"),
         ({"random_bits": 33}, ValueError, "`random_bits` must lie between 1 and 32, got 33"),
         ({"random_bits": True}, TypeError, "`random_bits` must be an integer or None, got True"),
         ({"random_bits": 4.0}, TypeError, "`random_bits` must be an integer or None, got 4.0"),
         ({"rounding": "nearest", "seed": 1}, ValueError, "`seed` must be None where rounding is"),
+        ({"rounding": "to_odd", "seed": 1}, ValueError, "`seed` must be None where rounding is 'to_odd'"),
         (
             {"rounding": "nearest", "generator": torch.Generator()},
             ValueError,

@@ -107,6 +107,14 @@ class TestForwardAndBackward:
         assert_same(y, expected(x, "e4m3fn", STOCHASTIC, 3, seed))
         assert_same(gradient, expected(error, "e5m2", STOCHASTIC, 3, seed, stream=1))
 
+    def test_random_bits_serve_the_modes_that_take_them(self) -> None:
+        x, error = spread(30, 40), spread(30, 40, seed=2)
+        seed = drawn_seed()
+        options = {"rounding": "stochastic_equal", "error_rounding": "stochastic_nearest", "random_bits": 3}
+        y, gradient = run(Quantizer("e4m3fn", "e5m2", **options), x, error)
+        assert_same(y, expected(x, "e4m3fn", "stochastic_equal", seed=seed))
+        assert_same(gradient, expected(error, "e5m2", "stochastic_nearest", 3, seed, stream=1))
+
     def test_the_error_alone(self) -> None:
         x, error = spread(30, 40), spread(30, 40, seed=2)
         y, gradient = run(Quantizer(error="e5m2"), x, error)
@@ -248,6 +256,11 @@ def test_repr_shows_formats_and_modes() -> None:
         ({"gradient": 3}, TypeError, r"`gradient` must be a function \(grad, x, y\) -> grad, got 3"),
         ({"format": "e5m2", "random_bits": 4}, ValueError, "`random_bits` must be None where"),
         ({"random_bits": 4}, ValueError, "`random_bits` must be None where rounding"),
+        (
+            {"format": "e5m2", "rounding": "stochastic_equal", "random_bits": 4},
+            ValueError,
+            "`random_bits` must be None where rounding is 'stochastic_equal'",
+        ),
         ({"rounding": STOCHASTIC}, ValueError, "`rounding` must be left out without a format"),
         (
             {"format": "e5m2", "rounding": STOCHASTIC, "random_bits": 0},
