@@ -97,7 +97,7 @@ def test_the_calmest_of_disturbed_turns_count_whatever_their_result(monkeypatch)
     [
         ("e4m3fn", "nearest_even", "float32", "≥ 0.9"),
         ("fixed8f6", "nearest_even", "float32", "≥ 0.9"),
-            ("fixed8f6<wrap>", "nearest_even", "float32", "None"),
+        ("fixed8f6<wrap>", "nearest_even", "float32", "None"),
         ("fixed8f6", "toward_zero", "float32", "≥ 0.7"),
         ("e4m3fn", "stochastic", "float32", "≥ 0.35"),
         ("e4m3fn", "nearest_even", "float16", "≥ 0.45"),
