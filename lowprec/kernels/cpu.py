@@ -63,7 +63,7 @@ def jit(arguments: int, loop: Callable[..., None], decisions: dict[str, Any]) ->
     """
     signature = f"void({', '.join(['int64'] * arguments)})"
     function = rebound(loop, {**loop.__globals__, **decisions})
-    options = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+    options = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(signature, cache=True, **options)(function)
     except RuntimeError:  # Numba found no folder to write to

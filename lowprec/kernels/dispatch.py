@@ -18,12 +18,12 @@ from lowprec.kernels import blocks, cpu
 from lowprec.kernels.layout import Integers, Layout, layout, row_major
 from lowprec.kernels.numbers import MODES, describe, describe_block
 from lowprec.kernels.specialize import WIDTHS
-from lowprec.kernels.threads import share
+from lowprec.kernels.threads import PARTS, layer, ranges, share
 from lowprec.modes import Rounding
 
 _DRAWN = frozenset(str(rounding) for rounding in Rounding if rounding.is_stochastic)
 
-SERIAL_BELOW = 1 << 15
+SERIAL_BELOW = 1 << 16
 """Elements below which one thread is faster than waking another."""
 
 
@@ -114,13 +114,11 @@ def quantize(
     if plan.size < SERIAL_BELOW or threads == 1:
         loop(x, out, numbers, plan.run, plan.outer, plan.dimensions, 0, plan.units, seed, stream, word)
         return
-    share(
-        lambda first, last, _: loop(
-            x, out, numbers, plan.run, plan.outer, plan.dimensions, first, last, seed, stream, word
-        ),
-        plan.units,
-        threads,
-    )
+    calls = [
+        (x, out, numbers, plan.run, plan.outer, plan.dimensions, first, last, seed, stream, word)
+        for first, last in ranges(plan.units, PARTS * threads)
+    ]
+    share(loop, calls, threads)
 
 
 def _in_groups(
@@ -132,26 +130,23 @@ def _in_groups(
     rows = threads if plan.shared else 1
     maxima = np.zeros((rows, plan.groups), WIDTHS[carrier].unsigned)
     place, row = maxima.__array_interface__["data"][0], maxima.strides[0]
-    loop, numbers, run, outer, dimensions = kernel.loop, kernel.numbers, plan.run, plan.outer, plan.dimensions
-
-    def work(phase: int, first: int, last: int, own: int) -> None:
-        """One thread's share, with the address of its maxima."""
-        loop(x, out, numbers, run, outer, dimensions, own, phase, first, last, seed, stream, word)
-
-    if threads == 1 or not plan.shared:
-        both = blocks.MAXIMA | blocks.QUANTIZE
-        if threads > 1:
-            share(lambda first, last, _: work(both, first, last, place), plan.units, threads)
-        elif plan.shared:
-            work(blocks.MAXIMA, 0, plan.units, place)
-            work(blocks.QUANTIZE, 0, plan.units, place)
-        else:
-            work(both, 0, plan.units, place)
+    loop = kernel.loop
+    walk = x, out, kernel.numbers, plan.run, plan.outer, plan.dimensions
+    noise = seed, stream, word
+    both = blocks.MAXIMA | blocks.QUANTIZE
+    if threads == 1:
+        for phase in (blocks.MAXIMA, blocks.QUANTIZE) if plan.shared else (both,):
+            loop(*walk, place, phase, 0, plan.units, *noise)
+        return maxima[0]
+    parts = ranges(plan.units, PARTS * threads)
+    if not plan.shared:
+        share(loop, [(*walk, place, both, *part, *noise) for part in parts], threads)
         return maxima[0]
     # Threads that share groups collect maxima apart.
-    share(lambda first, last, n: work(blocks.MAXIMA, first, last, place + row * n), plan.units, threads)
+    apart = enumerate(ranges(plan.units, rows))
+    share(loop, [(*walk, place + row * n, blocks.MAXIMA, *part, *noise) for n, part in apart], threads)
     np.maximum.reduce(maxima, axis=0, out=maxima[0])
-    share(lambda first, last, _: work(blocks.QUANTIZE, first, last, place), plan.units, threads)
+    share(loop, [(*walk, place, blocks.QUANTIZE, *part, *noise) for part in parts], threads)
     return maxima[0]
 
 
@@ -238,5 +233,5 @@ def info() -> dict[str, str]:
     return {
         "kernel cache": place or "none (no folder can be written)",
         "kernel sources": cpu.source_hash()[:12],
-        "threading layer": "Python threads, kernels release the GIL",
+        "threading layer": layer(),
     }

@@ -18,7 +18,9 @@ Formats and modes travel as strings, so that a compiled graph holds them as cons
 Arguments are checked where users call, not here.
 """
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from lowprec.errors import value_error
 from lowprec.formats import BlockFloatingPoint, parse
 from lowprec.kernels import dispatch
 from lowprec.kernels.cpu import FLAGS, VALUES
+from lowprec.kernels.threads import use_openmp_of
 from lowprec.modes import Rounding
 
 _NUMBERS = (
@@ -42,6 +45,9 @@ _library.define("draw_seed(Tensor like, int call=0) -> Tensor", tags=(torch.Tag.
 
 Strides = Sequence[int] | None
 
+_suffix = {"linux": "so", "darwin": "dylib"}.get(sys.platform)
+if _suffix is not None:  # on Windows the compiler's own runtime, which has no such function
+    use_openmp_of(Path(torch.__file__).parent / "lib" / f"libtorch_cpu.{_suffix}")
 
 CARRIERS = {
     torch.float32: "float32",
