@@ -134,8 +134,8 @@ DEFECTS = [
     Defect(
         "one end for both signs",
         "scalar",
-        "rounded = min(rounded, numbers[MAX_NEGATIVE] if negative else numbers[MAX_POSITIVE])",
-        "rounded = min(rounded, numbers[MAX_POSITIVE])",
+        "rounded = smaller(rounded, numbers[MAX_NEGATIVE] if negative else numbers[MAX_POSITIVE])",
+        "rounded = smaller(rounded, numbers[MAX_POSITIVE])",
     ),
     Defect(
         "NaN swallowed",
@@ -207,7 +207,7 @@ DEFECTS = [
     Defect(
         "exponent of a group not clamped",
         "groups",
-        "min(max(exponent, I(block[LOWEST_EXPONENT])), I(block[HIGHEST_EXPONENT]))",
+        "smaller(larger(exponent, I(block[LOWEST_EXPONENT])), I(block[HIGHEST_EXPONENT]))",
         "exponent",
     ),
     Defect(

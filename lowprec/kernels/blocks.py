@@ -37,8 +37,10 @@ from lowprec.kernels.scalar import (
     U32,
     I,
     U,
+    larger,
     placed,
     quantize_bits,
+    smaller,
 )
 from lowprec.kernels.specialize import WIDTHS, inline, rebound, specialized
 
@@ -59,7 +61,7 @@ def largest_of(source, first, count):
     largest = U(0)
     part = source[first : first + count]
     for j in range(part.size):
-        largest = max(largest, finite_magnitude(U(part[j])))
+        largest = larger(largest, finite_magnitude(U(part[j])))
     return largest
 
 
@@ -104,13 +106,13 @@ def block(carrier: str, mode: int, kind: int, code: str, full: bool, columns: bo
         x_tile, out_tile = np.empty(0 if dense else TILE, given), np.empty(0 if dense else TILE, result)
         filled = -1
         group_size, group_step = run[GROUP_SIZE], run[GROUP_STEP]
-        span = max(_SPAN // group_size, 1) * group_size
+        span = larger(_SPAN // group_size, 1) * group_size
         for number in range(first, last):
             x_at, out_at, index_at, group_at = locate(outer, number // run[SEGMENTS])
             begin = number % run[SEGMENTS] * run[SEGMENT]
-            end = min(begin + run[SEGMENT], run[LENGTH])
+            end = smaller(begin + run[SEGMENT], run[LENGTH])
             while begin < end:
-                stop = min(begin + span, end)
+                stop = smaller(begin + span, end)
                 for part in (MAXIMA, QUANTIZE):
                     start = begin if phase & part else stop
                     while start < stop:
@@ -124,17 +126,18 @@ def block(carrier: str, mode: int, kind: int, code: str, full: bool, columns: bo
                         if dense:
                             source, target = x[here : here + count], out[there : there + count]
                         else:
-                            count = min(count, TILE)
+                            count = smaller(count, TILE)
                             source, target = x_tile[:count], out_tile[:count]
                             for j in range(count):
                                 source[j] = x[here + j * x_step]
                         words = ceilings[offset : offset + count]
                         group = group_at + start // group_size * group_step
                         if columns:
-                            own = maxima[group : group + count * max(group_step, 1) : max(group_step, 1)]
+                            step = larger(group_step, 1)
+                            own = maxima[group : group + count * step : step]
                             if part == MAXIMA:
                                 for j in range(source.size):
-                                    own[j] = max(own[j], finite_magnitude(U(source[j])))
+                                    own[j] = larger(own[j], finite_magnitude(U(source[j])))
                             else:
                                 for j in range(source.size):
                                     numbers = group_numbers(unit_field(own[j], block), block)
@@ -143,10 +146,10 @@ def block(carrier: str, mode: int, kind: int, code: str, full: bool, columns: bo
                         else:
                             done, left = 0, group_size - start % group_size
                             while done < count:
-                                piece = min(left, count - done)
+                                piece = smaller(left, count - done)
                                 if part == MAXIMA:
                                     largest = largest_of(source, done, piece)
-                                    maxima[group] = max(maxima[group], largest)
+                                    maxima[group] = larger(maxima[group], largest)
                                 else:
                                     field = unit_field(maxima[group], block)
                                     numbers = group_numbers(field, block)

@@ -19,6 +19,7 @@ from lowprec.kernels.scalar import (
     I,
     U,
     dropped,
+    larger,
     leading_bit,
     placed,
     quantize_bits,
@@ -35,7 +36,7 @@ def floating_code(bits, numbers):
     drop, _ = dropped(magnitude, numbers)
     hidden_at = I(MANTISSA) - I(numbers[LEAST_DROP])
     last = I(field + I(drop) - I(numbers[LEAST_DROP]))  # the exponent of the binade whose step it has
-    code = U(U(digits >> drop) + U(U(max(I(last - I(numbers[LOWEST_FIELD])), I(0))) << U(hidden_at)))
+    code = U(U(digits >> drop) + U(U(larger(I(last - I(numbers[LOWEST_FIELD])), I(0))) << U(hidden_at)))
     code = numbers[CODE_INFINITY] if magnitude == INFINITY else code
     code = U(code | numbers[CODE_SIGN]) if sign != U(0) else code
     return numbers[CODE_NAN] if magnitude > INFINITY else code
@@ -50,7 +51,7 @@ def floating_bits(code, numbers):
     digits = U(bare & U(U(U(1) << width) - U(1)))
     digits = U(digits | U(U(1) << width)) if field > I(0) else digits
     digits = U(0) if field == I(0) and numbers[FLUSHED] != U(0) else digits
-    unit = I(I(I(numbers[LOWEST_FIELD]) - I(width)) + I(max(field, I(1)) - I(1)))
+    unit = I(I(I(numbers[LOWEST_FIELD]) - I(width)) + I(larger(field, I(1)) - I(1)))
     magnitude = placed(digits, leading_bit(digits), unit) if digits > U(0) else U(0)
     magnitude = INFINITY if bare == numbers[CODE_INFINITY] else magnitude
     nan = bare >= numbers[FIRST_NAN] or (negative and bare == U(0) and numbers[ZERO_SIGN] == U(0))

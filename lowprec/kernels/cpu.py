@@ -10,8 +10,10 @@ calls, so each loop closes over its identity: what it was specialized for, and a
 functions it may inline.
 """
 
+import contextlib
+import gc
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from lowprec.kernels.scalar import (
     U32,
     overflow_fired,
     quantize_bits,
+    smaller,
 )
 from lowprec.kernels.specialize import WIDTHS, rebound, specialized
 
@@ -64,10 +67,23 @@ def jit(arguments: int, loop: Callable[..., None], decisions: dict[str, Any]) ->
     signature = f"void({', '.join(['int64'] * arguments)})"
     function = rebound(loop, {**loop.__globals__, **decisions})
     options = {"nogil": True, "error_model": "numpy"}
+    with _no_garbage_collection():
+        try:
+            return njit(signature, cache=True, **options)(function)
+        except RuntimeError:  # Numba found no folder to write to
+            return njit(signature, **options)(function)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A compiler makes millions of objects and keeps them: looking for garbage takes a sixth of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        return njit(signature, cache=True, **options)(function)
-    except RuntimeError:  # Numba found no folder to write to
-        return njit(signature, **options)(function)
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def is_drawn(mode: int) -> bool:
@@ -99,14 +115,15 @@ def draw(ceilings, filled, index, step, count, seed, stream, word):
     if word >= 0:
         if filled == -1:
             ceilings[:] = U32(~U32(word))
-        return 0, min(count, TILE), 0
+        return 0, count if count < TILE else TILE, 0
     if step == 1:
         tile = index // TILE
         if tile != filled:
             fill_tile(ceilings, np.uint64(seed), np.uint64(stream), np.uint64(tile))
         offset = index - tile * TILE
-        return offset, min(count, TILE - offset), tile
-    count = min(count, TILE)
+        left = TILE - offset
+        return offset, count if count < left else left, tile
+    count = count if count < TILE else TILE
     for j in range(count):
         ceilings[j] = U32(~word_at(np.uint64(seed), np.uint64(stream), np.uint64(index + j * step)))
     return 0, count, -1
@@ -135,7 +152,7 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
         for number in range(first, last):
             x_at, out_at, index_at, _ = locate(outer, number // run[SEGMENTS])
             start = number % run[SEGMENTS] * run[SEGMENT]
-            stop = min(start + run[SEGMENT], run[LENGTH])
+            stop = smaller(start + run[SEGMENT], run[LENGTH])
             while start < stop:
                 count = stop - start
                 offset = 0
@@ -148,7 +165,7 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
                 if dense:
                     source, target = x[here : here + count], out[there : there + count]
                 else:
-                    count = min(count, TILE)
+                    count = smaller(count, TILE)
                     source, target = x_tile[:count], out_tile[:count]
                     for j in range(count):
                         source[j] = x[here + j * x_step]

@@ -5,6 +5,7 @@ becomes addresses and a layout, work is shared among threads. Nothing here valid
 is done where the user called.
 """
 
+import ctypes
 import sys
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -129,7 +130,7 @@ def _in_groups(
     threads = threads if plan.size >= SERIAL_BELOW else 1
     rows = threads if plan.shared else 1
     maxima = np.zeros((rows, plan.groups), WIDTHS[carrier].unsigned)
-    place, row = maxima.__array_interface__["data"][0], maxima.strides[0]
+    place, row = ctypes.addressof(ctypes.c_char.from_buffer(maxima.data)), maxima.strides[0]
     loop = kernel.loop
     walk = x, out, kernel.numbers, plan.run, plan.outer, plan.dimensions
     noise = seed, stream, word

@@ -4,7 +4,18 @@ The step of block floating point changes from group to group, so its numbers are
 used, from the pattern of the largest magnitude, and are those of fixed point with that step.
 """
 
-from lowprec.kernels.scalar import INFINITY, MANTISSA, I, U, leading_bit, placed, significand, split
+from lowprec.kernels.scalar import (
+    INFINITY,
+    MANTISSA,
+    I,
+    U,
+    larger,
+    leading_bit,
+    placed,
+    significand,
+    smaller,
+    split,
+)
 
 # The entries of what describes a block format; exponents are biased by the carrier, all are signed.
 (
@@ -30,18 +41,18 @@ def unit_field(largest, block):
     """
     digits, field = significand(largest)
     exponent = I(I(field + leading_bit(digits)) - I(MANTISSA))
-    exponent = min(max(exponent, I(block[LOWEST_EXPONENT])), I(block[HIGHEST_EXPONENT]))
-    return max(I(I(exponent + I(2)) - I(block[BLOCK_BITS])), I(block[LEAST_UNIT]))
+    exponent = smaller(larger(exponent, I(block[LOWEST_EXPONENT])), I(block[HIGHEST_EXPONENT]))
+    return larger(I(I(exponent + I(2)) - I(block[BLOCK_BITS])), I(block[LEAST_UNIT]))
 
 
 def group_numbers(field, block):
     """What scalar.py calls numbers, for a group whose step has this exponent."""
     zero = U(0)
     above = field > I(1)
-    normal = U(U(max(field, I(1))) << U(MANTISSA))
-    subnormal = U(U(1) << U(min(U(max(I(field + I(MANTISSA - 1)), I(0))), U(MANTISSA))))
+    normal = U(U(larger(field, I(1))) << U(MANTISSA))
+    subnormal = U(U(1) << U(smaller(U(larger(I(field + I(MANTISSA - 1)), I(0))), U(MANTISSA))))
     unit = normal if above else subnormal
-    half = U(U(max(I(field - I(1)), I(0))) << U(MANTISSA))
+    half = U(U(larger(I(field - I(1)), I(0))) << U(MANTISSA))
     flip = U(U(U(field + I(1)) & U(1)) << U(MANTISSA)) if above else zero
     lead = I(I(block[BLOCK_BITS]) - I(2))
     limit = placed(U(U(U(2) << U(lead)) - U(1)), lead, field)

@@ -1,36 +1,57 @@
-"""Memory by its address, inside compiled code: a call with integers costs a fraction of one with arrays."""
+"""Memory by its address, inside compiled code: a call with integers costs a fraction of one with arrays.
 
+Made of instructions and not of ``numba.carray``, which compiles two functions for every element type.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
-import numba
-import numpy as np
 from numba import types
 from numba.extending import intrinsic
-
-from lowprec.kernels.specialize import inline
+from numba.np.arrayobj import make_array, populate_array
+from numba.np.numpy_support import as_dtype
 
 EVERYTHING = 1 << 48
 """More elements than any memory has: loops know where they stop."""
 
 
+def _array(context: Any, builder: Any, kind: Any, address: Any, shape: Sequence[Any]) -> Any:
+    """A row-major array, whose memory is the caller's."""
+    array = make_array(kind)(context, builder)
+    word = context.get_value_type(types.intp)
+    steps = [word(as_dtype(kind.dtype).itemsize)]
+    for size in reversed(shape[1:]):
+        steps.insert(0, builder.mul(steps[0], size))
+    populate_array(
+        array,
+        data=builder.inttoptr(address, array.data.type),
+        shape=shape,
+        strides=steps,
+        itemsize=steps[-1],
+        meminfo=None,
+    )
+    return array._getvalue()
+
+
 @intrinsic
-def _pointer(context, address, dtype):
-    """An integer as a pointer to elements of a type."""
+def at(context, address, dtype):
+    """The elements of a type from an address on, as an array without an end."""
+    kind = types.Array(dtype.dtype, 1, "C")
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """The one instruction that it takes."""
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+        """Of the length that is longer than any."""
+        return _array(context, builder, kind, arguments[0], [context.get_constant(types.intp, EVERYTHING)])
 
-    return types.CPointer(dtype.dtype)(address, dtype), generate
-
-
-@inline
-def at(address, dtype):
-    """The elements from an address on, as an array without an end."""
-    return numba.carray(_pointer(address, dtype), (EVERYTHING,))
+    return kind(types.int64, dtype), generate
 
 
-@inline
-def matrix_at(address, rows, columns):
+@intrinsic
+def matrix_at(context, address, rows, columns):
     """A row-major matrix of 64-bit integers."""
-    return numba.carray(_pointer(address, np.int64), (rows, columns))
+    kind = types.Array(types.int64, 2, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """Of these two sizes."""
+        return _array(context, builder, kind, arguments[0], arguments[1:])
+
+    return kind(types.int64, types.int64, types.int64), generate

@@ -83,6 +83,16 @@ QUIET_NAN = U(INFINITY | HIDDEN >> 1)
 COUNT = 29
 
 
+def larger(a, b):
+    """The larger of two integers; Numba's own takes several times as long to compile."""
+    return a if a > b else b
+
+
+def smaller(a, b):
+    """The smaller of two integers."""
+    return a if a < b else b
+
+
 def split(bits):
     """A pattern's magnitude and sign bit."""
     return U(bits & U(SIGN - U(1))), U(bits & SIGN)
@@ -92,7 +102,7 @@ def significand(magnitude):
     """The integer significand of a finite magnitude, and the field that its last place belongs to."""
     field = I(magnitude >> U(MANTISSA))
     digits = U(magnitude & U(HIDDEN - U(1)))
-    return U(digits | HIDDEN) if field > I(0) else digits, max(field, I(1))
+    return U(digits | HIDDEN) if field > I(0) else digits, larger(field, I(1))
 
 
 def leading_bit(integer):
@@ -111,18 +121,18 @@ def dropped(magnitude, numbers):
     """How many low bits of a magnitude lie below its last place in the format; the parity of its code."""
     field = I(magnitude >> U(MANTISSA))
     if DEPTH != ABOVE:
-        field = max(field, I(1))
+        field = larger(field, I(1))
     if DEPTH == DEEP:  # the carrier's subnormals have leading bits of their own
         lowest = I(numbers[LOWEST_FIELD])
         lead = I(leading_bit(magnitude) - I(MANTISSA - 1))
         exponent = lead if magnitude >> U(MANTISSA) == U(0) else field
-        deep = I(I(I(numbers[LEAST_DROP]) + max(exponent, lowest)) - field)
-        drop = min(U(max(deep, I(0))), U(MANTISSA))
-        exponents = U(max(I(exponent - lowest), I(0))) & numbers[NO_MANTISSA]
+        deep = I(I(I(numbers[LEAST_DROP]) + larger(exponent, lowest)) - field)
+        drop = smaller(U(larger(deep, I(0))), U(MANTISSA))
+        exponents = U(larger(I(exponent - lowest), I(0))) & numbers[NO_MANTISSA]
         digits, _ = significand(magnitude)
         return drop, U(U(U(digits >> drop) + U(exponents)) & U(1))
     drop = I(I(numbers[LAST_FIELD]) - field)
-    drop = min(U(max(drop, I(numbers[LEAST_DROP]))), U(MANTISSA))
+    drop = smaller(U(larger(drop, I(numbers[LEAST_DROP]))), U(MANTISSA))
     return drop, U(U(U(magnitude ^ numbers[FLIP]) >> drop) & U(1))
 
 
@@ -144,7 +154,7 @@ def random_increment(magnitude, drop, ceiling, numbers):
 
 def rounded_to_random_bits(magnitude, drop, numbers):
     """The dropped bits rounded to nearest even at the last random bit, where they go on below it."""
-    below = U(max(I(I(drop) - I(numbers[RANDOM_BITS])), I(0)))
+    below = U(larger(I(I(drop) - I(numbers[RANDOM_BITS])), I(0)))
     low = low_bits(below)
     odd = U(U(magnitude >> below) & U(1))
     return U(U(magnitude + U(U(U(low >> U(1)) + odd) & low)) & U(~low))
@@ -189,8 +199,8 @@ def fraction(magnitude, numbers):
     digits, field = significand(magnitude)
     shift = I(I(I(numbers[UNIT_FIELD]) - I(1)) - field)
     high = U(digits << U(width - 1 - MANTISSA))
-    near = min(U(max(shift, I(0))), U(width - 1))
-    far = min(U(max(I(shift - I(1)), I(0))), U(width - 1))
+    near = smaller(U(larger(shift, I(0))), U(width - 1))
+    far = smaller(U(larger(I(shift - I(1)), I(0))), U(width - 1))
     part = U(high >> near) if shift < I(width) else U(0)
     double = U(high >> far)  # the part and the next bit
     following = double & U(1) if shift > I(0) and shift <= I(width) else U(0)
@@ -252,8 +262,8 @@ def added_power(magnitude, numbers):
     exact. A subnormal magnitude gives zero whether or not the hardware flushes it, since it lies below
     half a unit, and everything else is normal.
     """
-    clamped = min(magnitude, numbers[CLAMP])
-    power = U(max(U(clamped & INFINITY), numbers[LOWEST_POWER]) + numbers[SPREAD])
+    clamped = smaller(magnitude, numbers[CLAMP])
+    power = U(larger(U(clamped & INFINITY), numbers[LOWEST_POWER]) + numbers[SPREAD])
     if PLACE == 63:
         wide = U64(power).view(np.float64)
         return np.float64(np.float64(U64(clamped).view(np.float64) + wide) - wide).view(U64)
@@ -284,11 +294,11 @@ def round_magnitude(magnitude, negative, ceiling, numbers):
 def placed(integer, lead, field):
     """The pattern of a positive integer whose leading bit is ``lead``, times the unit of ``field``."""
     top = I(field + lead)
-    left = min(U(max(I(I(MANTISSA) - lead), I(0))), U(MANTISSA))
-    right = min(U(max(I(lead - I(MANTISSA)), I(0))), U(MANTISSA))
+    left = smaller(U(larger(I(I(MANTISSA) - lead), I(0))), U(MANTISSA))
+    right = smaller(U(larger(I(lead - I(MANTISSA)), I(0))), U(MANTISSA))
     digits = U(U(U(integer) << left) >> right)
-    normal = U(U(U(max(I(top - I(1)), I(0))) << U(MANTISSA)) + digits)
-    subnormal = U(U(integer) << U(min(U(max(I(I(field - I(1)) + I(MANTISSA)), I(0))), U(MANTISSA))))
+    normal = U(U(U(larger(I(top - I(1)), I(0))) << U(MANTISSA)) + digits)
+    subnormal = U(U(integer) << U(smaller(U(larger(I(I(field - I(1)) + I(MANTISSA)), I(0))), U(MANTISSA))))
     return normal if top > I(0) else subnormal
 
 
@@ -297,8 +307,8 @@ def units(magnitude, numbers):
     width = 64 if PLACE == 63 else 32
     digits, field = significand(magnitude)
     shift = I(I(field - I(MANTISSA)) - I(numbers[UNIT_FIELD]))
-    left = U(digits << U(min(U(max(shift, I(0))), U(width - 1)))) if shift < I(width) else U(0)
-    right = U(digits >> U(min(U(max(I(-shift), I(0))), U(width - 1))))
+    left = U(digits << U(smaller(U(larger(shift, I(0))), U(width - 1)))) if shift < I(width) else U(0)
+    right = U(digits >> U(smaller(U(larger(I(-shift), I(0))), U(width - 1))))
     return left if shift >= I(0) else right
 
 
@@ -306,7 +316,7 @@ def wrapped(rounded, negative, numbers):
     """The pattern of a multiple of the unit modulo 2^word_bits units."""
     count = units(rounded, numbers)
     count = U(U(0) - count) if negative else count
-    modulus = U(U(1) << min(numbers[WORD_BITS], U(PLACE)))
+    modulus = U(U(1) << smaller(numbers[WORD_BITS], U(PLACE)))
     count = U(count & U(modulus - U(1)))
     half = U(U(numbers[SIGNED] * modulus) >> U(1))  # 0 where no integer is negative
     count = U(count - U(U(count & half) << U(1)))
@@ -328,7 +338,7 @@ def quantize_bits(bits, ceiling, numbers):
         rounded = rounded if rounded <= numbers[MAX_POSITIVE] else numbers[OVER_POSITIVE]
         result = U(rounded | sign)
     elif ENDING == CLAMPED:
-        rounded = min(rounded, numbers[MAX_NEGATIVE] if negative else numbers[MAX_POSITIVE])
+        rounded = smaller(rounded, numbers[MAX_NEGATIVE] if negative else numbers[MAX_POSITIVE])
         result = U(rounded | (sign if rounded != U(0) else U(0)))
     elif ENDING == GENERAL:
         over = numbers[OVER_NEGATIVE] if negative else numbers[OVER_POSITIVE]
