@@ -228,11 +228,16 @@ def _announce_compilation() -> None:
     event.register("numba:compile", _Announcer())
 
 
+def cache_folder() -> str | None:
+    """Where compiled kernels are kept; None where no folder can be written."""
+    place = _elementwise("e4m3fn", "nearest_even", 32, "float32", cpu.VALUES).loop.stats.cache_path
+    return place or None
+
+
 def info() -> dict[str, str]:
     """What a bug report should say about kernels: cache folder and threading."""
-    place = _elementwise("e4m3fn", "nearest_even", 32, "float32", cpu.VALUES).loop.stats.cache_path
     return {
-        "kernel cache": place or "none (no folder can be written)",
+        "kernel cache": cache_folder() or "none (no folder can be written)",
         "kernel sources": cpu.source_hash()[:12],
         "threading layer": layer(),
     }

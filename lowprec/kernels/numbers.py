@@ -42,17 +42,20 @@ def _adds(number: dict[int, int], format: Any, carrier: Carrier) -> bool:
     if isinstance(format, FloatingPoint):
         width, lowest = format.mantissa_bits, number[scalar.LOWEST_FIELD]
     else:  # a floating-point format whose subnormal range goes up to the clamp
-        width = (format.word_bits or mantissa) if format.overflow != Overflow.WRAP else mantissa
+        width = format.word_bits or mantissa
         lowest = number[scalar.UNIT_FIELD] + width
     top = max(number[scalar.MAX_POSITIVE], number[scalar.MAX_NEGATIVE]) >> mantissa
     number[scalar.CLAMP] = top + 1 << mantissa
     number[scalar.LOWEST_POWER] = lowest << mantissa
-    number[scalar.SPREAD] = mantissa - width << mantissa
+    wide = CARRIERS["float64" if carrier.name == "float64" else "float32"]  # what the sum is computed in
+    spread = wide.precision - 1 - width
+    number[scalar.SPREAD] = spread << mantissa
     # Ties go by the parity of the significand, which is the code's only where it has other bits; the
     # sum must stay below twice the power, and the power below infinity.
-    kept = 0 < width < mantissa and not number[scalar.FLUSHED]
-    native = carrier.name in ("float32", "float64")
-    return kept and native and max(top + 1, lowest) + mantissa - width < 2 * carrier.highest_exponent
+    kept = 0 < width < wide.precision - 1 and not number[scalar.FLUSHED]
+    kept = kept and format.overflow not in (Overflow.WRAP, Overflow.UNBOUNDED)  # there is nothing to clamp to
+    rebias = wide.highest_exponent - carrier.highest_exponent
+    return kept and max(top + 1, lowest) + spread + rebias < 2 * wide.highest_exponent
 
 
 @lru_cache(maxsize=1024)

@@ -211,17 +211,28 @@ def fraction(magnitude, numbers):
     return part, U(following), lower
 
 
+def rounded_fraction(magnitude, numbers):
+    """A magnitude below the unit in parts of 2^-32, rounded to nearest: a tie up, or to even, by the mode."""
+    digits, field = significand(magnitude)
+    shift = I(I(I(I(numbers[UNIT_FIELD]) - I(1)) - field) - I(31 - MANTISSA))
+    left = U(smaller(larger(I(-shift), I(0)), I(31)))
+    drop = U(smaller(larger(shift, I(0)), I(MANTISSA + 3)))  # more gives zero, too
+    low = low_bits(drop)
+    if MODE == STOCHASTIC_MIDPOINT:
+        added = U(U(low + U(1)) >> U(1))
+    else:
+        added = U(U(U(low >> U(1)) + U(U(digits >> drop) & U(1))) & low)
+    return U(U(U(digits << left) + added) >> drop)
+
+
 def reaches_unit_by_word(magnitude, ceiling, numbers):
     """The same for the stochastic modes: whether a fraction and the word make a whole."""
-    part, following, lower = fraction(magnitude, numbers)
     limit = in_high_bits(ceiling, numbers)
+    if MODE != STOCHASTIC and PLACE != 63 and FULL:
+        return rounded_fraction(magnitude, numbers) > limit
+    part, following, lower = fraction(magnitude, numbers)
     if MODE == STOCHASTIC:
         return part > limit
-    if PLACE != 63 and FULL:  # half of the last random bit is the bit that follows the part
-        if MODE == STOCHASTIC_MIDPOINT:
-            return part > limit or (part == limit and following != U(0))
-        odd = U(limit & U(1)) != U(0)
-        return part > limit or (part == limit and following != U(0) and (lower or odd))
     middle = numbers[MIDDLE]
     if MODE == STOCHASTIC_MIDPOINT:
         return part > U(limit ^ middle)
@@ -260,15 +271,19 @@ def added_power(magnitude, numbers):
 
     The sum is below twice that power, so its last place is the power's; taking the power away again is
     exact. A subnormal magnitude gives zero whether or not the hardware flushes it, since it lies below
-    half a unit, and everything else is normal.
+    half a unit, and everything else is normal; so is what it becomes in a carrier of another bias.
     """
     clamped = smaller(magnitude, numbers[CLAMP])
     power = U(larger(U(clamped & INFINITY), numbers[LOWEST_POWER]) + numbers[SPREAD])
     if PLACE == 63:
         wide = U64(power).view(np.float64)
         return np.float64(np.float64(U64(clamped).view(np.float64) + wide) - wide).view(U64)
-    narrow = U32(power).view(np.float32)
-    return np.float32(np.float32(U32(clamped).view(np.float32) + narrow) - narrow).view(U32)
+    spare = U32(23 - MANTISSA)  # 16-bit carriers compute in binary32, which holds all their normal numbers
+    rebias = U32((128 - (1 << (PLACE - MANTISSA - 1))) << 23)
+    narrow = U32(U32(U32(power) << spare) + rebias).view(np.float32)
+    addend = U32(U32(U32(clamped) << spare) + rebias).view(np.float32)
+    rounded = np.float32(np.float32(addend + narrow) - narrow).view(U32)
+    return U(U32(rounded - rebias) >> spare) if rounded != U32(0) else U(0)
 
 
 def round_magnitude(magnitude, negative, ceiling, numbers):

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from lowprec.app.lock import LOCK
+from lowprec.app.verify.ahead import compile_ahead
 from lowprec.app.verify.claim import Part
 from lowprec.app.verify.comparison import Mismatch
 from lowprec.app.verify.job import plan, work
@@ -62,6 +63,7 @@ def _verified(parts: list[Part], json: Path | None, *, resume: bool) -> dict[str
     state = State.resumed(FOLDER) if resume else State(FOLDER)
     if len(state):
         typer.echo(f"{len(state)} parts are finished.", err=True)
+    compile_ahead(list(dict.fromkeys(part.format for part in parts)))
     findings = work(parts, state, display(sum(part.seconds for part in parts)))
     found = report(findings, state.identity)
     if json is not None:

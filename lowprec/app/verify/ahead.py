@@ -1,0 +1,75 @@
+"""Compiling all kernels of a verification beforehand: one interpreter compiles on one core."""
+
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+import torch
+
+from lowprec.app.interrupt import Interrupt, Interrupted
+from lowprec.app.progress import display
+from lowprec.app.verify import kernel
+from lowprec.app.verify.inputs import holders
+from lowprec.app.verify.setting import settings
+from lowprec.formats import parse
+from lowprec.kernels import dispatch
+
+FEW = 4
+"""Formats below which starting interpreters takes longer than it saves."""
+
+
+def compile_ahead(formats: Sequence[str]) -> None:
+    """Have the kernels of formats in the disk cache, by as many interpreters as torch has threads.
+
+    Nothing is done for few formats, for one thread, or where no cache can be written: then kernels are
+    compiled when they are first called.
+
+    Args:
+        formats: Names.
+
+    Raises:
+        Interrupted: If the user pressed Ctrl-C.
+
+    Example:
+        >>> compile_ahead(["e2m1"])
+    """
+    workers = torch.get_num_threads()
+    if len(formats) < FEW or workers == 1 or dispatch.cache_folder() is None:
+        return
+    # Neighbors in this order have no kernel in common, so that none is compiled twice.
+    jobs = [(name, carrier) for name in formats for carrier in holders(parse(name))]
+    with (
+        Interrupt() as interrupt,
+        display(1, 0, len(jobs)) as shown,
+        ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts) as pool,
+    ):
+        shown.begin("loading kernels, compiled on the first run", 0, len(jobs))
+        for job in as_completed([pool.submit(compile_kernels, *job) for job in jobs]):
+            job.result()
+            shown.step()
+            if interrupt.requested:
+                pool.shutdown(cancel_futures=True)
+                raise Interrupted
+        shown.end()
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal; the first one decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def compile_kernels(name: str, carrier: torch.dtype) -> None:
+    """Call every kernel of a format in one carrier on two elements.
+
+    Args:
+        name: Of the format.
+        carrier: One that holds it.
+
+    Example:
+        >>> compile_kernels("e2m1", torch.float32)
+    """
+    torch.set_num_threads(1)
+    x = torch.ones(1, 2, dtype=carrier)
+    for setting in settings():
+        kernel.quantize(x, parse(name), setting)
