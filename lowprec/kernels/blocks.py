@@ -16,9 +16,11 @@ from lowprec.kernels.cpu import (
     INDEX_STEP,
     LENGTH,
     OUT_STEP,
+    OUT_TILE,
     SEGMENT,
     SEGMENTS,
     X_STEP,
+    X_TILE,
     draw,
     is_drawn,
     jit,
@@ -94,16 +96,16 @@ def block(carrier: str, mode: int, kind: int, code: str, full: bool, columns: bo
     result = {FLAGS: np.uint8, CODES: codes}.get(kind, dtype)
     drawn = is_drawn(mode)
 
-    def loop(x_address, out_address, block_address, run_address, outer_address, dimensions, maxima_address,
-             phase, first, last, seed, stream, word):  # fmt: skip
+    def loop(x_address, out_address, block_address, run_address, outer_address, dimensions, scratch,
+             maxima_address, phase, first, last, seed, stream, word):  # fmt: skip
         _ = identity
         x, out, maxima = at(x_address, given), at(out_address, result), at(maxima_address, U)
         run, outer = at(run_address, np.int64), matrix_at(outer_address, 6, dimensions)
         block = to_fixed_tuple(at(block_address, np.int64), BLOCK_COUNT)
         x_step, out_step = run[X_STEP], run[OUT_STEP]
         dense = x_step == 1 and out_step == 1 and x_address != out_address
-        ceilings = np.empty(TILE if drawn else 0, U32)
-        x_tile, out_tile = np.empty(0 if dense else TILE, given), np.empty(0 if dense else TILE, result)
+        ceilings = at(scratch, U32)
+        x_tile, out_tile = at(scratch + X_TILE, given), at(scratch + OUT_TILE, result)
         filled = -1
         group_size, group_step = run[GROUP_SIZE], run[GROUP_STEP]
         span = larger(_SPAN // group_size, 1) * group_size
@@ -166,7 +168,7 @@ def block(carrier: str, mode: int, kind: int, code: str, full: bool, columns: bo
     decisions["write"] = decisions[writers.get(kind, "quantize_bits")]
     for function in (largest_of, write_group):
         decisions[function.__name__] = inline(rebound(function, {**globals(), **decisions}))
-    return jit(13, loop, decisions)
+    return jit(14, loop, decisions)
 
 
 @cache

@@ -43,6 +43,9 @@ SIZE, X_STRIDE, OUT_STRIDE, INDEX_STRIDE, GROUP_STRIDE, TILE_SIZE = range(6)
 # Entries of `run`, which describes the innermost dimension.
 (LENGTH, SEGMENT, SEGMENTS, X_STEP, OUT_STEP, INDEX_STEP, INDEX_OFFSET, GROUP_SIZE, GROUP_STEP) = range(9)
 
+# What lies in a call's scratch memory, by offsets in bytes: words, a tile of x, a tile of out.
+X_TILE, OUT_TILE, SCRATCH = TILE * 4, TILE * 12, TILE * 20
+
 # What a loop writes.
 VALUES = 0
 FLAGS = 1  # where overflow fired
@@ -137,8 +140,8 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
     result = np.uint8 if kind == FLAGS else dtype
     drawn = is_drawn(mode)
 
-    def loop(x_address, out_address, numbers_address, run_address, outer_address, dimensions, first, last,
-             seed, stream, word):  # fmt: skip
+    def loop(x_address, out_address, numbers_address, run_address, outer_address, dimensions, scratch,
+             first, last, seed, stream, word):  # fmt: skip
         _ = identity
         x, out = at(x_address, dtype), at(out_address, result)
         run, outer = at(run_address, np.int64), matrix_at(outer_address, 6, dimensions)
@@ -146,8 +149,8 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
         x_step, out_step = run[X_STEP], run[OUT_STEP]
         # Two arrays that do not overlap vectorize, and so does one after a copy.
         dense = x_step == 1 and out_step == 1 and x_address != out_address
-        ceilings = np.empty(TILE if drawn else 0, U32)
-        x_tile, out_tile = np.empty(0 if dense else TILE, dtype), np.empty(0 if dense else TILE, result)
+        ceilings = at(scratch, U32)
+        x_tile, out_tile = at(scratch + X_TILE, dtype), at(scratch + OUT_TILE, result)
         filled = -1
         for number in range(first, last):
             x_at, out_at, index_at, _ = locate(outer, number // run[SEGMENTS])
@@ -181,7 +184,7 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
                         out[there + j * out_step] = target[j]
                 start += count
 
-    return jit(11, loop, specialized(carrier, mode, depth, ending, full=full))
+    return jit(12, loop, specialized(carrier, mode, depth, ending, full=full))
 
 
 @cache

@@ -18,6 +18,7 @@ from lowprec.formats import BlockFloatingPoint, FloatingPoint, Format, resolve
 from lowprec.kernels import blocks, cpu
 from lowprec.kernels.layout import Integers, Layout, layout, row_major
 from lowprec.kernels.numbers import MODES, describe, describe_block
+from lowprec.kernels.scratch import own_scratch, scratches
 from lowprec.kernels.specialize import WIDTHS
 from lowprec.kernels.threads import PARTS, layer, ranges, share
 from lowprec.modes import Rounding
@@ -113,13 +114,15 @@ def quantize(
     plan = layout(shape, x_strides, out_strides, strides, index_offset, None)
     loop, numbers = kernel.loop, kernel.numbers
     if plan.size < SERIAL_BELOW or threads == 1:
-        loop(x, out, numbers, plan.run, plan.outer, plan.dimensions, 0, plan.units, seed, stream, word)
+        loop(
+            x, out, numbers, plan.run, plan.outer, plan.dimensions, own_scratch(),
+            0, plan.units, seed, stream, word,
+        )  # fmt: skip
         return
-    calls = [
-        (x, out, numbers, plan.run, plan.outer, plan.dimensions, first, last, seed, stream, word)
-        for first, last in ranges(plan.units, PARTS * threads)
-    ]
-    share(loop, calls, threads)
+    walk, noise = (x, out, numbers, plan.run, plan.outer, plan.dimensions), (seed, stream, word)
+    parts = ranges(plan.units, PARTS * threads)
+    with scratches(len(parts)) as rooms:
+        share(loop, [(*walk, room, *part, *noise) for room, part in zip(rooms, parts, strict=True)], threads)
 
 
 def _in_groups(
@@ -137,17 +140,18 @@ def _in_groups(
     both = blocks.MAXIMA | blocks.QUANTIZE
     if threads == 1:
         for phase in (blocks.MAXIMA, blocks.QUANTIZE) if plan.shared else (both,):
-            loop(*walk, place, phase, 0, plan.units, *noise)
+            loop(*walk, own_scratch(), place, phase, 0, plan.units, *noise)
         return maxima[0]
     parts = ranges(plan.units, PARTS * threads)
-    if not plan.shared:
-        share(loop, [(*walk, place, both, *part, *noise) for part in parts], threads)
-        return maxima[0]
-    # Threads that share groups collect maxima apart.
-    apart = enumerate(ranges(plan.units, rows))
-    share(loop, [(*walk, place + row * n, blocks.MAXIMA, *part, *noise) for n, part in apart], threads)
-    np.maximum.reduce(maxima, axis=0, out=maxima[0])
-    share(loop, [(*walk, place, blocks.QUANTIZE, *part, *noise) for part in parts], threads)
+    with scratches(len(parts)) as rooms:
+        if plan.shared:  # threads that share groups collect maxima apart
+            apart = zip(range(rows), rooms, ranges(plan.units, rows), strict=False)
+            calls = [(*walk, room, place + row * n, blocks.MAXIMA, *part, *noise) for n, room, part in apart]
+            share(loop, calls, threads)
+            np.maximum.reduce(maxima, axis=0, out=maxima[0])
+        phase = blocks.QUANTIZE if plan.shared else both
+        calls = [(*walk, room, place, phase, *part, *noise) for room, part in zip(rooms, parts, strict=True)]
+        share(loop, calls, threads)
     return maxima[0]
 
 
@@ -183,8 +187,8 @@ def decode_block(
     kernel = _block(format, "nearest_even", 32, carrier, cpu.DECODED, code, plan.columns)
     exponents = np.ascontiguousarray(scales, WIDTHS[carrier].unsigned)
     kernel.loop(
-        codes, out, kernel.numbers, plan.run, plan.outer, plan.dimensions, exponents.ctypes.data,
-        blocks.QUANTIZE, 0, plan.units, 0, 0, -1,
+        codes, out, kernel.numbers, plan.run, plan.outer, plan.dimensions, own_scratch(),
+        exponents.ctypes.data, blocks.QUANTIZE, 0, plan.units, 0, 0, -1,
     )  # fmt: skip
 
 
