@@ -117,7 +117,8 @@ def draw(ceilings, filled, index, step, count, seed, stream, word):
     """
     if word >= 0:
         if filled == -1:
-            ceilings[:] = U32(~U32(word))
+            for j in range(TILE):
+                ceilings[j] = U32(~U32(word))
         return 0, count if count < TILE else TILE, 0
     if step == 1:
         tile = index // TILE
