@@ -152,7 +152,7 @@ class TestSharing:
         with_torch = {*running.iterdir()}
         lowprec.quantize(x, "e4m3fn")
         assert threads.layer() == "the OpenMP threads of torch"
-        assert {*running.iterdir()} == with_torch
+        assert {*running.iterdir()} <= with_torch  # none is new; idle ones may end
 
     def test_a_library_without_openmp_means_python_threads(self) -> None:
         library = threads._library
