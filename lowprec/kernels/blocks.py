@@ -25,7 +25,6 @@ from lowprec.kernels.cpu import (
     is_drawn,
     jit,
     locate,
-    source_hash,
 )
 from lowprec.kernels.groups import BLOCK_BITS, BLOCK_COUNT, finite_magnitude, group_numbers, unit_field
 from lowprec.kernels.memory import at, matrix_at
@@ -89,7 +88,6 @@ def block(carrier: str, mode: int, kind: int, code: str, full: bool, columns: bo
     that follow from it; both together where no two units share a group. Codes are decoded with scales
     for maxima, whose exponents are the same. ``columns``: each element of a run is in a group of its own.
     """
-    identity = source_hash(), carrier, mode, kind, code, full, columns
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
     codes = np.dtype(code).type
     given = codes if kind == DECODED else dtype
@@ -98,7 +96,6 @@ def block(carrier: str, mode: int, kind: int, code: str, full: bool, columns: bo
 
     def loop(x_address, out_address, block_address, run_address, outer_address, dimensions, scratch,
              maxima_address, phase, first, last, seed, stream, word):  # fmt: skip
-        _ = identity
         x, out, maxima = at(x_address, given), at(out_address, result), at(maxima_address, U)
         run, outer = at(run_address, np.int64), matrix_at(outer_address, 6, dimensions)
         block = to_fixed_tuple(at(block_address, np.int64), BLOCK_COUNT)
@@ -168,21 +165,19 @@ def block(carrier: str, mode: int, kind: int, code: str, full: bool, columns: bo
     decisions["write"] = decisions[writers.get(kind, "quantize_bits")]
     for function in (largest_of, write_group):
         decisions[function.__name__] = inline(rebound(function, {**globals(), **decisions}))
-    return jit(14, loop, decisions)
+    return jit(14, loop, decisions, carrier, mode, kind, code, full, columns)
 
 
 @cache
 def scales(carrier: str) -> Any:
     """The loop that turns maxima into scales: the powers of two that groups' values are multiples of."""
-    identity = source_hash(), carrier
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
 
     def loop(maxima_address, out_address, block_address, count):
-        _ = identity
         maxima, out = at(maxima_address, U), at(out_address, dtype)
         block = to_fixed_tuple(at(block_address, np.int64), BLOCK_COUNT)
         for j in range(count):
             field = I(I(unit_field(maxima[j], block) + I(block[BLOCK_BITS])) - I(2))
             out[j] = placed(U(1), I(0), field)
 
-    return jit(4, loop, specialized(carrier, NEAREST_EVEN, EITHER, CLAMPED))
+    return jit(4, loop, specialized(carrier, NEAREST_EVEN, EITHER, CLAMPED), carrier)

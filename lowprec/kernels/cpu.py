@@ -5,9 +5,9 @@ segment of one run. A call does the units [first, last), so threads share a tens
 and no result depends on how. Loops are built once for what they hold constant, and serve every format
 of a family: its numbers arrive in memory.
 
-Numba's disk cache knows a loop by its code and by what it closes over, not by the functions that it
-calls, so each loop closes over its identity: what it was specialized for, and a hash of the files whose
-functions it may inline.
+Numba's disk cache knows a loop by its name and code, not by the functions that it calls; and its linker
+takes two loops of one name, compiled by two processes, for one. So the name of each holds its identity:
+what it was specialized for, and a hash of the files whose functions it may inline.
 """
 
 import contextlib
@@ -62,13 +62,15 @@ def source_hash() -> str:
     return digest.hexdigest()
 
 
-def jit(arguments: int, loop: Callable[..., None], decisions: dict[str, Any]) -> Any:
+def jit(arguments: int, loop: Callable[..., None], decisions: dict[str, Any], *identity: object) -> Any:
     """Compile a loop of so many integers around its decisions, with the GIL released.
 
-    It is cached on disk if any cache folder can be written.
+    It is cached on disk, by its identity, if any cache folder can be written.
     """
+    digest = hashlib.sha256(repr((source_hash(), *identity)).encode()).hexdigest()
     signature = f"void({', '.join(['int64'] * arguments)})"
     function = rebound(loop, {**loop.__globals__, **decisions})
+    function.__qualname__ = f"{loop.__qualname__.split('.')[0]}_{digest[:16]}"
     options = {"nogil": True, "error_model": "numpy"}
     with _no_garbage_collection():
         try:
@@ -136,14 +138,12 @@ def draw(ceilings, filled, index, step, count, seed, stream, word):
 @cache
 def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, full: bool) -> Any:
     """The loop for formats whose values do not depend on other elements."""
-    identity = source_hash(), carrier, mode, depth, ending, kind, full
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
     result = np.uint8 if kind == FLAGS else dtype
     drawn = is_drawn(mode)
 
     def loop(x_address, out_address, numbers_address, run_address, outer_address, dimensions, scratch,
              first, last, seed, stream, word):  # fmt: skip
-        _ = identity
         x, out = at(x_address, dtype), at(out_address, result)
         run, outer = at(run_address, np.int64), matrix_at(outer_address, 6, dimensions)
         numbers = to_fixed_tuple(at(numbers_address, U), COUNT)
@@ -185,19 +185,18 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
                         out[there + j * out_step] = target[j]
                 start += count
 
-    return jit(12, loop, specialized(carrier, mode, depth, ending, full=full))
+    identity = carrier, mode, depth, ending, kind, full
+    return jit(12, loop, specialized(carrier, mode, depth, ending, full=full), *identity)
 
 
 @cache
 def encoding(carrier: str, kind: int, floating: bool, code: str) -> Any:
     """The loop from a format's values to their codes, or back; both contiguous."""
-    identity = source_hash(), carrier, kind, floating, code
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
     coded = np.dtype(code).type
     given, result = (dtype, coded) if kind == CODES else (coded, dtype)
 
     def loop(x_address, out_address, numbers_address, first, last):
-        _ = identity
         numbers = to_fixed_tuple(at(numbers_address, U), COUNT)
         x, out = at(x_address, given)[first:last], at(out_address, result)[first:last]
         for j in range(x.size):
@@ -206,4 +205,5 @@ def encoding(carrier: str, kind: int, floating: bool, code: str) -> Any:
             else:
                 out[j] = floating_bits(U(x[j]), numbers) if floating else integer_bits(U(x[j]), numbers)
 
-    return jit(5, loop, specialized(carrier, NEAREST_EVEN, DEEP, PLAIN))
+    decisions = specialized(carrier, NEAREST_EVEN, DEEP, PLAIN)
+    return jit(5, loop, decisions, carrier, kind, floating, code)
