@@ -16,7 +16,7 @@ from decisions import floats
 import lowprec
 from lowprec import reference
 from lowprec.formats import FixedPoint, parse
-from lowprec.kernels import cpu, dispatch
+from lowprec.kernels import cpu, dispatch, threads
 from lowprec.kernels.numbers import describe
 from lowprec.modes import Rounding
 
@@ -128,7 +128,7 @@ def test_a_cache_folder_that_cannot_be_made_is_no_error(package: Path, tmp_path:
 SPECIALIZED = """
 import json, sys
 import numpy as np
-from lowprec.kernels import cpu, dispatch
+from lowprec.kernels import cpu, dispatch, threads
 values, flags, codes, word, count = json.loads(sys.argv[1])
 x = np.arange(count, dtype=np.uint16) * 129 | np.arange(count, dtype=np.uint16) % 2 << 15
 def show(*arrays):
@@ -233,6 +233,34 @@ def test_every_specialization_is_cached_apart(package, tmp_path, values, flags, 
         assert coded == (wanted[0] if "bfp" in format else wanted).tolist()
         assert_same_bits(floats(decoded, carrier), reference.quantize(x, format, carrier=carrier))
     assert next(lines, None) is None
+
+
+FIRST = """
+import sys
+import numpy as np
+from lowprec.kernels import dispatch, threads
+x = np.linspace(-500, 500, 1 << 17, dtype=np.float32)
+threads.use_openmp_of(sys.argv[1])
+answers = []
+for rounding in sys.argv[2:]:
+    for count in (1, 3):
+        out = np.empty_like(x)
+        dispatch.quantize(
+            x.ctypes.data, out.ctypes.data, "float32", x.shape, (1,), (1,), "e4m3fn", rounding, threads=count
+        )
+        answers.append(out.tobytes())
+print(len(set(answers[0::2])), all(a == b for a, b in zip(answers[0::2], answers[1::2])))
+"""
+
+
+def test_kernels_that_other_processes_compiled_are_never_mistaken(package: Path, tmp_path: Path) -> None:
+    """Numba numbers functions process by process: what each compiles first would have one name."""
+    library = str(threads._library)
+    modes = ["toward_zero", "up", "down", "away"]
+    for mode in modes:
+        run(package, tmp_path / "cache", FIRST, library, mode)
+    lines, _ = run(package, tmp_path / "cache", FIRST, library, *modes)
+    assert lines == [f"{len(modes)} True"]
 
 
 def test_what_a_bug_report_says() -> None:
