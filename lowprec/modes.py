@@ -126,7 +126,7 @@ class Overflow(_Choice):
     INFINITY = "infinity"
     """Infinity; NaN in a format that has no infinity."""
     WRAP = "wrap"
-    """The value modulo the range, as a register drops its carry; an infinite input becomes NaN."""
+    """The value modulo the range, as a register drops its carry, whatever the mode; infinities become NaN."""
     UNBOUNDED = "unbounded"
     """Nothing overflows: there are no ends, and an infinite input stays."""
 

@@ -128,7 +128,7 @@ def _parsed(name: str) -> Format:
         base = f"{base}fn"
     if bool(bracket) == rest.endswith(">"):
         for pattern, build in _FAMILIES:
-            if match := re.fullmatch(pattern, _SHORT.get(base, base)):
+            if match := re.fullmatch(pattern, _SHORT.get(base, base), re.ASCII):
                 return build(match, _Options(name, options))
     raise _unknown(name)
 
@@ -162,7 +162,7 @@ class _Options:
 
     def take(self, pattern: str) -> re.Match[str] | None:
         """The one option that matches, removed; None if there is none."""
-        matches = [match for option in self._left if (match := re.fullmatch(pattern, option))]
+        matches = [match for option in self._left if (match := re.fullmatch(pattern, option, re.ASCII))]
         if not matches:
             return None
         self._left.remove(matches[0][0])

@@ -82,6 +82,8 @@ def decode(
 ) -> Tensor:
     """The values of codes; every code has one, those of NaN and infinity too.
 
+    The one code that a symmetric format leaves out gives what two's complement says.
+
     Args:
         codes: Integers of the dtype that encode gives for the format. Bits above the width of a
             fixed-point or block code do not count; above that of a floating-point code they are an error.

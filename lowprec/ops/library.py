@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad as _forward_ad
 
 from lowprec.errors import value_error
 from lowprec.formats import BlockFloatingPoint, parse
@@ -161,11 +162,11 @@ def _vmap_quantize(
             "Whether examples share their noise is not defined; quantize the batch outside vmap.",
         )
     dim = in_dims[0]
-    operator = torch.ops.lowprec.quantize
     if not isinstance(parse(format), BlockFloatingPoint):
-        return operator(x, seed, format, rounding, random_bits, *rest), dim
+        return quantized(x, seed, (format, rounding, random_bits), *rest[:1]), dim
     examples = x.unbind(dim)
-    return torch.stack([operator(e, seed, format, rounding, random_bits, *rest) for e in examples]), 0
+    spec = format, rounding, random_bits
+    return torch.stack([quantized(example, seed, spec, *rest[:1]) for example in examples]), 0
 
 
 torch.library.register_vmap("lowprec::quantize", _vmap_quantize, lib=_library)
@@ -184,15 +185,43 @@ class _StraightThrough(torch.autograd.Function):
         """The identity."""
         return gradients[0], None, None, None
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        """The identity."""
+        tangent: Tensor = tangents[0]
+        return tangent.view_as(tangent)
+
+
+class _Transformed(_StraightThrough):
+    """The same for torch.func, which asks for more and takes longer."""
+
+    @staticmethod
+    def forward(x: Tensor, seed: Tensor | None, spec: tuple[str, str, int], stream: int) -> Tensor:  # type: ignore[override]
+        """Quantize."""
+        return _plain(x, seed, *spec, stream)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """The gradient needs nothing."""
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: Any, x: Tensor, seed: Tensor | None, spec: tuple[str, str, int], stream: int
+    ) -> tuple[Tensor, int]:
+        """As the operator's."""
+        return _vmap_quantize(info, in_dims, x, seed, *spec, stream)
+
 
 _plain = torch.ops.lowprec.quantize_plain.default
 
 
 def quantized(x: Tensor, seed: Tensor | None, spec: tuple[str, str, int], stream: int = 0) -> Tensor:
     """The result of the operator by the cheapest way that keeps the gradient."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling():
         result: Tensor = torch.ops.lowprec.quantize(x, seed, *spec, stream)
-    elif x.requires_grad and torch.is_grad_enabled():
+    elif torch._C._are_functorch_transforms_active():
+        result = _Transformed.apply(x, seed, spec, stream)
+    elif (x.requires_grad and torch.is_grad_enabled()) or _forward_ad._current_level >= 0:
         result = _StraightThrough.apply(x, seed, spec, stream)
     else:
         result = _plain(x, seed, *spec, stream)

@@ -274,6 +274,8 @@ def _check_out(x: Tensor, out: Any) -> None:
         raise value_error("out", "have memory of its own for every element", out.stride())
     if torch.compiler.is_compiling():  # a graph has no addresses, and reads x before it writes
         return
+    if out.is_neg():
+        raise value_error("out", "not be a view of negated memory", "out.is_neg()", "Pass out.resolve_neg().")
     same = x.data_ptr() == out.data_ptr() and x.stride() == out.stride()
     if not same and _overlaps(x, out):
         raise value_error("out", "be x itself or apart from it", "overlapping memory")
@@ -313,6 +315,8 @@ def _quantize_array(
     out: Any,
 ) -> npt.NDArray[Any]:
     """Quantize for NumPy arrays, through tensors on the same memory."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise type_error("x", "be a plain array", type(x), "Fill what is masked: x.filled(0).")
     if x.dtype not in _ARRAYS:
         listed = ", ".join(map(str, _ARRAYS))
         raise type_error("x", f"be one of {listed}", x.dtype, "Convert it, as with x.astype(np.float32).")

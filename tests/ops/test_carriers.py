@@ -1,5 +1,6 @@
 """float16 and float64 tensors and arrays wherever float32 ones are taken; every carrier in place."""
 
+import numpy as np
 import pytest
 import torch
 from oracle import (
@@ -160,3 +161,20 @@ def test_more_elements_than_32_bits_count() -> None:
                 part(first), words if rounding == STOCHASTIC else None, format, rounding, 32, 0, first
             )
             assert torch.equal(x[first : first + chunk].view(torch.int16), want.view(torch.int16)), first
+
+
+def test_an_output_that_is_negated_memory_is_refused() -> None:
+    out = torch.tensor([1 + 1j]).conj().imag
+    with pytest.raises(ValueError, match=r"`out` must not be a view of negated memory.*resolve_neg"):
+        lowprec.quantize(torch.tensor([0.3]), "e4m3fn", out=out)
+
+
+def test_a_mask_is_not_dropped() -> None:
+    masked = np.ma.masked_invalid(np.float32([0.3, np.nan]))
+    with pytest.raises(TypeError, match=r"`x` must be a plain array.*filled"):
+        lowprec.quantize(masked, "e4m3fn")
+
+
+def test_digits_are_those_of_ascii() -> None:
+    with pytest.raises(ValueError, match="known name"):
+        lowprec.formats.parse("fixed\N{ARABIC-INDIC DIGIT EIGHT}f6")

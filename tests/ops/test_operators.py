@@ -4,6 +4,7 @@ import pytest
 import torch
 from oracle import ROUNDINGS, SEED, STOCHASTIC, assert_same, expected, expected_overflow, spread
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.library import opcheck
 
 import lowprec
@@ -99,6 +100,7 @@ class TestGradient:
         assert_same(rows, torch.eye(5))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of torch itself, in forward mode
 class TestFunctorch:
     @pytest.mark.parametrize("rounding", ["nearest_even", "toward_zero"])
     @pytest.mark.parametrize("dim", [0, 1, 2])
@@ -125,10 +127,28 @@ class TestFunctorch:
         with pytest.raises(ValueError, match="`rounding` must be deterministic under"):
             function(spread(4, 5))
 
-    def test_torch_func_grad_is_refused(self) -> None:
-        """Operators registered with torch.library have no gradient there; autograd is the way."""
-        with pytest.raises(RuntimeError, match="functorch transforms"):
-            torch.func.grad(lambda x: lowprec.quantize(x, "e4m3fn").sum())(spread(3))
+    @pytest.mark.parametrize("format", ["e4m3fn", "bfp8"])
+    def test_torch_func_sees_the_identity(self, format: str) -> None:
+        x = spread(3, 4).nan_to_num(0.0, 1.0, -1.0)
+
+        def loss(x: Tensor) -> Tensor:
+            return (lowprec.quantize(x, format) ** 2).sum()
+
+        want = 2 * lowprec.quantize(x, format)
+        assert_same(torch.func.grad(loss)(x), want)
+        assert_same(torch.func.vmap(torch.func.grad(loss))(x), 2 * lowprec.quantize(x, "bfp8<channel0>")
+                    if format == "bfp8" else want)  # fmt: skip
+        value, tangent = torch.func.jvp(lambda x: lowprec.quantize(x, format), (x,), (want,))
+        assert_same(value, lowprec.quantize(x, format))
+        assert_same(tangent, want)
+        assert_same(torch.func.jacfwd(lambda x: lowprec.quantize(x, format))(x[0]), torch.eye(4))
+
+    @pytest.mark.parametrize("leaf", [False, True])
+    def test_forward_mode_sees_the_identity(self, leaf: bool) -> None:
+        x = spread(30).requires_grad_(leaf)
+        with forward_ad.dual_level():
+            y = lowprec.quantize(forward_ad.make_dual(x, torch.arange(30.0)), "e4m3fn")
+            assert_same(forward_ad.unpack_dual(y).tangent.detach(), torch.arange(30.0))
 
 
 class TestMeta:
