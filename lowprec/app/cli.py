@@ -245,7 +245,8 @@ def verify(
     """Prove the kernels right: every format, rounding mode and carrier against independent oracles.
 
     Prints what was proven, on how many inputs, against what. Takes two minutes, with --exhaustive half an
-    hour, and on the first run some more to compile kernels. Exits with 1 if any result differs, and shows the first that do.
+    hour, and on the first run some more to compile kernels. Exits with 1 if any result differs, and
+    shows the first that do.
     """
     from lowprec.app.interrupt import Interrupted
     from lowprec.app.verify.command import again, run
