@@ -1,8 +1,10 @@
 """Compiling all kernels of a verification beforehand: one interpreter compiles on one core."""
 
 import signal
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 import torch
@@ -18,12 +20,16 @@ from lowprec.kernels import dispatch
 FEW = 4
 """Formats below which starting interpreters takes longer than it saves."""
 
+MOST = 4
+"""Interpreters at most: together they need some gigabytes of memory."""
+
 
 def compile_ahead(formats: Sequence[str]) -> None:
-    """Have the kernels of formats in the disk cache, by as many interpreters as torch has threads.
+    """Have the kernels of formats in the disk cache, by an interpreter for each thread of torch, up to 4.
 
     Nothing is done for few formats, for one thread, or where no cache can be written: then kernels are
-    compiled when they are first called.
+    compiled when they are first called. So are those that are missing where an interpreter was killed,
+    as for want of memory, which is said on standard error.
 
     Args:
         formats: Names.
@@ -34,10 +40,10 @@ def compile_ahead(formats: Sequence[str]) -> None:
     Example:
         >>> compile_ahead(["e2m1"])
     """
-    workers = torch.get_num_threads()
+    workers = min(torch.get_num_threads(), MOST)
     if len(formats) < FEW or workers == 1 or dispatch.cache_folder() is None:
         return
-    # Neighbors in this order have no kernel in common, so that none is compiled twice.
+    # Neighbors in this order have no kernel in common, so that hardly any is compiled twice.
     jobs = [(name, carrier) for name in formats for carrier in holders(parse(name))]
     with (
         Interrupt() as interrupt,
@@ -46,7 +52,11 @@ def compile_ahead(formats: Sequence[str]) -> None:
     ):
         shown.begin("loading kernels, compiled on the first run", 0, len(jobs))
         for job in as_completed([pool.submit(compile_kernels, *job) for job in jobs]):
-            job.result()
+            try:
+                job.result()
+            except BrokenProcessPool:
+                sys.stderr.write("An interpreter was killed: kernels are compiled as they are needed.\n")
+                break
             shown.step()
             if interrupt.requested:
                 pool.shutdown(cancel_futures=True)

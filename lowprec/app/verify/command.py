@@ -63,7 +63,7 @@ def _verified(parts: list[Part], json: Path | None, *, resume: bool) -> dict[str
     state = State.resumed(FOLDER) if resume else State(FOLDER)
     if len(state):
         typer.echo(f"{len(state)} parts are finished.", err=True)
-    compile_ahead(list(dict.fromkeys(part.format for part in parts)))
+    compile_ahead(list(dict.fromkeys(part.format for part in parts if state.finding(part) is None)))
     findings = work(parts, state, display(sum(part.seconds for part in parts)))
     found = report(findings, state.identity)
     if json is not None:
@@ -73,7 +73,7 @@ def _verified(parts: list[Part], json: Path | None, *, resume: bool) -> dict[str
 
 
 def again(formats: Sequence[str], *, exhaustive: bool) -> str:
-    """The command that goes on with an interrupted verification."""
-    options = ["--exhaustive"] * exhaustive
+    """The command that goes on with an interrupted verification, or begins anew if nothing was finished."""
+    options = ["--exhaustive"] * exhaustive + ["--resume"] * State.is_left_in(FOLDER)
     names = [f'"{name}"' if set("<>&") & set(name) else name for name in formats]
-    return " ".join(["lowprec verify", *names, *options, "--resume"])
+    return " ".join(["lowprec verify", *names, *options])

@@ -15,6 +15,9 @@ FOLDER = Path("runs") / "verify"
 """Where the state lies until the verification is over."""
 
 
+_FILE = "state.json"
+
+
 class Finding(NamedTuple):
     """A finished part."""
 
@@ -47,7 +50,7 @@ class State:
     """The finished parts of one verification, in a file that is whole after every part."""
 
     def __init__(self, folder: Path, parts: dict[str, dict[str, Any]] | None = None) -> None:
-        self._file, self._parts = folder / "state.json", parts or {}
+        self._file, self._parts = folder / _FILE, parts or {}
         self.identity = identity()
 
     @classmethod
@@ -63,7 +66,7 @@ class State:
         Raises:
             ValueError: If there is none, it is damaged, or it was left by other code.
         """
-        file = folder / "state.json"
+        file = folder / _FILE
         must, remedy = "follow an interrupted verification", "Leave it out to verify from the start."
         try:
             stored = json.loads(file.read_text(encoding="utf-8"))
@@ -77,6 +80,11 @@ class State:
         if changed:
             raise value_error("--resume", f"{must} of the same {', '.join(changed)}", str(file), remedy)
         return cls(folder, parts)
+
+    @staticmethod
+    def is_left_in(folder: Path) -> bool:
+        """Whether an interrupted verification left something to go on with."""
+        return (folder / _FILE).exists()
 
     def __len__(self) -> int:
         """How many parts are finished."""
