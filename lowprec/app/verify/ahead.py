@@ -3,9 +3,9 @@
 import signal
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 
 import torch
 
@@ -45,22 +45,28 @@ def compile_ahead(formats: Sequence[str]) -> None:
         return
     # Neighbors in this order have no kernel in common, so that hardly any is compiled twice.
     jobs = [(name, carrier) for name in formats for carrier in holders(parse(name))]
+    others = {*active_children()}
     with (
         Interrupt() as interrupt,
         display(1, 0, len(jobs)) as shown,
         ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts) as pool,
     ):
         shown.begin("loading kernels, compiled on the first run", 0, len(jobs))
-        for job in as_completed([pool.submit(compile_kernels, *job) for job in jobs]):
+        pending = {pool.submit(compile_kernels, *job) for job in jobs}
+        while pending:
+            done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            if interrupt.requested:
+                for child in {*active_children()} - others:  # a kernel in the making is lost, no more
+                    child.terminate()
+                pool.shutdown(cancel_futures=True)
+                raise Interrupted
             try:
-                job.result()
+                for job in done:
+                    job.result()
+                    shown.step()
             except BrokenProcessPool:
                 sys.stderr.write("An interpreter was killed: kernels are compiled as they are needed.\n")
                 break
-            shown.step()
-            if interrupt.requested:
-                pool.shutdown(cancel_futures=True)
-                raise Interrupted
         shown.end()
 
 
