@@ -142,3 +142,19 @@ class Specials(_Choice):
     """No infinities and no -0, whose code is NaN; the bias is one more than elsewhere."""
     FINITE = "finite"
     """Every code is a finite number."""
+
+
+class ScaleRule(_Choice):
+    """How a group's power-of-two scale follows from A, its largest finite magnitude.
+
+    With max the element's largest value and emax = floor(log2 max); all are exact.
+    """
+
+    FLOOR = "floor"
+    """2^(floor(log2 A) - emax), as OCP has it: values between max and 2^(emax + 1) saturate."""
+    CEIL = "ceil"
+    """2^(ceil(log2 A) - emax)."""
+    RCEIL = "rceil"
+    """The least power of two s with A / s <= max: nothing saturates."""
+    EVEN = "even"
+    """As floor, of A rounded half up to the element's precision."""

@@ -8,8 +8,10 @@ from lowprec.formats.granularity import PerBlock as PerBlock
 from lowprec.formats.granularity import PerChannel as PerChannel
 from lowprec.formats.granularity import PerGroup as PerGroup
 from lowprec.formats.granularity import PerTensor as PerTensor
+from lowprec.formats.grouped import GroupedFormat as GroupedFormat
 from lowprec.formats.info import finfo as finfo
 from lowprec.formats.names import NAMED as NAMED
 from lowprec.formats.names import FormatLike as FormatLike
 from lowprec.formats.names import parse as parse
 from lowprec.formats.names import resolve as resolve
+from lowprec.formats.scaled import Scaled as Scaled

@@ -1,17 +1,19 @@
 """Block floating point: integers that share the exponent of their group's largest element."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from lowprec.errors import type_error
 from lowprec.formats.carriers import Carrier
 from lowprec.formats.format import check_integer, power_of_two
 from lowprec.formats.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
+from lowprec.formats.fixed import FixedPoint
+from lowprec.formats.grouped import GroupedFormat
 from lowprec.formats.uniform import UniformFormat
 
 
 @dataclass(frozen=True)
-class BlockFloatingPoint(UniformFormat):
+class BlockFloatingPoint(UniformFormat, GroupedFormat):
     """Symmetric integer mantissas of ``word_bits`` over one exponent for each group.
 
     The exponent is ``E = floor(log2 max|x|)`` of the group's finite elements, taken from their bits;
@@ -100,11 +102,19 @@ class BlockFloatingPoint(UniformFormat):
             return f"{self.word_bits - 1} significant bits, it has {carrier.precision}"
         return None
 
-    def along(self, axis: int) -> "BlockFloatingPoint":
-        """This format with a granularity along ``"contraction"`` set to an axis."""
-        if isinstance(self.granularity, PerGroup):
-            return replace(self, granularity=self.granularity.along(axis))
-        return self
+    @property
+    def lowest_group_exponent(self) -> int | None:
+        """The least exponent of a group."""
+        return self.lowest_block_exponent
+
+    @property
+    def highest_group_exponent(self) -> int | None:
+        """The greatest exponent of a group."""
+        return self.highest_block_exponent
+
+    def in_group(self, exponent: int) -> FixedPoint:
+        """The fixed-point format of a group with that exponent."""
+        return FixedPoint(self.word_bits, self.word_bits - 2 - exponent, symmetric=True)
 
     def __str__(self) -> str:
         """The name that parse reads back; options that are not the default stand in brackets."""

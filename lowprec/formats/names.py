@@ -17,6 +17,9 @@ at most once; ``str`` writes them in the order given here and leaves out what is
         <unbounded>
     block              bfp{N}          N bits for each mantissa
         <tensor | channel{A}[&{A}…] | group[{S}][@{A}] | block{S}[x{S}…], exponent{N}>
+    scaled             scaled<{element},e8m0>, or one of the names mxfp8_e4m3 mxfp8_e5m2
+                       mxfp6_e3m2 mxfp6_e2m3 mxfp4 mxint8                   (group32)
+        <tensor | channel… | group… | block…, floor|ceil|rceil|even>
 
 N, M, E and S are decimal numbers, K and A may be negative, and so may the M of fixed point; the A of
 a group may be ``contraction``.
@@ -41,12 +44,14 @@ from lowprec.formats.granularity import (
     PerGroup,
     PerTensor,
 )
-from lowprec.modes import Overflow, Specials
+from lowprec.formats.scaled import E8M0, MX, Scaled
+from lowprec.modes import Overflow, ScaleRule, Specials
 
 NAMED = (
     "binary64", "binary32", "tf32", "binary16", "bfloat16", "e5m2", "e5m2fnuz", "e4m3fn", "e4m3fnuz",
     "e4m3ieee", "e3m4", "e3m2", "e2m3", "e2m1", "fixed8f7", "fixed8f4", "fixed8f4<wrap>", "fixed16f8",
     "ufixed8f8", "bfp8", "bfp8<group32>", "bfp8<block16x16>", "bfp8<exponent8>", "bfp4",
+    "mxfp8_e5m2", "mxfp8_e4m3", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4", "mxint8",
 )  # fmt: skip
 """The names that a listing of formats shows: every single one, and examples of each family."""
 
@@ -122,7 +127,7 @@ def _parsed(name: str) -> Format:
     """The format of a name, remembered."""
     base, bracket, rest = name.partition("<")
     _refuse_ambiguous(name, base)
-    options = rest[:-1].split(",") if rest.endswith(">") else []
+    options = _split(rest[:-1]) if rest.endswith(">") else []
     if base in FINITE_ELSEWHERE and "fn" in options:
         options.remove("fn")
         base = f"{base}fn"
@@ -131,6 +136,11 @@ def _parsed(name: str) -> Format:
             if match := re.fullmatch(pattern, _SHORT.get(base, base), re.ASCII):
                 return build(match, _Options(name, options))
     raise _unknown(name)
+
+
+def _split(options: str) -> list[str]:
+    """What stands between commas, but for those within the brackets of an element's own options."""
+    return re.split(r",(?![^<>]*>)", options)
 
 
 def _refuse_ambiguous(name: str, base: str) -> None:
@@ -167,6 +177,12 @@ class _Options:
             return None
         self._left.remove(matches[0][0])
         return matches[0]
+
+    def next(self) -> str:
+        """The first option, removed."""
+        if not self._left:
+            raise _unknown(self._name)
+        return self._left.pop(0)
 
     def end(self) -> None:
         """Refuse options that nobody took: unknown ones, and the second of two of a kind."""
@@ -206,16 +222,35 @@ def _fixed(match: re.Match[str], options: _Options) -> Format:
 
 def _block(match: re.Match[str], options: _Options) -> Format:
     """A block format."""
-    granularity: Granularity = PerTensor()
-    for pattern, build in _GRANULARITIES:
-        if found := options.take(pattern):
-            granularity = build(found)
-            break
+    granularity = _granularity(options)
     exponent = options.take(r"exponent(\d+)")
     options.end()
     return BlockFloatingPoint(
         int(match["word"]), granularity, exponent_bits=int(exponent[1]) if exponent else None
     )
+
+
+def _granularity(options: _Options) -> Granularity:
+    """The granularity among the options, or one scale for the whole tensor."""
+    for pattern, build in _GRANULARITIES:
+        if found := options.take(pattern):
+            return build(found)
+    return PerTensor()
+
+
+def _scaled(match: re.Match[str], options: _Options) -> Format:
+    """A scaled format, element and scale first."""
+    element, scale = options.next(), options.next()
+    granularity = _granularity(options)
+    rule = options.take("|".join(ScaleRule))
+    options.end()
+    return Scaled(parse(element), scale, granularity, scale_rule=rule[0] if rule else ScaleRule.FLOOR)
+
+
+def _microscaling(match: re.Match[str], options: _Options) -> Format:
+    """One of OCP's formats, which have no options."""
+    options.end()
+    return Scaled(parse(MX[match[0]]), E8M0, PerGroup(32))
 
 
 def _channel(match: re.Match[str]) -> Granularity:
@@ -247,4 +282,6 @@ _FAMILIES: tuple[tuple[str, Callable[[re.Match[str], _Options], Format]], ...] =
     (rf"e(?P<exponent>\d+)m(?P<mantissa>\d+)(?P<specials>{'|'.join(Specials)})", _floating),
     (r"(?P<unsigned>u)?fixed(?P<word>\d+)?f(?P<fraction>-?\d+)", _fixed),
     (r"bfp(?P<word>\d+)", _block),
+    ("scaled", _scaled),
+    ("|".join(MX), _microscaling),
 )

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, FormatLike, resolve
+from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, GroupedFormat, resolve
 from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.modes import Rounding
-from lowprec.reference.blocks import exponents, format_of_group, partition
+from lowprec.reference.blocks import exponents, partition
 from lowprec.reference.elements import Element, checked_rounding, element_of
 from lowprec.reference.grid import ElementFormat
 
@@ -61,7 +61,9 @@ def quantize(
         array([1.125], dtype=float32)
     """
     pairs = _quantized(x, format, rounding, random_bits, words, carrier)
-    return np.array([value for value, _ in pairs], dtype=x.dtype).reshape(x.shape)
+    values = np.array([value for value, _ in pairs], np.float64).reshape(x.shape)
+    with np.errstate(over="ignore"):  # a scaled value past the carrier's range rounds to an infinity
+        return values.astype(x.dtype)
 
 
 def overflowed(
@@ -105,13 +107,13 @@ def overflowed(
 
 def checked(
     x: FloatArray, format: FormatLike, carrier: str | None
-) -> tuple[ElementFormat | BlockFloatingPoint, Carrier]:
+) -> tuple[ElementFormat | GroupedFormat, Carrier]:
     """The format, and the type that holds the result and every value of the format."""
     format = resolve(format)
     if not isinstance(x, np.ndarray) or x.dtype not in (np.float16, np.float32, np.float64):
         raise type_error("x", "be a float16, float32 or float64 array", getattr(x, "dtype", x))
-    if not isinstance(format, FloatingPoint | FixedPoint | BlockFloatingPoint):
-        raise type_error("format", "be floating, fixed or block floating point", format)
+    if not isinstance(format, FloatingPoint | FixedPoint | GroupedFormat):
+        raise type_error("format", "be floating, fixed or block floating point, or scaled", format)
     fitting = [str(x.dtype)] + ["bfloat16"] * (x.dtype == np.float32)
     carrier = fitting[0] if carrier is None else carrier
     if carrier not in fitting:
@@ -141,11 +143,11 @@ def _quantized(
     return (element.quantized(value, rounding, random_bits, word) for value, element, word in rows)
 
 
-def _elements(x: FloatArray, format: ElementFormat | BlockFloatingPoint, carrier: Carrier) -> list[Element]:
+def _elements(x: FloatArray, format: ElementFormat | GroupedFormat, carrier: Carrier) -> list[Element]:
     """What rounds each element of ``x``, in row-major order."""
-    if isinstance(format, BlockFloatingPoint):
+    if isinstance(format, GroupedFormat):
         groups = partition(x.shape, format)
-        of_groups = [format_of_group(format, e) for e in exponents(x, groups, format, carrier)]
+        of_groups = [format.in_group(e) for e in exponents(x, groups, format, carrier)]
         elements = [element_of(fixed) for fixed in of_groups]
         return [elements[group] for group in groups.of_elements]
     return [element_of(format)] * x.size

@@ -8,12 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, FormatLike
+from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, GroupedFormat, Scaled
 from lowprec.formats.format import check_integer, power_of_two
 from lowprec.modes import Rounding, Specials
 from lowprec.reference.arrays import FloatArray, Words, checked, quantize
-from lowprec.reference.blocks import exponents, format_of_group, partition
+from lowprec.reference.blocks import exponents, partition
 from lowprec.reference.grid import ElementFormat, floor_log2
+
+_E8M0_BIAS = 127
+"""What a scale's code has over its exponent."""
 
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -59,13 +62,16 @@ def encode(
         .ravel()
         .tolist()
     )
-    if not isinstance(format, BlockFloatingPoint):
+    if not isinstance(format, GroupedFormat):
         return _array_of_codes([code_of(value, format) for value in values], format.bits, x.shape)
     groups = partition(x.shape, format)
     of_groups = exponents(x, groups, format, holder)
-    formats = [format_of_group(format, exponent) for exponent in of_groups]
+    formats = [format.in_group(exponent) for exponent in of_groups]
     codes = [code_of(v, formats[group]) for v, group in zip(values, groups.of_elements, strict=True)]
-    scales = np.array([math.ldexp(1.0, exponent) for exponent in of_groups], x.dtype)
+    if isinstance(format, Scaled):
+        scales = np.array([exponent + _E8M0_BIAS for exponent in of_groups], np.uint8)
+    else:
+        scales = np.array([math.ldexp(1.0, exponent) for exponent in of_groups], x.dtype)
     return _array_of_codes(codes, format.bits, x.shape), scales.reshape(groups.shape)
 
 
@@ -103,11 +109,13 @@ def decode(
         raise type_error("dtype", "be float16, float32 or float64", dtype)
     format, _ = checked(np.empty(codes.shape, dtype), format, None)
     numbers: list[int] = codes.ravel().tolist()
-    if isinstance(format, BlockFloatingPoint):
+    if isinstance(format, GroupedFormat):
         groups = partition(codes.shape, format)
         if scales is None or scales.shape != groups.shape:
             raise value_error("scales", f"have the shape {groups.shape}", getattr(scales, "shape", None))
-        unit, of_groups = format_of_group(format, 0), scales.ravel().tolist()
+        unit, of_groups = format.in_group(0), scales.ravel().tolist()
+        if isinstance(format, Scaled):
+            of_groups = [math.ldexp(1.0, code - _E8M0_BIAS) for code in of_groups]
         pairs = zip(numbers, groups.of_elements, strict=True)
         flat = [value_of(code, unit) * of_groups[group] for code, group in pairs]  # exact: 2^E
     elif scales is not None:
