@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format
+from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat
 from lowprec.kernels import numbers, scalar
 from lowprec.kernels.numbers import MODES
 from lowprec.kernels.specialize import WIDTHS, specialized
@@ -21,9 +21,15 @@ Words = npt.NDArray[np.uint32]
 
 
 @lru_cache(maxsize=4096)
-def uncompiled(carrier: str, mode: int, depth: int, ending: int, full: bool) -> dict[str, Any]:
+def uncompiled(
+    carrier: str, mode: int, depth: int, ending: int, full: bool, scaled: bool = False,
+    floating: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """All decisions for one set of constants, as Python functions."""
-    return specialized(carrier, mode, depth, ending, full=full, compiler=lambda function: function)
+    return specialized(
+        carrier, mode, depth, ending, full=full, scaled=scaled, floating=floating,
+        compiler=lambda function: function,
+    )  # fmt: skip
 
 
 class Source(NamedTuple):
@@ -62,9 +68,10 @@ def decided(
     """What every number becomes with its word, and where overflow fires; a block format has one group."""
     bits, full = patterns(x, carrier), random_bits == 32
     with np.errstate(over="ignore"):  # unsigned integers turn over, as they do when compiled
-        if isinstance(format, BlockFloatingPoint):
-            block = tuple(source.describe_block(format, random_bits, carrier))
-            made = source.decisions(carrier, MODES[rounding], scalar.EITHER, scalar.CLAMPED, full)
+        if isinstance(format, GroupedFormat):
+            array, family = source.describe_block(format, rounding, random_bits, carrier)
+            block, (depth, ending, *scaled) = tuple(array), family
+            made = source.decisions(carrier, MODES[rounding], depth, ending, full, *scaled)
             largest = max((made["finite_magnitude"](pattern) for pattern in bits), default=bits.dtype.type(0))
             terms = made["group_numbers"](made["unit_field"](largest, block), block)
         else:

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lowprec.formats import NAMED, BlockFloatingPoint, FixedPoint, FloatingPoint, Format, parse
+from lowprec.formats import NAMED, BlockFloatingPoint, FixedPoint, FloatingPoint, Format, Scaled, parse
 
 _ALL_VALUES_UP_TO_BITS = 8
 _MOST_COLUMNS = 8
@@ -132,6 +132,12 @@ def _properties(format: Format) -> Table:
             ends = f"{format.lowest_block_exponent} to {format.highest_block_exponent}"
             table.add_row("block exponent", ends)
         table.add_row("", "of a group whose largest magnitude lies between 1 and 2")
+    if isinstance(format, Scaled):
+        table.add_row("element", str(format.element))
+        table.add_row(
+            "scale", f"{format.scale}, by the rule {format.scale_rule}, for each {format.granularity}"
+        )
+        table.add_row("", "of a group whose scale is 1")
     return table
 
 

@@ -5,9 +5,9 @@ from fractions import Fraction
 
 from lowprec.errors import type_error
 from lowprec.formats.carriers import Carrier
+from lowprec.formats.fixed import FixedPoint
 from lowprec.formats.format import check_integer, power_of_two
 from lowprec.formats.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
-from lowprec.formats.fixed import FixedPoint
 from lowprec.formats.grouped import GroupedFormat
 from lowprec.formats.uniform import UniformFormat
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lowprec.cast import Cast, Operands
 from lowprec.errors import value_error
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint
+from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat
 from lowprec.ops.quantize import Spec, make_spec
 from lowprec.scheme import Scheme
 
@@ -100,12 +100,12 @@ def _clips(cast: Cast | None) -> bool:
 
 def _along(format: object, axis: int) -> object:
     """The format with a granularity along the contraction set to an axis."""
-    return format.along(axis) if isinstance(format, BlockFloatingPoint) else format
+    return format.along(axis) if isinstance(format, GroupedFormat) else format
 
 
 def _shifted(format: object, exponent: int) -> object:
-    """The format that rounds x as ``format`` rounds x times 2**exponent; blocks adapt by themselves."""
-    if exponent == 0 or isinstance(format, BlockFloatingPoint):
+    """The format that rounds x as ``format`` rounds x times 2**exponent; groups adapt by themselves."""
+    if exponent == 0 or isinstance(format, GroupedFormat):
         return format
     if isinstance(format, FloatingPoint | FixedPoint):
         return format.shifted(exponent)

@@ -1,7 +1,7 @@
 """The loop for block floating point: two passes over each group, for its maximum and for its values."""
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
@@ -26,7 +26,14 @@ from lowprec.kernels.cpu import (
     jit,
     locate,
 )
-from lowprec.kernels.groups import BLOCK_BITS, BLOCK_COUNT, finite_magnitude, group_numbers, unit_field
+from lowprec.kernels.groups import (
+    BLOCK_COUNT,
+    OFFSET,
+    finite_magnitude,
+    group_numbers,
+    scale_code,
+    unit_field,
+)
 from lowprec.kernels.memory import at, matrix_at
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.scalar import (
@@ -47,6 +54,18 @@ from lowprec.kernels.specialize import WIDTHS, inline, rebound, specialized
 
 MAXIMA = 1
 QUANTIZE = 2
+
+
+class Family(NamedTuple):
+    """What kind of format has groups: where its units lie, how magnitudes end, and what is scaled."""
+
+    depth: int
+    ending: int
+    scaled: bool
+    floating: bool
+
+
+BLOCK = Family(EITHER, CLAMPED, scaled=False, floating=False)
 
 _SPAN = 4096
 """Elements that are read for their maxima and again for their values: they stay in the first cache."""
@@ -81,7 +100,9 @@ def write_group(source, target, words, first, count, numbers):
 
 
 @cache
-def block(carrier: str, mode: int, kind: int, code: str, full: bool, columns: bool) -> Any:
+def block(
+    carrier: str, mode: int, kind: int, code: str, full: bool, columns: bool, family: Family = BLOCK
+) -> Any:
     """The loop for block floating point.
 
     ``phase`` MAXIMA collects each group's largest finite magnitude, QUANTIZE rounds with the steps
@@ -160,24 +181,33 @@ def block(carrier: str, mode: int, kind: int, code: str, full: bool, columns: bo
                         start += count
                 begin = stop
 
-    decisions = specialized(carrier, mode, EITHER, CLAMPED, full=full)
+    decisions = _specialized(carrier, mode, family, full=full)
     writers = {FLAGS: "overflow_fired", CODES: "code_of_element", DECODED: "value_of_code"}
     decisions["write"] = decisions[writers.get(kind, "quantize_bits")]
+    if kind == DECODED and family.scaled:
+        decisions["unit_field"] = decisions["unit_field_of_code"]
     for function in (largest_of, write_group):
         decisions[function.__name__] = inline(rebound(function, {**globals(), **decisions}))
-    return jit(14, loop, decisions, carrier, mode, kind, code, full, columns)
+    return jit(14, loop, decisions, carrier, mode, kind, code, full, columns, *family)
 
 
 @cache
-def scales(carrier: str) -> Any:
-    """The loop that turns maxima into scales: the powers of two that groups' values are multiples of."""
-    dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
+def scales(carrier: str, family: Family = BLOCK) -> Any:
+    """The loop that turns maxima into scales, powers of two, or into their codes."""
+    coded = family.scaled
+    dtype, U = np.uint8 if coded else WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
 
     def loop(maxima_address, out_address, block_address, count):
         maxima, out = at(maxima_address, U), at(out_address, dtype)
         block = to_fixed_tuple(at(block_address, np.int64), BLOCK_COUNT)
         for j in range(count):
-            field = I(I(unit_field(maxima[j], block) + I(block[BLOCK_BITS])) - I(2))
-            out[j] = placed(U(1), I(0), field)
+            field = unit_field(maxima[j], block)
+            out[j] = scale_code(field, block) if coded else placed(U(1), I(0), I(field - I(block[OFFSET])))
 
-    return jit(4, loop, specialized(carrier, NEAREST_EVEN, EITHER, CLAMPED), carrier)
+    return jit(4, loop, _specialized(carrier, NEAREST_EVEN, family), carrier, *family)
+
+
+def _specialized(carrier: str, mode: int, family: Family, *, full: bool = True) -> dict[str, Any]:
+    """The decisions for a kind of format with groups."""
+    depth, ending, scaled, floating = family
+    return specialized(carrier, mode, depth, ending, full=full, scaled=scaled, floating=floating)

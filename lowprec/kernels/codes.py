@@ -1,16 +1,19 @@
 """From the patterns of a format's values to its integer codes, and back; see scalar.py for the words."""
 
+from lowprec.kernels.groups import rounded_into_range
 from lowprec.kernels.scalar import (
     CODE_INFINITY,
     CODE_NAN,
     CODE_SIGN,
     FIRST_NAN,
+    FLOATING,
     FLUSHED,
     INFINITY,
     LEAST_DROP,
     LOWEST_FIELD,
     MANTISSA,
     QUIET_NAN,
+    SCALED,
     SIGN,
     SIGNED,
     UNIT_FIELD,
@@ -24,6 +27,7 @@ from lowprec.kernels.scalar import (
     placed,
     quantize_bits,
     significand,
+    smaller,
     split,
     units,
 )
@@ -33,11 +37,21 @@ def floating_code(bits, numbers):
     """The code of a floating-point value."""
     magnitude, sign = split(bits)
     digits, field = significand(magnitude)
-    drop, _ = dropped(magnitude, numbers)
     hidden_at = I(MANTISSA) - I(numbers[LEAST_DROP])
-    last = I(field + I(drop) - I(numbers[LEAST_DROP]))  # the exponent of the binade whose step it has
-    code = U(U(digits >> drop) + U(U(larger(I(last - I(numbers[LOWEST_FIELD])), I(0))) << U(hidden_at)))
-    code = numbers[CODE_INFINITY] if magnitude == INFINITY else code
+    if SCALED:  # the element's last place may lie below the carrier's
+        exponent = I(I(field + leading_bit(digits)) - I(MANTISSA))
+        last = larger(exponent, I(numbers[LOWEST_FIELD]))
+        drop = I(I(I(last - hidden_at) - field) + I(MANTISSA))
+        left = U(smaller(larger(I(-drop), I(0)), I(MANTISSA)))
+        kept = U(U(digits << left) >> U(larger(drop, I(0))))
+    else:
+        lost, _ = dropped(magnitude, numbers)
+        last = I(field + I(lost) - I(numbers[LEAST_DROP]))  # the exponent of the binade whose step it has
+        kept = U(digits >> lost)
+    code = U(kept + U(U(larger(I(last - I(numbers[LOWEST_FIELD])), I(0))) << U(hidden_at)))
+    # Where only the carrier's range ended, the code is that of the element.
+    infinite = magnitude == INFINITY and not (SCALED and numbers[CODE_INFINITY] > numbers[CODE_SIGN])
+    code = numbers[CODE_INFINITY] if infinite else code
     code = U(code | numbers[CODE_SIGN]) if sign != U(0) else code
     return numbers[CODE_NAN] if magnitude > INFINITY else code
 
@@ -52,7 +66,9 @@ def floating_bits(code, numbers):
     digits = U(digits | U(U(1) << width)) if field > I(0) else digits
     digits = U(0) if field == I(0) and numbers[FLUSHED] != U(0) else digits
     unit = I(I(I(numbers[LOWEST_FIELD]) - I(width)) + I(larger(field, I(1)) - I(1)))
-    magnitude = placed(digits, leading_bit(digits), unit) if digits > U(0) else U(0)
+    lead = leading_bit(digits)
+    value = rounded_into_range(digits, lead, unit) if SCALED else placed(digits, lead, unit)
+    magnitude = value if digits > U(0) else U(0)
     magnitude = INFINITY if bare == numbers[CODE_INFINITY] else magnitude
     nan = bare >= numbers[FIRST_NAN] or (negative and bare == U(0) and numbers[ZERO_SIGN] == U(0))
     signed = negative and (magnitude > U(0) or numbers[ZERO_SIGN] != U(0))
@@ -73,16 +89,18 @@ def integer_bits(code, numbers):
     count = U(U(code) & U(whole - U(1)))
     negative = numbers[SIGNED] != U(0) and count >= U(whole >> U(1))
     count = U(whole - count) if negative else count
-    magnitude = placed(count, leading_bit(count), I(numbers[UNIT_FIELD]))
+    lead, unit = leading_bit(count), I(numbers[UNIT_FIELD])
+    magnitude = rounded_into_range(count, lead, unit) if SCALED else placed(count, lead, unit)
     magnitude = magnitude if count > U(0) else U(0)
     return U(magnitude | (SIGN if negative else U(0)))
 
 
 def code_of_element(bits, ceiling, numbers):
-    """The code that an element of a block is quantized to."""
-    return integer_code(quantize_bits(bits, ceiling, numbers), numbers)
+    """The code that an element of a group is quantized to."""
+    value = quantize_bits(bits, ceiling, numbers)
+    return floating_code(value, numbers) if FLOATING else integer_code(value, numbers)
 
 
 def value_of_code(code, _ceiling, numbers):
     """The value of an element's code."""
-    return integer_bits(code, numbers)
+    return floating_bits(code, numbers) if FLOATING else integer_bits(code, numbers)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numba.core import event
 
-from lowprec.formats import BlockFloatingPoint, FloatingPoint, Format, resolve
+from lowprec.formats import FloatingPoint, Format, GroupedFormat, resolve
 from lowprec.kernels import blocks, cpu
 from lowprec.kernels.layout import Integers, Layout, layout, row_major
 from lowprec.kernels.numbers import MODES, describe, describe_block
@@ -54,12 +54,12 @@ def _block(
 ) -> Kernel:
     """The kernel for block floating point."""
     parsed = resolve(format)
-    if not isinstance(parsed, BlockFloatingPoint):
+    if not isinstance(parsed, GroupedFormat):
         raise TypeError(type(parsed))
     mode = MODES[Rounding(rounding)]
-    numbers = describe_block(parsed, random_bits, carrier)
+    numbers, family = describe_block(parsed, Rounding(rounding), random_bits, carrier)
     return Kernel(
-        blocks.block(carrier, mode, kind, code, random_bits == 32, columns),
+        blocks.block(carrier, mode, kind, code, random_bits == 32, columns, family),
         numbers.ctypes.data,
         numbers,
         cpu.is_drawn(mode),
@@ -70,7 +70,7 @@ def _block(
 def _tiles(format: Format | str, shape: Integers) -> Integers | None:
     """The size of a group along each dimension; None for formats without groups."""
     parsed = resolve(format)
-    return parsed.granularity.tiles(shape) if isinstance(parsed, BlockFloatingPoint) else None
+    return parsed.granularity.tiles(shape) if isinstance(parsed, GroupedFormat) else None
 
 
 def quantize(
@@ -167,7 +167,8 @@ def encode_block(
         return
     kernel = _block(format, rounding, random_bits, carrier, cpu.CODES, code, plan.columns)
     maxima = _in_groups(kernel, x, codes, carrier, plan, seed, stream, -1, threads)
-    blocks.scales(carrier)(maxima.ctypes.data, scales, kernel.numbers, plan.groups)
+    _, family = describe_block(resolve(format), Rounding(rounding), random_bits, carrier)
+    blocks.scales(carrier, family)(maxima.ctypes.data, scales, kernel.numbers, plan.groups)
 
 
 def decode_block(

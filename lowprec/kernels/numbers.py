@@ -1,5 +1,6 @@
 """A format in the terms of scalar.py: patterns, fields and counts of one carrier."""
 
+from fractions import Fraction
 from functools import lru_cache
 from math import frexp
 from typing import Any
@@ -7,16 +8,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format
+from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
 from lowprec.formats.carriers import CARRIERS, Carrier
-from lowprec.kernels import scalar
+from lowprec.formats.format import power_of_two
+from lowprec.kernels import groups, scalar
+from lowprec.kernels.blocks import BLOCK, Family
 from lowprec.kernels.specialize import WIDTHS
-from lowprec.modes import Overflow, Rounding
+from lowprec.modes import Overflow, Rounding, ScaleRule
 
 MODES = {rounding: mode for mode, rounding in enumerate(Rounding)}
 """The rounding modes as scalar.py numbers them."""
 
 _NO_CODE = 2**64 - 1
+_FAR = 1 << 20
+"""An exponent past all that there are."""
 
 
 def describe(format: Format, rounding: Rounding, random_bits: int, carrier: str) -> tuple[Any, int, int]:
@@ -59,20 +64,87 @@ def _adds(number: dict[int, int], format: Any, carrier: Carrier) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def describe_block(format: BlockFloatingPoint, random_bits: int, carrier: str) -> npt.NDArray[np.int64]:
-    """What blocks.py needs to know of a format."""
+def describe_block(
+    format: GroupedFormat, rounding: Rounding, random_bits: int, carrier: str
+) -> tuple[npt.NDArray[np.int64], Family]:
+    """What blocks.py needs to know of a format, and which kind it is."""
     space = CARRIERS[carrier]
     bias = space.highest_exponent
-    lowest, highest = format.lowest_block_exponent, format.highest_block_exponent
+    lowest, highest = format.lowest_group_exponent, format.highest_group_exponent
     random = _random(random_bits, carrier == "float64")
-    numbers = [
-        format.word_bits,
-        -(1 << 20) if lowest is None else lowest + bias,
-        1 << 20 if highest is None else highest + bias,
-        space.lowest_exponent + bias,
-        *(random[i] for i in (scalar.RANDOM_BITS, scalar.IGNORED, scalar.MIDDLE)),
-    ]
-    return np.array([n - 2**64 if n >= 2**63 else n for n in numbers], np.int64)
+    number = dict.fromkeys(range(groups.BLOCK_COUNT), 0)
+    number.update({
+        groups.BLOCK_BITS: format.bits,
+        groups.LOWEST_EXPONENT: -_FAR if lowest is None else lowest + bias,
+        groups.HIGHEST_EXPONENT: _FAR if highest is None else highest + bias,
+        groups.LEAST_UNIT: space.lowest_exponent + bias,
+        groups.OFFSET: 2 - format.bits,
+        groups.BLOCK_RANDOM_BITS: random[scalar.RANDOM_BITS],
+        groups.BLOCK_IGNORED: random[scalar.IGNORED],
+        groups.BLOCK_MIDDLE: random[scalar.MIDDLE],
+    })  # fmt: skip
+    family = _scaled(number, format, rounding, space) if isinstance(format, Scaled) else BLOCK
+    return np.array([_signed(number[i]) for i in range(groups.BLOCK_COUNT)], np.int64), family
+
+
+def _scaled(number: dict[int, int], format: Scaled, rounding: Rounding, carrier: Carrier) -> Family:
+    """Fill in a scaled format's numbers."""
+    element, bias, mantissa = format.element, carrier.highest_exponent, carrier.precision - 1
+    floating = isinstance(element, FloatingPoint)
+    width = element.mantissa_bits if isinstance(element, FloatingPoint) else element.bits - 2
+    unit = Fraction(element.smallest_subnormal)
+    offset = unit.numerator.bit_length() - unit.denominator.bit_length()
+    largest = int(Fraction(element.max) / unit)
+    place = (largest & -largest).bit_length() - 1
+    largest >>= place
+    number.update({
+        groups.LEAST_UNIT: -_FAR,
+        groups.OFFSET: offset,
+        groups.LARGEST_EXPONENT: format.element_exponent,
+        groups.THRESHOLD: _threshold(format, width, mantissa),
+        groups.SCALE_BIAS: -format.lowest_group_exponent - bias,
+        groups.WIDTH: width,
+        groups.LARGEST: largest,
+        groups.LARGEST_LEAD: largest.bit_length() - 1,
+        groups.LARGEST_PLACE: place,
+    })  # fmt: skip
+    if not isinstance(element, FloatingPoint):
+        return Family(scalar.EITHER, scalar.CLAMPED, scaled=True, floating=False)
+    # The ending that the element has where its values lie in the middle of the carrier's.
+    own = dict.fromkeys(range(scalar.COUNT), 0)
+    _floating(own, element, CARRIERS["float64"])
+    ending = _ending(own, element, rounding, CARRIERS["float64"])
+    past = {own[scalar.MAX_POSITIVE]: 0, _infinity(CARRIERS["float64"]): _infinity(carrier)}
+    nan = _infinity(carrier) | 1 << (mantissa - 1)
+    number.update({
+        groups.BLOCK_OVER_POSITIVE: past.get(own[scalar.OVER_POSITIVE], nan),
+        groups.BLOCK_OVER_NEGATIVE: past.get(own[scalar.OVER_NEGATIVE], nan),
+        groups.BLOCK_INFINITE: past.get(own[scalar.INFINITE_POSITIVE], nan),
+        groups.BLOCK_ZERO_SIGN: _sign_bit(carrier) if element.has_signed_zero else 0,
+        groups.BLOCK_CODE_SIGN: own[scalar.CODE_SIGN],
+        groups.BLOCK_CODE_INFINITY: own[scalar.CODE_INFINITY],
+        groups.BLOCK_CODE_NAN: own[scalar.CODE_NAN],
+        groups.BLOCK_FIRST_NAN: own[scalar.FIRST_NAN],
+    })  # fmt: skip
+    return Family(scalar.DEEP if bias < 1023 else scalar.EITHER, ending, scaled=True, floating=floating)
+
+
+def _threshold(format: Scaled, width: int, mantissa: int) -> int:
+    """The mantissa of the largest magnitude above which the scale is doubled."""
+    ones = (1 << mantissa) - 1
+    if format.scale_rule is ScaleRule.CEIL:
+        return 0
+    if format.scale_rule is ScaleRule.RCEIL:
+        largest = Fraction(format.element.max) / power_of_two(format.element_exponent)
+        return int((largest - 1) * (1 << mantissa))
+    if format.scale_rule is ScaleRule.EVEN and width + 1 <= mantissa:
+        return ones - (1 << (mantissa - width - 1))
+    return ones
+
+
+def _signed(number: int) -> int:
+    """A 64-bit integer of the same bits that int64 holds."""
+    return number - 2**64 if number >= 2**63 else number
 
 
 def _random(random_bits: int, wide: bool) -> dict[int, int]:

@@ -50,6 +50,8 @@ def specialized(
     ending: int,
     *,
     full: bool = True,
+    scaled: bool = False,
+    floating: bool = False,
     compiler: Callable[..., Any] = inline,
 ) -> dict[str, Any]:
     """The names of all decisions, each compiled for these constants when it is first called.
@@ -60,6 +62,8 @@ def specialized(
         depth: Where the unit lies, likewise.
         ending: What becomes of magnitudes, likewise.
         full: Whether all bits of a random word count.
+        scaled: Whether groups have scales.
+        floating: Whether what is scaled is floating point.
         compiler: What makes a device function of a Python one; none for a copy in Python.
     """
     U, mantissa, place = WIDTHS[carrier].unsigned, WIDTHS[carrier].mantissa, WIDTHS[carrier].place
@@ -73,6 +77,8 @@ def specialized(
         "DEPTH": depth,
         "ENDING": ending,
         "FULL": full,
+        "SCALED": scaled,
+        "FLOATING": floating,
         "HIDDEN": U(1 << mantissa),
         "SIGN": U(1 << place),
         "INFINITY": U(infinity),

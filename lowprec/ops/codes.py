@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, FormatLike, resolve
+from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, GroupedFormat, Scaled, resolve
 from lowprec.modes import Rounding
 from lowprec.ops.coding import code_dtype
 from lowprec.ops.library import CARRIERS
@@ -47,7 +47,8 @@ def encode(
     Returns:
         Codes in the shape of x, uint8, uint16, uint32 or uint64 as the width asks; for a block format
         a pair (codes, scales), the scales powers of two in the dtype of x, one for each group, in a
-        tensor with as many dimensions as x.
+        tensor with as many dimensions as x. The scales of a scaled format are codes themselves: uint8, of
+        2 to the code less 127.
 
     Raises:
         TypeError: As quantize.
@@ -88,9 +89,10 @@ def decode(
         codes: Integers of the dtype that encode gives for the format. Bits above the width of a
             fixed-point or block code do not count; above that of a floating-point code they are an error.
         format: A format, its name, or a torch dtype that stands for one.
-        dtype: The carrier of the values; None for float32, or for the dtype of ``scales``.
-        scales: What encode gave beside the codes of a block format: for each group a power of two that
-            the format and the carrier have as its exponent.
+        dtype: The carrier of the values; None for float32, or for the dtype of a block format's scales.
+        scales: What encode gave beside the codes: for each group of a block format a power of two that
+            the format and the carrier have as its exponent; for each group of a scaled format a code,
+            where 255 makes the whole group NaN.
 
     Returns:
         Values in the shape of codes.
@@ -108,7 +110,10 @@ def decode(
     for name, given in (("codes", codes), ("scales", scales)):
         if given is not None or name == "codes":
             _check_place(name, given)
-    if scales is not None:
+    if scales is not None and isinstance(resolve(format), Scaled):
+        if scales.dtype != torch.uint8:
+            raise type_error("scales", "be uint8 codes", scales.dtype)
+    elif scales is not None:
         if dtype not in (None, scales.dtype):
             raise value_error("dtype", "be None or the dtype of scales", dtype)
         target = scales.dtype
@@ -133,13 +138,13 @@ def _checked(
 ) -> tuple[Spec, torch.dtype, bool]:
     """The spec, the dtype of the codes, and whether there are groups; the format must have codes."""
     parsed = resolve(format)
-    if not isinstance(parsed, FloatingPoint | FixedPoint | BlockFloatingPoint):
-        raise type_error("format", "be floating, fixed or block floating point", parsed)
+    if not isinstance(parsed, FloatingPoint | FixedPoint | GroupedFormat):
+        raise type_error("format", "be floating, fixed or block floating point, or scaled", parsed)
     if isinstance(parsed, FixedPoint) and not parsed.is_bounded:
         raise value_error("format", "have codes of a certain width", str(parsed), "Give word_bits.")
     spec = make_spec(parsed, rounding, random_bits)
     check_carrier(spec.format, carrier)
-    return spec, code_dtype(parsed), isinstance(parsed, BlockFloatingPoint)
+    return spec, code_dtype(parsed), isinstance(parsed, GroupedFormat)
 
 
 def _check_place(name: str, given: Any) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import value_error
-from lowprec.formats import BlockFloatingPoint, FixedPoint, Format, resolve
+from lowprec.formats import BlockFloatingPoint, FloatingPoint, Format, GroupedFormat, Scaled, resolve
 from lowprec.formats.carriers import CARRIERS as RANGES
 from lowprec.formats.carriers import Carrier
 from lowprec.kernels import dispatch
@@ -31,6 +31,8 @@ _library.define(f"encode_block({_QUANTIZATION}) -> (Tensor, Tensor)")
 _library.define("decode(Tensor codes, Tensor? scales, str format, ScalarType dtype) -> Tensor")
 
 _CODES = {8: torch.uint8, 16: torch.uint16, 32: torch.uint32, 64: torch.uint64}
+_NAN_SCALE = 0xFF
+"""The code of a scale that is NaN."""
 _PATTERNS = {2: torch.uint16, 4: torch.uint32, 8: torch.uint64}
 
 
@@ -54,8 +56,9 @@ def _encode_block(
     x: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int
 ) -> tuple[Tensor, Tensor]:
     """The CPU kernel of encode_block."""
-    _refuse_nan(x, format)
-    x = x.contiguous()
+    x, parsed = x.contiguous(), resolve(format)
+    if not parsed.has_nan:
+        _refuse_nan(x, format)
     codes, scales = _parts(x, format)
     dispatch.encode_block(
         x.data_ptr(), codes.data_ptr(), scales.data_ptr(), CARRIERS[x.dtype], _name(codes), x.shape,
@@ -71,14 +74,21 @@ def _decode(codes: Tensor, scales: Tensor | None, format: str, dtype: torch.dtyp
     codes, parsed = codes.contiguous(), resolve(format)
     out = torch.empty(codes.shape, dtype=dtype)
     source, target, carrier, name = codes.data_ptr(), out.data_ptr(), CARRIERS[dtype], _name(codes)
+    element = parsed.element if isinstance(parsed, Scaled) else parsed
+    if isinstance(element, FloatingPoint) and codes.numel():
+        largest = int(codes.numpy().max())
+        if largest >> parsed.bits:
+            raise value_error("codes", f"lie below 2^{parsed.bits} for {format}", largest)
+    if isinstance(parsed, Scaled):
+        known = _check_grid(scales, parsed, codes.shape).detach().contiguous()
+        dispatch.decode_block(source, target, known.view(-1).numpy(), carrier, name, codes.shape, format)
+        if (known == _NAN_SCALE).any():
+            out[_spread(known == _NAN_SCALE, parsed, codes.shape)] = torch.nan
+        return out
     if isinstance(parsed, BlockFloatingPoint):
         patterns = _checked_scales(scales, parsed, codes.shape)
         dispatch.decode_block(source, target, patterns, carrier, name, codes.shape, format)
         return out
-    if not isinstance(parsed, FixedPoint) and codes.numel():
-        largest = int(codes.numpy().max())
-        if largest >> parsed.bits:
-            raise value_error("codes", f"lie below 2^{parsed.bits} for {format}", largest)
     dispatch.encode(source, target, carrier, name, codes.numel(), format, decode=True)
     return out
 
@@ -101,7 +111,7 @@ def _(x: Tensor, seed: Tensor | None, format: str, *_: Any) -> tuple[Tensor, Ten
 @torch.library.register_fake("lowprec::decode", lib=_library)
 def _(codes: Tensor, scales: Tensor | None, format: str, dtype: torch.dtype) -> Tensor:
     parsed = resolve(format)
-    if isinstance(parsed, BlockFloatingPoint):
+    if isinstance(parsed, GroupedFormat):
         _check_grid(scales, parsed, codes.shape)
     return codes.new_empty(codes.shape, dtype=dtype)
 
@@ -122,7 +132,8 @@ def _parts(x: Tensor, format: str) -> tuple[Tensor, Tensor]:
     """Room for the codes and the scales of a block format."""
     parsed = resolve(format)
     codes = x.new_empty(x.shape, dtype=code_dtype(parsed))
-    return codes, x.new_empty(_grid(parsed, x.shape))
+    scale = torch.uint8 if isinstance(parsed, Scaled) else x.dtype
+    return codes, x.new_empty(_grid(parsed, x.shape), dtype=scale)
 
 
 def _grid(format: Any, shape: torch.Size) -> tuple[int, ...]:
@@ -131,7 +142,7 @@ def _grid(format: Any, shape: torch.Size) -> tuple[int, ...]:
     return tuple(-(-size // tile) if size else 0 for size, tile in zip(shape, tiles, strict=True))
 
 
-def _check_grid(scales: Tensor | None, format: BlockFloatingPoint, shape: torch.Size) -> Tensor:
+def _check_grid(scales: Tensor | None, format: GroupedFormat, shape: torch.Size) -> Tensor:
     """Refuse scales that are not one for each group."""
     if scales is None:
         raise value_error("scales", f"be given for {format}", scales)
@@ -139,6 +150,14 @@ def _check_grid(scales: Tensor | None, format: BlockFloatingPoint, shape: torch.
     if tuple(scales.shape) != grid:
         raise value_error("scales", f"have shape {grid}, one for each group", tuple(scales.shape))
     return scales
+
+
+def _spread(of_groups: Tensor, format: GroupedFormat, shape: torch.Size) -> Tensor:
+    """What is known of groups, for each of their elements."""
+    tiles = format.granularity.tiles(tuple(shape))
+    for axis, (tile, size) in enumerate(zip(tiles, shape, strict=True)):
+        of_groups = of_groups.repeat_interleave(tile, axis).narrow(axis, 0, size)
+    return of_groups
 
 
 def _checked_scales(scales: Tensor | None, format: BlockFloatingPoint, shape: torch.Size) -> Any:

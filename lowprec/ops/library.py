@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.autograd import forward_ad as _forward_ad
 
 from lowprec.errors import value_error
-from lowprec.formats import BlockFloatingPoint, parse
+from lowprec.formats import GroupedFormat, parse
 from lowprec.kernels import dispatch
 from lowprec.kernels.cpu import FLAGS, VALUES
 from lowprec.kernels.threads import use_openmp_of
@@ -162,7 +162,7 @@ def _vmap_quantize(
             "Whether examples share their noise is not defined; quantize the batch outside vmap.",
         )
     dim = in_dims[0]
-    if not isinstance(parse(format), BlockFloatingPoint):
+    if not isinstance(parse(format), GroupedFormat):
         return quantized(x, seed, (format, rounding, random_bits), *rest[:1]), dim
     examples = x.unbind(dim)
     spec = format, rounding, random_bits

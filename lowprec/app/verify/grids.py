@@ -14,7 +14,7 @@ from lowprec.app.verify.claim import CLAIMS, Part, Tick
 from lowprec.app.verify.comparison import Asked, Outcome
 from lowprec.app.verify.inputs import FEW_CODES, hard_inputs, holders, patterns, shuffled
 from lowprec.app.verify.setting import Setting, seeded_settings, settings
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format
+from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat
 from lowprec.formats.carriers import CARRIERS
 from lowprec.modes import Overflow
 
@@ -187,7 +187,7 @@ def on_patterns(format: Format, tick: Tick) -> Outcome:
             wanted = None
             for held in widened:
                 # The least step of a block format is the carrier's.
-                if wanted is None or isinstance(format, BlockFloatingPoint):
+                if wanted is None or isinstance(format, GroupedFormat):
                     wanted = by_table(x, format, setting, held.dtype)
                 outcome.add(held, kernel.quantize(held, format, setting), wanted, of=Asked(format, setting))
             tick((number + (done + 1) / len(every)) / len(arranged))
@@ -196,7 +196,7 @@ def on_patterns(format: Format, tick: Tick) -> Outcome:
 
 def _arranged(x: Tensor, format: Format) -> list[Tensor]:
     """The numbers as they are; for a block format in groups of near and of distant exponents."""
-    if isinstance(format, BlockFloatingPoint):
+    if isinstance(format, GroupedFormat):
         return [x.view(_BLOCK), shuffled(x)]
     return [x]
 

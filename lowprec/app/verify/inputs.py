@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lowprec.app.verify.setting import Setting
 from lowprec.errors import type_error
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format
+from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
 from lowprec.formats.carriers import CARRIERS
 from lowprec.modes import Rounding
 
@@ -131,9 +131,8 @@ def hard_inputs(
         >>> hard_inputs(parse("e2m1"), Setting(Rounding.UP), torch.float32).isnan().any()
         tensor(True)
     """
-    if isinstance(format, BlockFloatingPoint):
-        element = FixedPoint(format.word_bits, format.word_bits - 2, symmetric=True)
-        one_group = hard_inputs(element, setting, carrier)
+    if isinstance(format, GroupedFormat):
+        one_group = hard_inputs(format.in_group(0), setting, carrier)
         return in_groups(one_group, format)
     lower, upper = ladder(format, every_code=every_code)
     gap = upper - lower
@@ -170,13 +169,13 @@ def both_sides(magnitudes: Float64, carrier: torch.dtype) -> Tensor:
     return torch.cat([positive, positive | torch.iinfo(integers).min]).view(carrier)
 
 
-def in_groups(x: Tensor, format: BlockFloatingPoint) -> Tensor:
-    """Numbers in groups that an element 1 anchors, so that the numbers below 2 share exponent 0.
+def in_groups(x: Tensor, format: GroupedFormat) -> Tensor:
+    """Numbers in groups that an anchor leads, so that the numbers below twice the anchor share exponent 0.
 
     The same follows with every exponent moved to either end of the carrier's.
 
     Args:
-        x: Numbers; the finite ones from 2 on are left out.
+        x: Numbers; the finite ones from twice the anchor on are left out.
         format: Its granularity makes the groups.
 
     Returns:
@@ -187,20 +186,22 @@ def in_groups(x: Tensor, format: BlockFloatingPoint) -> Tensor:
         >>> in_groups(torch.tensor([0.5, 8.0, 0.25]), parse("bfp8<group2>"))[0, 0, :4]
         tensor([1.0000, 0.5000, 1.0000, 0.2500])
     """
-    x = x[(x.abs() < 2) | ~x.isfinite()]
+    highest = format.element_exponent if isinstance(format, Scaled) else 0
+    x = x[(x.abs() < 2.0 ** (highest + 1)) | ~x.isfinite()]
     x = torch.cat([x[first::_SPREAD] for first in range(_SPREAD)])  # every part holds all magnitudes
     depth = 1
     while (~(anchored := _anchors((depth, 4, 48), format))).sum() < x.numel():
         depth += 1
-    blank = torch.ones(anchored.shape, dtype=x.dtype)
+    blank = torch.full(anchored.shape, 2.0**highest, dtype=x.dtype)
     room = int((~anchored).sum())
     blank[~anchored] = x.repeat(-(-room // x.numel()))[:room]
     carrier = CARRIERS[str(x.dtype).removeprefix("torch.")]
-    moved = [blank[:1].double() * 2.0**e for e in (carrier.highest_exponent, carrier.lowest_exponent + 3)]
+    ends = carrier.highest_exponent - highest, carrier.lowest_exponent + 3 - highest
+    moved = [blank[:1].double() * 2.0**e for e in ends]
     return torch.cat([blank, *(part.to(x.dtype) for part in moved)])
 
 
-def _anchors(shape: tuple[int, ...], format: BlockFloatingPoint) -> Tensor:
+def _anchors(shape: tuple[int, ...], format: GroupedFormat) -> Tensor:
     """The first element of every group; none where a group is one element."""
     tiles = format.granularity.tiles(shape)
     firsts = [index % tile == 0 for index, tile in zip(np.indices(shape), tiles, strict=True)]

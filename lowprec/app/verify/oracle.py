@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format
+from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
 from lowprec.formats.carriers import CARRIERS
-from lowprec.modes import Overflow, Rounding
+from lowprec.modes import Overflow, Rounding, ScaleRule
 
 Float64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -59,7 +59,7 @@ def quantize(
 
     Args:
         x: Values that float32 holds.
-        format: A floating-point format of at most 2**18 magnitudes, any fixed or block floating point.
+        format: A floating-point format of at most 2**18 magnitudes, or any fixed, block floating or scaled one.
         rounding: The mode.
         random_bits: Bits of a word that a stochastic mode looks at.
         words: One random word for all elements, or one for each.
@@ -80,10 +80,10 @@ def quantize(
     with np.errstate(over="ignore", invalid="ignore"):
         if not np.array_equal(x.astype(np.float32).astype(np.float64), x, equal_nan=True):
             raise value_error("x", "be exact in float32", "values that are not")
-    if isinstance(format, BlockFloatingPoint):
+    if isinstance(format, GroupedFormat):
         return _by_groups(x, format, rounding, random_bits, words, carrier)
     if not isinstance(format, FloatingPoint | FixedPoint):
-        raise type_error("format", "be floating, fixed or block floating point", format)
+        raise type_error("format", "be floating, fixed or block floating point, or scaled", format)
     return _by_elements(x, format, rounding, random_bits, words)
 
 
@@ -210,24 +210,47 @@ def _of_infinity(infinity: float, format: FloatingPoint | FixedPoint) -> float:
 
 
 def _by_groups(
-    x: Float64, format: BlockFloatingPoint, rounding: Rounding, random_bits: int, words: Words, carrier: str
+    x: Float64, format: GroupedFormat, rounding: Rounding, random_bits: int, words: Words, carrier: str
 ) -> Float64:
-    """Each group scaled so that its largest magnitude lies in [1, 2), as fixed point, and back."""
+    """Each group scaled by its power of two, as its element is rounded, and back."""
     tiles = format.granularity.tiles(x.shape)
-    finite = np.where(np.isfinite(x), np.abs(x), 0.0)
+    largest = np.where(np.isfinite(x), np.abs(x), 0.0)
     for axis, tile in enumerate(tiles):
         starts = np.arange(0, x.shape[axis], tile)
-        finite = np.maximum.reduceat(finite, starts, axis=axis)
-    _, exponent = np.frexp(finite)  # 0.5 <= fraction < 1
-    least = CARRIERS[carrier].lowest_exponent - 2 + format.word_bits
-    exponent = np.where(finite > 0, exponent - 1, least)
-    if format.exponent_bits is not None:
-        exponent = np.clip(exponent, format.lowest_block_exponent, format.highest_block_exponent)
-    exponent = np.maximum(exponent, least)
+        largest = np.maximum.reduceat(largest, starts, axis=axis)
+    exponent = _exponents(largest, format, carrier)
     for axis, tile in enumerate(tiles):
         exponent = np.repeat(exponent, tile, axis=axis)
         exponent = exponent.take(np.arange(x.shape[axis]), axis=axis)
-    element = FixedPoint(format.word_bits, format.word_bits - 2, symmetric=True)
-    scaled = np.ldexp(x, -exponent)
-    rounded = _by_elements(scaled, element, rounding, random_bits, words)
-    return np.ldexp(rounded, exponent)
+    element = format.in_group(0)
+    if not isinstance(element, FixedPoint | FloatingPoint):
+        raise type_error("format", "have elements of floating or fixed point", format)
+    rounded = np.ldexp(_by_elements(np.ldexp(x, -exponent), element, rounding, random_bits, words), exponent)
+    if isinstance(format, BlockFloatingPoint):
+        return rounded
+    past = np.abs(rounded) >= 2.0 ** (CARRIERS[carrier].highest_exponent + 1)
+    rounded = np.where(past, np.copysign(np.inf, rounded), rounded)
+    unit = 2.0 ** CARRIERS[carrier].lowest_exponent  # to which an end far below it is rounded
+    return np.where(np.abs(rounded) < 1, np.rint(rounded / unit) * unit, rounded)
+
+
+def _exponents(largest: Float64, format: GroupedFormat, carrier: str) -> npt.NDArray[np.int64]:
+    """The exponent of every group."""
+    fraction, exponent = np.frexp(largest)  # 0.5 <= fraction < 1
+    exponent = exponent.astype(np.int64) - 1
+    lowest, highest = format.lowest_group_exponent, format.highest_group_exponent
+    least = lowest if lowest is not None else -(1 << 20)
+    if isinstance(format, BlockFloatingPoint):
+        least = max(least, CARRIERS[carrier].lowest_exponent - 2 + format.word_bits)
+    if isinstance(format, Scaled):
+        top, emax = np.frexp(format.element.max)
+        width = format.element.mantissa_bits if isinstance(format.element, FloatingPoint) else format.bits - 2
+        doubled = {
+            ScaleRule.FLOOR: np.zeros_like(largest, np.bool_),
+            ScaleRule.CEIL: fraction > 0.5,
+            ScaleRule.RCEIL: fraction > top,
+            ScaleRule.EVEN: np.floor(fraction * 2.0 ** (width + 1) + 0.5) >= 2.0 ** (width + 1),
+        }
+        exponent = exponent - (int(emax) - 1) + doubled[ScaleRule(format.scale_rule)]
+    exponent = np.where(largest > 0, exponent, least)
+    return np.clip(exponent, least, highest if highest is not None else 1 << 20)
