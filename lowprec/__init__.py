@@ -17,6 +17,7 @@ from lowprec.formats import PerBlock as PerBlock
 from lowprec.formats import PerChannel as PerChannel
 from lowprec.formats import PerGroup as PerGroup
 from lowprec.formats import PerTensor as PerTensor
+from lowprec.formats import Scaled as Scaled
 from lowprec.formats import finfo as finfo
 from lowprec.modes import Overflow as Overflow
 from lowprec.modes import Rounding as Rounding
@@ -36,6 +37,6 @@ __version__ = "0.1.0"
 __all__ = [
     "SCHEMES", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint", "Operands",
     "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
-    "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats", "functional",
-    "nn", "optim", "prepare", "quantize", "record", "revert",
+    "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats",
+    "functional", "nn", "optim", "prepare", "quantize", "record", "revert",
 ]  # fmt: skip

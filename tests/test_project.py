@@ -35,6 +35,7 @@ PUBLIC_NAMES = {
     "Rounding",
     "Rule",
     "SCHEMES",
+    "Scaled",
     "Scheme",
     "Specials",
     "convert",

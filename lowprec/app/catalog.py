@@ -51,7 +51,7 @@ def _listing(columns: tuple[str, ...]) -> Table:
         title="Number formats by name",
         caption="Any width: eXmYieee, eXmYfn, eXmYfnuz, eXmYfinite; fixedNfM, ufixedNfM of N bits, M of\n"
         "them behind the point, and fixedfM<unbounded>; bfpN, here the values of a group whose\n"
-        "largest magnitude lies between 1 and 2.",
+        "largest magnitude lies between 1 and 2; scaled<element,e8m0>, here over the scale 1.",
     )
     table.add_column("name", no_wrap=True)
     for column in columns:
@@ -82,6 +82,8 @@ def portrait(format: Format, console: Console) -> Group:
     properties = _properties(format)
     if isinstance(format, FixedPoint) and not format.is_bounded:
         return Group(properties, "", f"The values are all multiples of {format.eps!r}, without end.")
+    if isinstance(format, Scaled):
+        format = format.element
     ladder = _Ladder(format)
     parts: list[RenderableType] = [properties, "", _values(format, ladder, console)]
     signs = " ▁▂▃▄▅▆▇█" if console.encoding.startswith("utf") else " .:-=+*#@"

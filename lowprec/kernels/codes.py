@@ -3,6 +3,7 @@
 from lowprec.kernels.groups import rounded_into_range
 from lowprec.kernels.scalar import (
     CODE_INFINITY,
+    CODE_OF_INFINITY,
     CODE_NAN,
     CODE_SIGN,
     FIRST_NAN,
@@ -12,6 +13,7 @@ from lowprec.kernels.scalar import (
     LEAST_DROP,
     LOWEST_FIELD,
     MANTISSA,
+    MAX_POSITIVE,
     QUIET_NAN,
     SCALED,
     SIGN,
@@ -50,7 +52,7 @@ def floating_code(bits, numbers):
         kept = U(digits >> lost)
     code = U(kept + U(U(larger(I(last - I(numbers[LOWEST_FIELD])), I(0))) << U(hidden_at)))
     # Where only the carrier's range ended, the code is that of the element.
-    infinite = magnitude == INFINITY and not (SCALED and numbers[CODE_INFINITY] > numbers[CODE_SIGN])
+    infinite = magnitude == INFINITY and not (SCALED and numbers[MAX_POSITIVE] == INFINITY)
     code = numbers[CODE_INFINITY] if infinite else code
     code = U(code | numbers[CODE_SIGN]) if sign != U(0) else code
     return numbers[CODE_NAN] if magnitude > INFINITY else code
@@ -98,7 +100,18 @@ def integer_bits(code, numbers):
 def code_of_element(bits, ceiling, numbers):
     """The code that an element of a group is quantized to."""
     value = quantize_bits(bits, ceiling, numbers)
-    return floating_code(value, numbers) if FLOATING else integer_code(value, numbers)
+    if not SCALED:
+        return integer_code(value, numbers)
+    # What an infinity becomes may lie outside the carrier's range once it is scaled, which no code shows.
+    magnitude, sign = split(bits)
+    negative, code = sign != U(0), numbers[CODE_OF_INFINITY]
+    if FLOATING:
+        signed = negative and code != numbers[CODE_NAN]
+        code = U(code | numbers[CODE_SIGN]) if signed else code
+        return code if magnitude == INFINITY else floating_code(value, numbers)
+    mask = U(U(U(1) << numbers[WORD_BITS]) - U(1))
+    code = U(U(U(0) - code) & mask) if negative else code
+    return code if magnitude == INFINITY else integer_code(value, numbers)
 
 
 def value_of_code(code, _ceiling, numbers):

@@ -37,8 +37,9 @@ from lowprec.kernels.scalar import (
     LARGEST_PLACE,  # the exponent of that integer's unit over the element's
     BLOCK_OVER_POSITIVE, BLOCK_OVER_NEGATIVE, BLOCK_INFINITE,  # a pattern, or 0 for the largest value
     BLOCK_ZERO_SIGN, BLOCK_CODE_SIGN, BLOCK_CODE_INFINITY, BLOCK_CODE_NAN, BLOCK_FIRST_NAN,  # as in scalar.py
-) = range(23)  # fmt: skip
-BLOCK_COUNT = 23
+    BLOCK_CODE_OF_INFINITY,
+) = range(24)  # fmt: skip
+BLOCK_COUNT = 24
 
 
 def finite_magnitude(bits):
@@ -103,7 +104,7 @@ def group_numbers(field, block):
             U(field), unit, last, zero, flip, unit if above else zero, half, last, zero,
             U(block[BLOCK_RANDOM_BITS]), U(block[BLOCK_IGNORED]), U(block[BLOCK_MIDDLE]),
             limit, limit, limit, limit, limit, limit, zero,
-            U(block[BLOCK_BITS]), U(1), zero, zero, zero, zero, zero, zero, zero, zero,
+            U(block[BLOCK_BITS]), U(1), zero, zero, zero, zero, zero, zero, zero, zero, zero,
         )  # fmt: skip
     place = I(field + I(block[LARGEST_PLACE]))
     limit = rounded_into_range(U(block[LARGEST]), I(block[LARGEST_LEAD]), place)
@@ -122,4 +123,5 @@ def group_numbers(field, block):
         limit, limit, over_positive, over_negative, infinite, infinite, U(block[BLOCK_ZERO_SIGN]),
         U(block[BLOCK_BITS]), U(1), U(block[BLOCK_CODE_SIGN]), U(block[BLOCK_CODE_INFINITY]),
         U(block[BLOCK_CODE_NAN]), U(block[BLOCK_FIRST_NAN]), zero, zero, zero, zero,
+        U(block[BLOCK_CODE_OF_INFINITY]),
     )  # fmt: skip

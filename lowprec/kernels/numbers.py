@@ -109,6 +109,8 @@ def _scaled(number: dict[int, int], format: Scaled, rounding: Rounding, carrier:
         groups.LARGEST_PLACE: place,
     })  # fmt: skip
     if not isinstance(element, FloatingPoint):
+        number[groups.BLOCK_CODE_SIGN] = 1 << (format.bits - 1)
+        number[groups.BLOCK_CODE_OF_INFINITY] = element.largest_integer
         return Family(scalar.EITHER, scalar.CLAMPED, scaled=True, floating=False)
     # The ending that the element has where its values lie in the middle of the carrier's.
     own = dict.fromkeys(range(scalar.COUNT), 0)
@@ -116,6 +118,10 @@ def _scaled(number: dict[int, int], format: Scaled, rounding: Rounding, carrier:
     ending = _ending(own, element, rounding, CARRIERS["float64"])
     past = {own[scalar.MAX_POSITIVE]: 0, _infinity(CARRIERS["float64"]): _infinity(carrier)}
     nan = _infinity(carrier) | 1 << (mantissa - 1)
+    codes = {
+        own[scalar.MAX_POSITIVE]: element.largest_code,
+        _infinity(CARRIERS["float64"]): own[scalar.CODE_INFINITY],
+    }
     number.update({
         groups.BLOCK_OVER_POSITIVE: past.get(own[scalar.OVER_POSITIVE], nan),
         groups.BLOCK_OVER_NEGATIVE: past.get(own[scalar.OVER_NEGATIVE], nan),
@@ -125,6 +131,7 @@ def _scaled(number: dict[int, int], format: Scaled, rounding: Rounding, carrier:
         groups.BLOCK_CODE_INFINITY: own[scalar.CODE_INFINITY],
         groups.BLOCK_CODE_NAN: own[scalar.CODE_NAN],
         groups.BLOCK_FIRST_NAN: own[scalar.FIRST_NAN],
+        groups.BLOCK_CODE_OF_INFINITY: codes.get(own[scalar.INFINITE_POSITIVE], own[scalar.CODE_NAN]),
     })  # fmt: skip
     return Family(scalar.DEEP if bias < 1023 else scalar.EITHER, ending, scaled=True, floating=floating)
 

@@ -81,8 +81,9 @@ QUIET_NAN = U(INFINITY | HIDDEN >> 1)
     FLUSHED,  # 1 where codes of subnormals are zeros
     CLAMP,  # a magnitude past all that round to the largest value
     LOWEST_POWER, SPREAD,  # where QUICK: the least power of two to which a power is raised, and by how much
-) = range(29)  # fmt: skip
-COUNT = 29
+    CODE_OF_INFINITY,  # where SCALED: the code that an infinite element is given
+) = range(30)  # fmt: skip
+COUNT = 30
 
 
 def larger(a, b):

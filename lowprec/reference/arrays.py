@@ -60,7 +60,7 @@ def quantize(
         >>> quantize(halfway, "e4m3fn", rounding="stochastic", words=word)
         array([1.125], dtype=float32)
     """
-    pairs = _quantized(x, format, rounding, random_bits, words, carrier)
+    pairs = quantized(x, format, rounding, random_bits, words, carrier)
     values = np.array([value for value, _ in pairs], np.float64).reshape(x.shape)
     with np.errstate(over="ignore"):  # a scaled value past the carrier's range rounds to an infinity
         return values.astype(x.dtype)
@@ -101,7 +101,7 @@ def overflowed(
         >>> overflowed(np.float32([448, 464, 465, np.inf, np.nan]), "e4m3fn")
         array([False, False,  True,  True, False])
     """
-    pairs = _quantized(x, format, rounding, random_bits, words, carrier)
+    pairs = quantized(x, format, rounding, random_bits, words, carrier)
     return np.array([fired for _, fired in pairs], dtype=np.bool_).reshape(x.shape)
 
 
@@ -122,7 +122,7 @@ def checked(
     return format, CARRIERS[carrier]
 
 
-def _quantized(
+def quantized(
     x: FloatArray,
     format: FormatLike,
     rounding: Rounding | str,

@@ -11,12 +11,14 @@ from lowprec.errors import type_error, value_error
 from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, GroupedFormat, Scaled
 from lowprec.formats.format import check_integer, power_of_two
 from lowprec.modes import Rounding, Specials
-from lowprec.reference.arrays import FloatArray, Words, checked, quantize
+from lowprec.reference.arrays import FloatArray, Words, checked, quantized
 from lowprec.reference.blocks import exponents, partition
 from lowprec.reference.grid import ElementFormat, floor_log2
 
 _E8M0_BIAS = 127
 """What a scale's code has over its exponent."""
+
+_NAN_SCALE = 255
 
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -29,7 +31,7 @@ def encode(
     random_bits: int | None = None,
     words: Words | None = None,
     carrier: str | None = None,
-) -> Codes | tuple[Codes, FloatArray]:
+) -> Codes | tuple[Codes, npt.NDArray[Any]]:
     """The codes of what ``quantize`` makes of every element, by the definition.
 
     A NaN, of ``x`` or by the overflow rule, becomes the code of NaN; infinities and overflow are as
@@ -46,7 +48,8 @@ def encode(
     Returns:
         Codes as uint8, uint16, uint32 or uint64, whichever is wide enough, in the shape of ``x``. For
         a block format these are mantissas in two's complement, and the scales come with them: 2 to the
-        exponent of each group, in the dtype of ``x``.
+        exponent of each group, in the dtype of ``x``. With the codes of a scaled format come those of its
+        scales: uint8, the exponent plus 127.
 
     Raises:
         TypeError: As ``quantize``.
@@ -57,17 +60,15 @@ def encode(
         array([ 42, 128, 127], dtype=uint8)
     """
     format, holder = checked(x, format, carrier)
-    values: list[float] = (
-        quantize(x, format, rounding=rounding, random_bits=random_bits, words=words, carrier=carrier)
-        .ravel()
-        .tolist()
-    )
+    # Before the carrier makes an infinity of what is past its own range.
+    values = [value for value, _ in quantized(x, format, rounding, random_bits, words, carrier)]
     if not isinstance(format, GroupedFormat):
         return _array_of_codes([code_of(value, format) for value in values], format.bits, x.shape)
     groups = partition(x.shape, format)
     of_groups = exponents(x, groups, format, holder)
     formats = [format.in_group(exponent) for exponent in of_groups]
     codes = [code_of(v, formats[group]) for v, group in zip(values, groups.of_elements, strict=True)]
+    scales: npt.NDArray[Any]
     if isinstance(format, Scaled):
         scales = np.array([exponent + _E8M0_BIAS for exponent in of_groups], np.uint8)
     else:
@@ -80,7 +81,7 @@ def decode(
     format: FormatLike,
     *,
     dtype: npt.DTypeLike = np.float32,
-    scales: FloatArray | None = None,
+    scales: npt.NDArray[Any] | None = None,
 ) -> FloatArray:
     """The values of codes, by the definition.
 
@@ -91,7 +92,7 @@ def decode(
         codes: Integers, 0 to 2**bits - 1.
         format: The format, its name, or a torch dtype.
         dtype: The dtype of the result: float16, float32 or float64.
-        scales: For a block format: 2 to the exponent of each group, as ``encode`` gives them.
+        scales: For a block or scaled format what ``encode`` gives; the code 255 makes a group NaN.
 
     Returns:
         Values of ``format`` in the shape of ``codes``.
@@ -113,16 +114,23 @@ def decode(
         groups = partition(codes.shape, format)
         if scales is None or scales.shape != groups.shape:
             raise value_error("scales", f"have the shape {groups.shape}", getattr(scales, "shape", None))
-        unit, of_groups = format.in_group(0), scales.ravel().tolist()
-        if isinstance(format, Scaled):
-            of_groups = [math.ldexp(1.0, code - _E8M0_BIAS) for code in of_groups]
+        unit = format.in_group(0)
+        of_groups = [_scale_of(scale, format) for scale in scales.ravel().tolist()]
         pairs = zip(numbers, groups.of_elements, strict=True)
         flat = [value_of(code, unit) * of_groups[group] for code, group in pairs]  # exact: 2^E
     elif scales is not None:
         raise value_error("scales", "be None for a format without groups", scales.shape)
     else:
         flat = [value_of(code, format) for code in numbers]
-    return np.array(flat, dtype).reshape(codes.shape)
+    with np.errstate(over="ignore"):  # a scaled value past the carrier's range rounds to an infinity
+        return np.array(flat, np.float64).astype(dtype).reshape(codes.shape)
+
+
+def _scale_of(scale: float, format: GroupedFormat) -> float:
+    """The power of two that a scale, or its code, stands for."""
+    if not isinstance(format, Scaled):
+        return scale
+    return math.nan if scale == _NAN_SCALE else math.ldexp(1.0, int(scale) - _E8M0_BIAS)
 
 
 def code_of(value: float, format: ElementFormat) -> int:

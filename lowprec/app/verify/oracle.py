@@ -59,7 +59,7 @@ def quantize(
 
     Args:
         x: Values that float32 holds.
-        format: A floating-point format of at most 2**18 magnitudes, or any fixed, block floating or scaled one.
+        format: A floating-point format of at most 2**18 magnitudes; any fixed, block or scaled one.
         rounding: The mode.
         random_bits: Bits of a word that a stochastic mode looks at.
         words: One random word for all elements, or one for each.
@@ -222,10 +222,8 @@ def _by_groups(
     for axis, tile in enumerate(tiles):
         exponent = np.repeat(exponent, tile, axis=axis)
         exponent = exponent.take(np.arange(x.shape[axis]), axis=axis)
-    element = format.in_group(0)
-    if not isinstance(element, FixedPoint | FloatingPoint):
-        raise type_error("format", "have elements of floating or fixed point", format)
-    rounded = np.ldexp(_by_elements(np.ldexp(x, -exponent), element, rounding, random_bits, words), exponent)
+    scaled = np.ldexp(x, -exponent)
+    rounded = np.ldexp(_by_elements(scaled, format.in_group(0), rounding, random_bits, words), exponent)
     if isinstance(format, BlockFloatingPoint):
         return rounded
     past = np.abs(rounded) >= 2.0 ** (CARRIERS[carrier].highest_exponent + 1)
