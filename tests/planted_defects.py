@@ -201,8 +201,8 @@ DEFECTS = [
     Defect(
         "exponent of a group one too large",
         "groups",
-        "I(I(exponent + I(2)) - ",
-        "I(I(exponent + I(3)) - ",
+        "larger(I(exponent + I(block[OFFSET]))",
+        "larger(I(exponent + I(block[OFFSET]) + I(1))",
     ),
     Defect(
         "exponent of a group not clamped",

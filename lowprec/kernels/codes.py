@@ -3,8 +3,8 @@
 from lowprec.kernels.groups import rounded_into_range
 from lowprec.kernels.scalar import (
     CODE_INFINITY,
-    CODE_OF_INFINITY,
     CODE_NAN,
+    CODE_OF_INFINITY,
     CODE_SIGN,
     FIRST_NAN,
     FLOATING,

@@ -1,4 +1,4 @@
-"""Scaled formats: OCP's Microscaling and its relatives, against the definition and other people's elements."""
+"""Scaled formats: OCP's Microscaling and its relatives, against the definition and against ml_dtypes."""
 
 import itertools
 import math
@@ -24,8 +24,13 @@ ELEMENTS = {
     "mxfp6_e2m3": ml_dtypes.float6_e2m3fn,
     "mxfp4": ml_dtypes.float4_e2m1fn,
 }
-MIXED = ("scaled<e4m3fnuz,e8m0,group8,ceil>", "scaled<e5m2,e8m0,group8,rceil>", "scaled<e3m0fn,e8m0,group4,even>",
-         "scaled<fixed4f2<symmetric>,e8m0,group8,rceil>", "scaled<e2m1,e8m0,block2x8,ceil>")  # fmt: skip
+MIXED = (
+    "scaled<e4m3fnuz,e8m0,group8,ceil>",
+    "scaled<e5m2,e8m0,group8,rceil>",
+    "scaled<e3m0fn,e8m0,group4,even>",
+    "scaled<fixed4f2<symmetric>,e8m0,group8,rceil>",
+    "scaled<e2m1,e8m0,block2x8,ceil>",
+)
 
 
 def spread(carrier: torch.dtype) -> Tensor:
@@ -81,7 +86,7 @@ def test_equal_to_the_definition(format: str, rounding: str, carrier: torch.dtyp
 
 
 @pytest.mark.parametrize("carrier", CARRIERS, ids=str)
-@pytest.mark.parametrize("format", (*MX, *MIXED))
+@pytest.mark.parametrize("format", [*MX, *MIXED])
 def test_codes_and_scales(format: str, carrier: torch.dtype) -> None:
     x = spread(carrier)
     if not parse(format).has_nan:
@@ -208,7 +213,8 @@ def test_names_of_others() -> None:
         (lambda: Scaled("e2m1", scale_rule="amax"), ValueError, "`scale_rule` must be a known name"),
         (lambda: parse("scaled<e2m1>"), ValueError, "`format` must be a known name"),
         (lambda: parse("mxfp4<group16>"), ValueError, "`format` must be a known name"),
-        (lambda: lowprec.quantize(torch.ones(2), "scaled<e8m24ieee,e8m0>"), ValueError, "be exact in the carrier float32"),
+        (lambda: lowprec.quantize(torch.ones(2), "scaled<e8m24ieee,e8m0>"), ValueError,
+         "be exact in the carrier float32"),
         (lambda: lowprec.decode(torch.zeros(32, dtype=torch.uint8), "mxfp4", scales=torch.ones(1)),
          TypeError, "`scales` must be uint8 codes"),
         (lambda: lowprec.decode(torch.zeros(32, dtype=torch.uint8), "mxfp4"), ValueError,
