@@ -145,9 +145,10 @@ class Specials(_Choice):
 
 
 class ScaleRule(_Choice):
-    """How a group's power-of-two scale follows from A, its largest finite magnitude.
+    """How a group's scale follows from A, its largest finite magnitude.
 
-    With max the element's largest value and emax = floor(log2 max); all are exact.
+    With max the element's largest value and emax = floor(log2 max); all are exact. All but ``amax`` give
+    powers of two.
     """
 
     FLOOR = "floor"
@@ -158,3 +159,5 @@ class ScaleRule(_Choice):
     """The least power of two s with A / s <= max: nothing saturates."""
     EVEN = "even"
     """As floor, of A rounded half up to the element's precision."""
+    AMAX = "amax"
+    """A / max, rounded to nearest even in the format of the scale; what rounds to 0 is its least value."""

@@ -152,6 +152,12 @@ def power_of_two(exponent: int) -> Fraction:
     return Fraction(2) ** exponent
 
 
+def floor_log2(x: Fraction) -> int:
+    """floor(log2) of a positive number, exactly."""
+    guess = x.numerator.bit_length() - x.denominator.bit_length()
+    return guess if power_of_two(guess) <= x else guess - 1
+
+
 def check_bool(name: str, value: object) -> None:
     """Refuse anything but True and False."""
     if not isinstance(value, bool):

@@ -17,9 +17,10 @@ at most once; ``str`` writes them in the order given here and leaves out what is
         <unbounded>
     block              bfp{N}          N bits for each mantissa
         <tensor | channel{A}[&{A}…] | group[{S}][@{A}] | block{S}[x{S}…], exponent{N}>
-    scaled             scaled<{element},e8m0>, or one of the names mxfp8_e4m3 mxfp8_e5m2
-                       mxfp6_e3m2 mxfp6_e2m3 mxfp4 mxint8                   (group32)
-        <tensor | channel… | group… | block…, floor|ceil|rceil|even>
+    scaled             scaled<{element},{scale}>, or one of the names mxfp8_e4m3 mxfp8_e5m2
+                       mxfp6_e3m2 mxfp6_e2m3 mxfp4 mxint8 nvfp4 int8 int4 uint8
+        <tensor | channel… | group… | block…, floor|ceil|rceil|even|amax, zero_point>
+                       where a scale is e8m0 float32 float16 bfloat16 e5m2 e4m3fn, or scaled<…>
 
 N, M, E and S are decimal numbers, K and A may be negative, and so may the M of fixed point; the A of
 a group may be ``contraction``.
@@ -44,7 +45,8 @@ from lowprec.formats.granularity import (
     PerGroup,
     PerTensor,
 )
-from lowprec.formats.scaled import E8M0, MX, Scaled
+from lowprec.formats.scaled import NAMES as SCALED_NAMES
+from lowprec.formats.scaled import Scaled
 from lowprec.modes import Overflow, ScaleRule, Specials
 
 NAMED = (
@@ -52,6 +54,7 @@ NAMED = (
     "e4m3ieee", "e3m4", "e3m2", "e2m3", "e2m1", "fixed8f7", "fixed8f4", "fixed8f4<wrap>", "fixed16f8",
     "ufixed8f8", "bfp8", "bfp8<group32>", "bfp8<block16x16>", "bfp8<exponent8>", "bfp4",
     "mxfp8_e5m2", "mxfp8_e4m3", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4", "mxint8",
+    "nvfp4", "int8", "int4", "uint8",
 )  # fmt: skip
 """The names that a listing of formats shows: every single one, and examples of each family."""
 
@@ -140,7 +143,14 @@ def _parsed(name: str) -> Format:
 
 def _split(options: str) -> list[str]:
     """What stands between commas, but for those within the brackets of an element's own options."""
-    return re.split(r",(?![^<>]*>)", options)
+    parts, depth = [""], 0
+    for character in options:
+        depth += {"<": 1, ">": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def _refuse_ambiguous(name: str, base: str) -> None:
@@ -243,14 +253,21 @@ def _scaled(match: re.Match[str], options: _Options) -> Format:
     element, scale = options.next(), options.next()
     granularity = _granularity(options)
     rule = options.take("|".join(ScaleRule))
+    zero_point = options.take("zero_point") is not None
     options.end()
-    return Scaled(parse(element), scale, granularity, scale_rule=rule[0] if rule else ScaleRule.FLOOR)
+    return Scaled(
+        element,
+        scale,
+        granularity,
+        scale_rule=rule[0] if rule else ScaleRule.FLOOR,
+        zero_point=zero_point,
+    )
 
 
-def _microscaling(match: re.Match[str], options: _Options) -> Format:
-    """One of OCP's formats, which have no options."""
+def _named(match: re.Match[str], options: _Options) -> Format:
+    """A scaled format with a name of its own, which has no options."""
     options.end()
-    return Scaled(parse(MX[match[0]]), E8M0, PerGroup(32))
+    return _parsed(SCALED_NAMES[match[0]])
 
 
 def _channel(match: re.Match[str]) -> Granularity:
@@ -283,5 +300,5 @@ _FAMILIES: tuple[tuple[str, Callable[[re.Match[str], _Options], Format]], ...] =
     (r"(?P<unsigned>u)?fixed(?P<word>\d+)?f(?P<fraction>-?\d+)", _fixed),
     (r"bfp(?P<word>\d+)", _block),
     ("scaled", _scaled),
-    ("|".join(MX), _microscaling),
+    ("|".join(SCALED_NAMES), _named),
 )

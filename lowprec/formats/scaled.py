@@ -1,6 +1,6 @@
-"""Scaled formats: elements of a narrow format over one power-of-two scale for each group."""
+"""Scaled formats: elements of a narrow format over one scale for each group."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -8,77 +8,122 @@ from lowprec.errors import type_error, value_error
 from lowprec.formats.carriers import Carrier
 from lowprec.formats.fixed import FixedPoint
 from lowprec.formats.floating import FloatingPoint
+from lowprec.formats.format import check_bool, floor_log2
 from lowprec.formats.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
 from lowprec.formats.grouped import GroupedFormat
-from lowprec.modes import Overflow, ScaleRule
+from lowprec.modes import Overflow, ScaleRule, Specials
 
 E8M0 = "e8m0"
 """Powers of two from 2^-127 to 2^127, as OCP's scales are."""
 
-_LOWEST, _HIGHEST = -127, 127
+SCALES = {
+    "float32": FloatingPoint(8, 23),
+    "float16": FloatingPoint(5, 10),
+    "bfloat16": FloatingPoint(8, 7),
+    "e5m2": FloatingPoint(5, 2),
+    "e4m3fn": FloatingPoint(4, 3, specials=Specials.FN),
+}
+"""The floating-point formats that scales can have, by the names that stand in a format's own; all saturate."""
+
+_WIDEST_ELEMENT = 16
+"""Significant bits of an element over scales that are no powers of two: the product of an element and two
+scales (11 and 24 bits at most) fits into float64, and so does a quotient with 32 random bits below it."""
 
 
 @dataclass(frozen=True)
 class Scaled(GroupedFormat):
-    """Elements of a format times one scale for each group, as in OCP's Microscaling (MX) formats.
+    """Elements of a format times one scale for each group: MX, NVFP4, scaled FP8, affine integers.
 
     The scale follows from A, the largest magnitude of the group's finite elements, by the scale rule,
     and is clamped to what the scale format has; a group without a finite non-zero element has the
-    least scale. An element becomes the value of ``element`` that its quotient by the scale rounds to,
-    times the scale; a NaN stays NaN and no other element notices; an infinity, and what rounds past the
-    largest value, follow the element's overflow rule. -0 is kept where the element has it. What the
-    carrier does not hold (2^128 in float32) becomes an infinity, as the carrier rounds it.
+    least scale. An element becomes the value of ``element`` that its exact quotient by the scale rounds
+    to, times the scale, which the carrier rounds to nearest even if it does not hold it; a NaN stays NaN
+    and no other element notices; an infinity, and what rounds past the largest value, follow the
+    element's overflow rule. -0 is kept where the element has it.
+
+    Over power-of-two scales a value of the format is returned unchanged, if the carrier holds it; over
+    other scales a second rounding may change what the first one gave.
 
     The properties (``max``, ``eps``, ``values()``, …) describe a group with the scale 1.
 
     Args:
-        element: A FloatingPoint with subnormals that saturates or has infinities, or a FixedPoint that
-            is symmetric.
-        scale: ``"e8m0"``, the powers of two from 2^-127 to 2^127.
+        element: A FloatingPoint with subnormals, or a symmetric FixedPoint; over scales that are no
+            powers of two at most 16 significant bits wide.
+        scale: ``"e8m0"``, the powers of two from 2^-127 to 2^127; or ``"float32"``, ``"float16"``,
+            ``"bfloat16"``, ``"e4m3fn"``, ``"e5m2"`` or their torch dtypes; or a Scaled whose elements are
+            such scales: they have scales themselves, one for each of *its* groups of groups.
         granularity: Which elements share a scale: PerTensor, PerChannel, PerGroup or PerBlock.
-        scale_rule: How the scale follows from A, by name; see ScaleRule.
+        scale_rule: How the scale follows from A, by name; see ScaleRule. Not ``"amax"`` with e8m0; only
+            ``"amax"`` where the scale is a Scaled.
+        zero_point: For an unsigned integer element: the range of the group, widened to include zero, is
+            spread over all integers, and an integer z of them stands for zero.
 
     Raises:
-        TypeError: If ``element`` is neither, or ``granularity`` not a granularity.
-        ValueError: If ``element`` wraps, has no subnormals, no bounds or other ends, or the scale or the
-            rule is unknown.
+        TypeError: If ``element`` is neither, ``granularity`` not a granularity, or ``scale`` no scale.
+        ValueError: If ``element`` wraps, has no subnormals, no bounds or other ends, or an argument is
+            unknown, too wide or contradicts another.
 
     Example:
         >>> str(Scaled("e2m1", "e8m0", PerGroup(32)))
         'mxfp4'
         >>> str(Scaled("e2m1", "e8m0", PerGroup(16), scale_rule="ceil"))
         'scaled<e2m1,e8m0,group16,ceil>'
+        >>> over_tensor = Scaled("e4m3fn", "float32", scale_rule="amax")
+        >>> str(Scaled("e2m1", over_tensor, PerGroup(16), scale_rule="amax"))
+        'nvfp4'
 
     Reference:
-        OCP Microscaling Formats (MX) 1.0.
+        OCP Microscaling Formats (MX) 1.0; Jacob et al., Quantization and training of neural networks for
+        efficient integer-arithmetic-only inference, 2018 (zero points).
     """
 
     element: FloatingPoint | FixedPoint
-    scale: str = E8M0
+    scale: "str | Scaled" = E8M0
     granularity: Granularity = PerTensor()
     scale_rule: ScaleRule | str = ScaleRule.FLOOR
+    zero_point: bool = False
 
     def __init__(
         self,
         element: Any,
-        scale: str = E8M0,
+        scale: Any = E8M0,
         granularity: Granularity = PerTensor(),
         *,
         scale_rule: ScaleRule | str = ScaleRule.FLOOR,
+        zero_point: bool = False,
     ) -> None:
         from lowprec.formats.names import resolve  # which needs this module
 
-        element = resolve(element)
-        _check_element(element)
+        element, scale = resolve(element), _scale(scale)
+        rule = ScaleRule.parse(scale_rule, "scale_rule")
+        check_bool("zero_point", zero_point)
+        _check_element(element, zero_point=zero_point)
         if not isinstance(granularity, PerTensor | PerChannel | PerGroup | PerBlock):
             must = "be a PerTensor, PerChannel, PerGroup or PerBlock"
             raise type_error("granularity", must, granularity)
-        if scale != E8M0:
-            raise value_error("scale", f"be {E8M0!r}", scale, "Scales are powers of two.")
+        _check_rule(rule, scale, zero_point=zero_point)
         object.__setattr__(self, "element", element)
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "granularity", granularity)
-        object.__setattr__(self, "scale_rule", ScaleRule.parse(scale_rule, "scale_rule"))
+        object.__setattr__(self, "scale_rule", rule)
+        object.__setattr__(self, "zero_point", zero_point)
+        if scale != E8M0 and self.precision > _WIDEST_ELEMENT:
+            must = f"have at most {_WIDEST_ELEMENT} significant bits over scales that are no powers of two"
+            raise value_error("element", must, self.precision)
+
+    @property
+    def levels(self) -> tuple[FloatingPoint, ...]:
+        """The floating-point formats of scales, that of the groups first; none for e8m0."""
+        if isinstance(self.scale, Scaled):
+            return SCALES[_name(self.scale.element)], *self.scale.levels
+        return () if self.scale == E8M0 else (SCALES[self.scale],)
+
+    @property
+    def precision(self) -> int:
+        """Significant bits of an element."""
+        if isinstance(self.element, FixedPoint):
+            return self.element.largest_integer.bit_length()
+        return self.element.mantissa_bits + 1
 
     @property
     def bits(self) -> int:
@@ -128,18 +173,17 @@ class Scaled(GroupedFormat):
     @property
     def lowest_group_exponent(self) -> int:
         """Of the least scale."""
-        return _LOWEST
+        return self.levels[0].lowest_exponent - self.levels[0].mantissa_bits if self.levels else -127
 
     @property
     def highest_group_exponent(self) -> int:
-        """Of the largest scale."""
-        return _HIGHEST
+        """Of the largest scale that is a power of two."""
+        return floor_log2(Fraction(self.levels[0].max)) if self.levels else 127
 
     @property
     def element_exponent(self) -> int:
         """floor(log2) of the element's largest value, which OCP calls emax."""
-        largest = Fraction(self.element.max)
-        return largest.numerator.bit_length() - largest.denominator.bit_length()
+        return floor_log2(Fraction(self.element.max))
 
     def magnitudes(self) -> list[Fraction]:
         """The non-negative finite values over the scale 1, ascending, exact."""
@@ -147,12 +191,8 @@ class Scaled(GroupedFormat):
 
     def missing_in(self, carrier: Carrier) -> str | None:
         """What a carrier lacks to hold every value of some group."""
-        if isinstance(self.element, FixedPoint):
-            width = self.element.bits - 1
-        else:
-            width = self.element.mantissa_bits + 1
-        if width > carrier.precision:
-            return f"{width} significant bits, it has {carrier.precision}"
+        if self.precision > carrier.precision:
+            return f"{self.precision} significant bits, it has {carrier.precision}"
         return None
 
     def in_group(self, exponent: int) -> FloatingPoint | FixedPoint:
@@ -167,38 +207,85 @@ class Scaled(GroupedFormat):
 
     def __str__(self) -> str:
         """The name that parse reads back."""
-        name = _NAMES.get((str(self.element), str(self.granularity), str(self.scale_rule)))
-        if name:
-            return name
-        parts = [str(self.element), self.scale]
+        parts = [str(self.element), str(self.scale)]
         if self.granularity != PerTensor():
             parts.append(str(self.granularity))
         if self.scale_rule is not ScaleRule.FLOOR:
             parts.append(str(self.scale_rule))
-        return f"scaled<{','.join(parts)}>"
+        if self.zero_point:
+            parts.append("zero_point")
+        spelled = f"scaled<{','.join(parts)}>"
+        return _SHORT.get(spelled, spelled)
 
 
-def _check_element(element: object) -> None:
+def _scale(scale: Any) -> "str | Scaled":
+    """What a scale is called in a format's name; or a Scaled, which must be over one float format."""
+    if isinstance(scale, str) and (scale == E8M0 or scale in SCALES):
+        return scale
+    from lowprec.formats.names import resolve
+
+    if type(scale).__name__ == "dtype" and str(scale) == "torch.float8_e8m0fnu":
+        return E8M0
+    format = resolve(scale)
+    if name := _name(format):
+        return name
+    if not isinstance(format, Scaled):
+        raise value_error("scale", f"be {E8M0}, {', '.join(SCALES)} or a Scaled of one of them", str(format))
+    if not _name(format.element) or len(format.levels) != 1 or format.scale_rule is not ScaleRule.AMAX:
+        must = f"have elements and a scale of {', '.join(SCALES)} and the rule amax where it is a Scaled"
+        raise value_error("scale", must, str(format))
+    return format
+
+
+def _name(format: object) -> str:
+    """The name of a floating-point format of scales, whatever its overflow; empty for others."""
+    if not isinstance(format, FloatingPoint):
+        return ""
+    plain = replace(format, overflow=None)
+    return next((name for name, known in SCALES.items() if known == plain), "")
+
+
+def _check_element(element: object, *, zero_point: bool) -> None:
     """Refuse what cannot be scaled."""
     if not isinstance(element, FloatingPoint | FixedPoint):
         raise type_error("element", "be a FloatingPoint or FixedPoint", element)
-    if isinstance(element, FloatingPoint):
+    if zero_point:
+        integer = isinstance(element, FixedPoint) and not element.signed and element.fraction_bits == 0
+        if not integer or element.overflow is not Overflow.SATURATE:
+            must = "be an unsigned integer that saturates where zero_point is True"
+            raise value_error("element", must, str(element), "An example is 'ufixed8f0'.")
+    elif isinstance(element, FloatingPoint):
         if not element.subnormals:
             raise value_error("element", "have subnormals", str(element))
-        return
-    if not (element.signed and element.symmetric and element.overflow is Overflow.SATURATE):
+    elif not (element.signed and element.symmetric and element.overflow is Overflow.SATURATE):
         remedy = "Pass symmetric=True."
         raise value_error("element", "be signed, symmetric and saturate", str(element), remedy)
 
 
-MX = {
-    "mxfp8_e5m2": "e5m2<saturate>",
-    "mxfp8_e4m3": "e4m3fn",
-    "mxfp6_e3m2": "e3m2",
-    "mxfp6_e2m3": "e2m3",
-    "mxfp4": "e2m1",
-    "mxint8": "fixed8f6<symmetric>",
-}
-"""OCP's formats by the names of their elements: groups of 32 along the last axis, the rule floor."""
+def _check_rule(rule: ScaleRule, scale: "str | Scaled", *, zero_point: bool) -> None:
+    """Refuse rules that do not go with the scale."""
+    if rule is ScaleRule.AMAX and scale == E8M0:
+        remedy = "Its quotients are no powers of two."
+        raise value_error("scale_rule", "not be 'amax' where scales are powers of two", str(rule), remedy)
+    if rule is not ScaleRule.AMAX and isinstance(scale, Scaled):
+        raise value_error("scale_rule", "be 'amax' where scales have scales", str(rule))
+    if zero_point and (rule is not ScaleRule.AMAX or isinstance(scale, Scaled)):
+        must = "be 'amax', over one scale that is no power of two, where zero_point is True"
+        raise value_error("scale_rule", must, str(rule))
 
-_NAMES = {(element, "group32", "floor"): name for name, element in MX.items()}
+
+NAMES = {
+    "mxfp8_e5m2": "scaled<e5m2<saturate>,e8m0,group32>",
+    "mxfp8_e4m3": "scaled<e4m3fn,e8m0,group32>",
+    "mxfp6_e3m2": "scaled<e3m2,e8m0,group32>",
+    "mxfp6_e2m3": "scaled<e2m3,e8m0,group32>",
+    "mxfp4": "scaled<e2m1,e8m0,group32>",
+    "mxint8": "scaled<fixed8f6<symmetric>,e8m0,group32>",
+    "nvfp4": "scaled<e2m1,scaled<e4m3fn,float32,amax>,group16,amax>",
+    "int8": "scaled<fixed8f0<symmetric>,float32,amax>",
+    "int4": "scaled<fixed4f0<symmetric>,float32,amax>",
+    "uint8": "scaled<ufixed8f0,float32,amax,zero_point>",
+}
+"""The formats that have a name of their own, spelled out."""
+
+_SHORT = {spelled: name for name, spelled in NAMES.items()}
