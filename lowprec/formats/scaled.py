@@ -23,7 +23,7 @@ SCALES = {
     "e5m2": FloatingPoint(5, 2),
     "e4m3fn": FloatingPoint(4, 3, specials=Specials.FN),
 }
-"""The floating-point formats that scales can have, by the names that stand in a format's own; all saturate."""
+"""The floating-point formats that scales can have, by the names in a format's own; all saturate."""
 
 _WIDEST_ELEMENT = 16
 """Significant bits of an element over scales that are no powers of two: the product of an element and two
