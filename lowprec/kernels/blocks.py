@@ -27,7 +27,8 @@ from lowprec.kernels.cpu import (
     jit,
     locate,
 )
-from lowprec.kernels.groups import BLOCK_COUNT, BOTH, finite_magnitude, numbers_of_largest
+from lowprec.kernels.groups import BLOCK_COUNT, BOTH, SIDE, finite_magnitude, numbers_of_largest
+from lowprec.kernels.lanes import LANES, largest_lane
 from lowprec.kernels.layout import ADJACENT
 from lowprec.kernels.memory import at, matrix_at
 from lowprec.kernels.philox import TILE
@@ -35,6 +36,7 @@ from lowprec.kernels.scalar import (
     CLAMPED,
     COUNT,
     EITHER,
+    INFINITY,
     MODE,
     NEAREST_EVEN,
     STOCHASTIC,
@@ -74,9 +76,6 @@ BLOCK = Family(EITHER, CLAMPED, scaled=False, floating=False)
 
 _SPAN = 4096
 """Elements that are read for their maxima and again for their values: they stay in the first cache."""
-_LANES = 16
-"""The length of the inner loop over a group: a constant, so that short groups vectorize as well."""
-
 write = quantize_bits
 numbers_of = numbers_of_largest
 """What makes one element, and the numbers of a group; a loop has its own."""
@@ -85,22 +84,25 @@ numbers_of = numbers_of_largest
 def largest_of(source, first, count):
     """The largest finite magnitude among ``count`` elements from ``first`` on."""
     largest = U(0)
-    part = source[first : first + count]
-    for j in range(part.size):
-        largest = larger(largest, finite_magnitude(U(part[j])))
+    whole = count // LANES if SIDE == BOTH and count <= 4 * LANES else 0  # longer runs vectorize anyway
+    for chunk in range(whole):
+        largest = larger(largest, largest_lane(source, np.uintp(first + chunk * LANES), U(INFINITY)))
+    rest = source[first + whole * LANES : first + count]
+    for j in range(rest.size):
+        largest = larger(largest, finite_magnitude(U(rest[j])))
     return largest
 
 
 def write_group(source, target, words, first, count, numbers):
     """Write ``count`` elements of one group from ``first`` on."""
     drawn = MODE >= STOCHASTIC
-    whole = count // _LANES
+    whole = count // LANES  # a constant length, so that short groups vectorize as well
     for chunk in range(whole):
-        start = np.uintp(first + chunk * _LANES)
-        for lane in range(_LANES):
+        start = np.uintp(first + chunk * LANES)
+        for lane in range(LANES):
             j = np.uintp(start + np.uintp(lane))
             target[j] = write(U(source[j]), words[j] if drawn else U32(0), numbers)
-    for k in range(first + whole * _LANES, first + count):
+    for k in range(first + whole * LANES, first + count):
         j = np.uintp(k)
         target[j] = write(U(source[j]), words[j] if drawn else U32(0), numbers)
 
