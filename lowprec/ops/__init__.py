@@ -2,4 +2,6 @@
 
 from lowprec.ops.codes import decode as decode
 from lowprec.ops.codes import encode as encode
+from lowprec.ops.packing import pack as pack
+from lowprec.ops.packing import unpack as unpack
 from lowprec.ops.quantize import quantize as quantize
