@@ -134,8 +134,8 @@ def _unpack(packed: Tensor, bits: int, shape: Sequence[int]) -> Tensor:
     _check_length(packed, bits, count)
     packed = packed.contiguous()
     if (used := count * bits % 8) and int(packed[-1]) >> used:
-        must = f"end in {8 - used} zero bits, which belong to no code"
-        raise value_error("packed", must, f"{int(packed[-1]):#010b} as its last byte")
+        must = f"have a last byte whose upper {8 - used} bits are zero, as they belong to no code"
+        raise value_error("packed", must, f"{int(packed[-1]):08b}")
     codes = torch.empty(tuple(shape), dtype=_code_dtype(bits))
     packing.unpack(packed.data_ptr(), codes.data_ptr(), bits, count, torch.get_num_threads())
     return codes
