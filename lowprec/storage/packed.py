@@ -161,6 +161,9 @@ def _stored(
     memory = set[int]()
     for name, given in state_dict.items():
         x = given.detach()
+        if x.layout != torch.strided:
+            must = f"hold strided tensors only, {name!r} too"
+            raise value_error("state_dict", must, str(x.layout), "Convert it with to_dense().")
         owner = owners.setdefault(_place(x), name) if x.numel() else name
         if owner != name:
             if casts[owner] != casts[name]:
@@ -175,7 +178,7 @@ def _stored(
             must = f"be on the CPU, {name!r} too"
             raise value_error("state_dict", must, str(x.device), "Only CPU kernels exist: use .cpu().")
         cast = casts[name]
-        stored = _as_it_is(name, x) if cast is None else _packed(name, x, cast)
+        stored = Stored(name, _described(x), {name: _storable(x)}) if cast is None else _packed(name, x, cast)
         for key, array in stored.arrays.items():
             if array.numel() and not array.is_meta:
                 start = array.untyped_storage().data_ptr()
@@ -186,18 +189,8 @@ def _stored(
 
 def _place(x: Tensor) -> Any:
     """What two tensors have in common if and only if they are one."""
-    if x.layout != torch.strided or x.is_meta:
-        return id(x)
-    start = x.untyped_storage().data_ptr()
-    return start, x.storage_offset(), x.device, x.dtype, x.shape, x.stride()
-
-
-def _as_it_is(name: str, x: Tensor) -> Stored:
-    """A tensor under its own name."""
-    if x.layout != torch.strided:
-        remedy = "Convert it with to_dense()."
-        raise value_error("state_dict", f"hold strided tensors only, {name!r} too", str(x.layout), remedy)
-    return Stored(name, _described(x), {name: _storable(x)})
+    memory = x.untyped_storage()._cdata  # an address would be 0 on the meta device
+    return memory, x.storage_offset(), x.dtype, x.shape, x.stride()
 
 
 def _packed(name: str, x: Tensor, cast: Cast) -> Stored:
