@@ -125,7 +125,11 @@ UNUSUAL = [torch.float8_e4m3fn, torch.float8_e5m2fnuz, torch.float8_e8m0fnu, tor
 def test_other_tensors_are_stored_as_they_are(path: Path) -> None:
     state = {f"{i}": x for i, x in enumerate(OTHERS)}
     assert all(map(torch.equal, kept(state, path, "e2m1").values(), OTHERS))
-    state |= {"half": values(3, 4).half(), "part": values(50)[3:9], "none": torch.empty(0, 3).double()}
+    pair = torch.tensor([1 + 2j, 3 - 4j])
+    state |= {"pair": pair, "conjugate": pair.conj(), "part": pair.conj().imag}
+    for name, x in kept(state, path, {"*": None}).items():
+        assert torch.equal(x, state[name])
+    state = {"half": values(3, 4).half(), "slice": values(50)[3:9], "none": torch.empty(0, 3).double()}
     for name, x in kept(state, path, {"*": None}).items():
         assert_same(x, state[name])
     state = {str(dtype): torch.arange(12, dtype=torch.uint8).view(3, 4).view(dtype) for dtype in UNUSUAL}

@@ -134,7 +134,7 @@ FORGED: dict[str, tuple[Callable[..., Any], str]] = {
     "no entry": (lambda d, _: d["tensors"].pop("n"), r"must hold no tensors but those it lists \(n\)"),
     "no tensor": (lambda _, a: a.pop("w:codes"), "'w' undamaged .*`tensors` must include 'w:codes'"),
     "no scales": (lambda _, a: a.pop("w:scales0"), "'w' undamaged .*`tensors` must include 'w:scales0'"),
-    "entry": (lambda d, _: d["tensors"].update(n=3), "'n' undamaged"),
+    "entry": (lambda d, _: d["tensors"].update(n="n"), "'n' undamaged .*`entry` must be an object, got 'n'"),
     "tie": (setting("tied", "same_as", "later"), r"'tied' undamaged \('later'\)"),
     "format": (setting("w", "format", "mxfp5"), "'w' undamaged .*`format` must be a known name, got 'mxfp5'"),
     "type of format": (setting("w", "format", 4), "'w' undamaged .*`name` must be a string, got 4"),

@@ -109,7 +109,7 @@ def decode(
     target = dtype or torch.float32
     for name, given in (("codes", codes), ("scales", scales)):
         if given is not None or name == "codes":
-            check_place(name, given)
+            _check_place(name, given)
     if scales is not None and isinstance(resolve(format), Scaled):
         if scales.dtype != torch.uint8:
             raise type_error("scales", "be uint8 codes", scales.dtype)
@@ -147,7 +147,7 @@ def _checked(
     return spec, code_dtype(parsed), isinstance(parsed, GroupedFormat)
 
 
-def check_place(name: str, given: Any) -> None:
+def _check_place(name: str, given: Any) -> None:
     """Refuse what is no tensor that a kernel takes."""
     if not isinstance(given, Tensor):
         raise type_error(name, "be a tensor", type(given))

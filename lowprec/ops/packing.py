@@ -15,7 +15,7 @@ from torch import Tensor
 from lowprec.errors import type_error, value_error
 from lowprec.formats.format import check_integer
 from lowprec.kernels import packing
-from lowprec.ops.codes import check_place
+from lowprec.ops.codes import _check_place
 
 WIDEST = 16
 """The most bits that are packed."""
@@ -95,7 +95,7 @@ def _code_dtype(bits: int) -> torch.dtype:
 
 def _check(given: Tensor, name: str, dtype: torch.dtype, condition: str) -> None:
     """Refuse what is no tensor of that dtype in this memory."""
-    check_place(name, given)
+    _check_place(name, given)
     if given.dtype != dtype:
         raise type_error(name, f"be {dtype}{condition}", given.dtype)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lowprec import files
 from lowprec.cast import Cast
-from lowprec.errors import value_error
+from lowprec.errors import type_error, value_error
 from lowprec.formats import parse
 from lowprec.ops import decode, encode, pack, unpack
 from lowprec.ops.packing import WIDEST
@@ -157,14 +157,15 @@ def _stored(
 ) -> Iterator[Stored]:
     """Each tensor as the file will have it; ``sizes_only`` for tensors without values."""
     casts = choose(state_dict, policy)
-    owners: dict[Any, str] = {}
+    owners: dict[Any, tuple[str, Tensor]] = {}  # the tensors too, so that no address is used again
     memory = set[int]()
     for name, given in state_dict.items():
         x = given.detach()
         if x.layout != torch.strided:
             must = f"hold strided tensors only, {name!r} too"
             raise value_error("state_dict", must, str(x.layout), "Convert it with to_dense().")
-        owner = owners.setdefault(_place(x), name) if x.numel() else name
+        x = x.resolve_conj().resolve_neg()
+        owner = owners.setdefault(_place(x), (name, x))[0] if x.numel() else name
         if owner != name:
             if casts[owner] != casts[name]:
                 must = f"give {owner!r} and {name!r}, which share their memory, one format"
@@ -274,6 +275,8 @@ def _entries(path: Path, text: str) -> dict[str, Any]:
 
 def _restored(name: str, entry: Any, arrays: dict[str, Tensor], state: Mapping[str, Tensor]) -> Tensor:
     """One tensor; takes what it consists of out of ``arrays``."""
+    if not isinstance(entry, dict):
+        raise type_error("entry", "be an object", entry)
     if "same_as" in entry:
         return state[entry["same_as"]]
     scales = entry.get("scales", ())

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -69,6 +70,19 @@ def test_every_code(bits: int) -> None:
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_every_length(bits: int) -> None:
     for count in (*range(42), 127, 128, 129):
+        check(drawn(count, bits), bits)
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_parts_may_end_in_any_order(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def backwards(kernel: Any, calls: Sequence[tuple[int, ...]], threads: int) -> None:
+        assert len(calls) > 1
+        for call in reversed(calls):
+            kernel(*call)
+
+    monkeypatch.setattr(packing, "SERIAL_BELOW", 0)
+    monkeypatch.setattr(packing, "share", backwards)
+    for count in (9, 63, 65, 200, 1001):
         check(drawn(count, bits), bits)
 
 
