@@ -45,12 +45,16 @@ PUBLIC_NAMES = {
     "finfo",
     "formats",
     "functional",
+    "load_packed",
     "nn",
     "optim",
+    "pack",
     "prepare",
     "quantize",
     "record",
     "revert",
+    "save_packed",
+    "unpack",
 }
 
 
