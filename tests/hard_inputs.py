@@ -52,7 +52,8 @@ def hard_values(format: AnyFormat | GroupedFormat, carrier: str = "float32") -> 
     """
     if isinstance(format, GroupedFormat):
         x = hard_values(format.in_group(0), carrier)
-        return x[~np.isfinite(x) | (np.abs(x) / 2 < anchor(format))]
+        with np.errstate(invalid="ignore"):  # by a signaling NaN
+            return x[~np.isfinite(x) | (np.abs(x) / 2 < anchor(format))]
     codes = _codes(format)
     values = [_magnitude(format, code) for code in codes]
     above = [_magnitude(format, code + 1) for code in codes]
