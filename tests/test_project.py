@@ -54,6 +54,7 @@ PUBLIC_NAMES = {
     "record",
     "revert",
     "save_packed",
+    "scales",
     "unpack",
 }
 

@@ -110,6 +110,9 @@ class Scaled(GroupedFormat):
         if scale != E8M0 and self.precision > _WIDEST_ELEMENT:
             must = f"have at most {_WIDEST_ELEMENT} significant bits over scales that are no powers of two"
             raise value_error("element", must, self.precision)
+        if scale != E8M0 and not (element.smallest_subnormal >= 2.0**-149 and element.max < 2.0**128):
+            must = "have values that binary32 has over scales that are no powers of two"
+            raise value_error("element", must, str(element))
 
     @property
     def levels(self) -> tuple[FloatingPoint, ...]:

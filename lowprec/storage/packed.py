@@ -299,7 +299,7 @@ def _restored(name: str, entry: Any, arrays: dict[str, Tensor], state: Mapping[s
             raise value_error("codes", f"lie below 2^{format.bits}", largest)
     found = [_undone(array, scale) for array, scale in zip(rest, scales, strict=True)]
     known = None if not found else found[0] if len(found) == 1 else tuple(found)
-    return decode(codes, format, scales=known, dtype=dtype)  # type: ignore[arg-type]
+    return decode(codes, format, scales=known, dtype=dtype)
 
 
 def _scale_keys(name: str, count: int) -> list[str]:
