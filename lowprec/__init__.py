@@ -25,6 +25,7 @@ from lowprec.modes import Specials as Specials
 from lowprec.ops import decode as decode
 from lowprec.ops import encode as encode
 from lowprec.ops import quantize as quantize
+from lowprec.ops import scales as scales
 from lowprec.quantizer import Quantizer as Quantizer
 from lowprec.record import Counters as Counters
 from lowprec.record import record as record
@@ -39,4 +40,5 @@ __all__ = [
     "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
     "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats",
     "functional", "nn", "optim", "prepare", "quantize", "record", "revert",
+    "scales",
 ]  # fmt: skip

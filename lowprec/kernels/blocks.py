@@ -1,4 +1,4 @@
-"""The loop for block floating point: two passes over each group, for its maximum and for its values."""
+"""The loop for formats with groups: two passes over each group, for its maximum and for its values."""
 
 from functools import cache
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from lowprec.kernels.cpu import (
     OUT_TILE,
     SEGMENT,
     SEGMENTS,
+    VALUES,
     X_STEP,
     X_TILE,
     draw,
@@ -26,27 +27,19 @@ from lowprec.kernels.cpu import (
     jit,
     locate,
 )
-from lowprec.kernels.groups import (
-    BLOCK_COUNT,
-    OFFSET,
-    finite_magnitude,
-    group_numbers,
-    scale_code,
-    unit_field,
-)
+from lowprec.kernels.groups import BLOCK_COUNT, BOTH, finite_magnitude, numbers_of_largest
 from lowprec.kernels.memory import at, matrix_at
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.scalar import (
     CLAMPED,
+    COUNT,
     EITHER,
     MODE,
     NEAREST_EVEN,
     STOCHASTIC,
     U32,
-    I,
     U,
     larger,
-    placed,
     quantize_bits,
     smaller,
 )
@@ -63,6 +56,9 @@ class Family(NamedTuple):
     ending: int
     scaled: bool
     floating: bool
+    quotient: bool = False
+    """Whether scales are no powers of two, so that elements are what quotients.py makes of them."""
+    zero_point: bool = False
 
 
 BLOCK = Family(EITHER, CLAMPED, scaled=False, floating=False)
@@ -73,7 +69,8 @@ _LANES = 16
 """The length of the inner loop over a group: a constant, so that short groups vectorize as well."""
 
 write = quantize_bits
-"""What makes one element; a loop has its own."""
+numbers_of = numbers_of_largest
+"""What makes one element, and the numbers of a group; a loop has its own."""
 
 
 def largest_of(source, first, count):
@@ -101,25 +98,73 @@ def write_group(source, target, words, first, count, numbers):
 
 @cache
 def block(
-    carrier: str, mode: int, kind: int, code: str, full: bool, columns: bool, family: Family = BLOCK
+    carrier: str,
+    mode: int,
+    kind: int,
+    code: str,
+    full: bool,
+    columns: bool,
+    family: Family = BLOCK,
+    given: bool = False,
 ) -> Any:
-    """The loop for block floating point.
+    """The loop that quantizes.
 
     ``phase`` MAXIMA collects each group's largest finite magnitude, QUANTIZE rounds with the steps
-    that follow from it; both together where no two units share a group. Codes are decoded with scales
-    for maxima, whose exponents are the same. ``columns``: each element of a run is in a group of its own.
+    that follow from it; both together where no two units share a group. Where scales are given in place
+    of maxima, which are codes of powers of two or, for quotients, binary64, there is only QUANTIZE; codes
+    of block floating point are decoded with scales for maxima, whose exponents are the same.
+    ``columns``: each element of a run is in a group of its own.
     """
+    given = given or (kind == DECODED and family.scaled)
+    decisions = decisions_of(carrier, mode, family, full=full)
+    if family.quotient:
+        decisions["numbers_of"] = decisions["numbers_of_scale"]
+        names = "quotient_fired", "code_of_quotient", "value_of_quotient_code", "quantize_quotient"
+    else:
+        decisions["numbers_of"] = decisions["numbers_of_code" if given else "numbers_of_largest"]
+        names = "overflow_fired", "code_of_element", "value_of_code", "quantize_bits"
+    decisions["write"] = decisions[
+        dict(zip((FLAGS, CODES, DECODED), names, strict=False)).get(kind, names[-1])
+    ]
+    reads = not (given or family.quotient)
+    return _loop(carrier, mode, kind, code, full, columns, family, decisions, given, reads=reads)
+
+
+@cache
+def extremes(carrier: str, columns: bool, side: int = BOTH) -> Any:
+    """The loop that only collects each group's largest finite magnitude of a side."""
+    decisions = specialized(carrier, NEAREST_EVEN, *BLOCK[:2], side=side)
+    return _loop(carrier, NEAREST_EVEN, VALUES, "uint32", True, columns, BLOCK, decisions, side, writes=False)
+
+
+def _loop(
+    carrier: str,
+    mode: int,
+    kind: int,
+    code: str,
+    full: bool,
+    columns: bool,
+    family: Family,
+    decisions: dict[str, Any],
+    *identity: object,
+    reads: bool = True,
+    writes: bool = True,
+) -> Any:
+    """The loop, compiled for one or both of its parts."""
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
+    if family.quotient:
+        U = np.uint64
     codes = np.dtype(code).type
     given = codes if kind == DECODED else dtype
     result = {FLAGS: np.uint8, CODES: codes}.get(kind, dtype)
     drawn = is_drawn(mode)
+    described, count_of_numbers = (np.uint64, COUNT) if family.quotient else (np.int64, BLOCK_COUNT)
 
     def loop(x_address, out_address, block_address, run_address, outer_address, dimensions, scratch,
              maxima_address, phase, first, last, seed, stream, word):  # fmt: skip
         x, out, maxima = at(x_address, given), at(out_address, result), at(maxima_address, U)
         run, outer = at(run_address, np.int64), matrix_at(outer_address, 6, dimensions)
-        block = to_fixed_tuple(at(block_address, np.int64), BLOCK_COUNT)
+        block = to_fixed_tuple(at(block_address, described), count_of_numbers)
         x_step, out_step = run[X_STEP], run[OUT_STEP]
         dense = x_step == 1 and out_step == 1 and x_address != out_address
         ceilings = at(scratch, U32)
@@ -155,59 +200,48 @@ def block(
                         if columns:
                             step = larger(group_step, 1)
                             own = maxima[group : group + count * step : step]
-                            if part == MAXIMA:
-                                for j in range(source.size):
-                                    own[j] = larger(own[j], finite_magnitude(U(source[j])))
-                            else:
-                                for j in range(source.size):
-                                    numbers = group_numbers(unit_field(own[j], block), block)
-                                    ceiling = words[j] if drawn else U32(0)
-                                    target[j] = write(U(source[j]), ceiling, numbers)
+                            if reads:
+                                if part == MAXIMA:
+                                    for j in range(source.size):
+                                        own[j] = larger(own[j], finite_magnitude(U(source[j])))
+                            if writes:
+                                if part == QUANTIZE:
+                                    for j in range(source.size):
+                                        numbers = numbers_of(own[j], block)
+                                        ceiling = words[j] if drawn else U32(0)
+                                        target[j] = write(U(source[j]), ceiling, numbers)
                         else:
                             done, left = 0, group_size - start % group_size
                             while done < count:
                                 piece = smaller(left, count - done)
-                                if part == MAXIMA:
-                                    largest = largest_of(source, done, piece)
-                                    maxima[group] = larger(maxima[group], largest)
-                                else:
-                                    field = unit_field(maxima[group], block)
-                                    numbers = group_numbers(field, block)
-                                    write_group(source, target, words, done, piece, numbers)
+                                if reads:
+                                    if part == MAXIMA:
+                                        largest = largest_of(source, done, piece)
+                                        maxima[group] = larger(maxima[group], largest)
+                                if writes:
+                                    if part == QUANTIZE:
+                                        numbers = numbers_of(maxima[group], block)
+                                        write_group(source, target, words, done, piece, numbers)
                                 done, left, group = done + piece, group_size, group + group_step
-                        if part == QUANTIZE and not dense:
-                            for j in range(count):
-                                out[there + j * out_step] = target[j]
+                        if writes:
+                            if part == QUANTIZE and not dense:
+                                for j in range(count):
+                                    out[there + j * out_step] = target[j]
                         start += count
                 begin = stop
 
-    decisions = _specialized(carrier, mode, family, full=full)
-    writers = {FLAGS: "overflow_fired", CODES: "code_of_element", DECODED: "value_of_code"}
-    decisions["write"] = decisions[writers.get(kind, "quantize_bits")]
-    if kind == DECODED and family.scaled:
-        decisions["unit_field"] = decisions["unit_field_of_code"]
+    loop_decisions = {**decisions, "U": U}
     for function in (largest_of, write_group):
-        decisions[function.__name__] = inline(rebound(function, {**globals(), **decisions}))
-    return jit(14, loop, decisions, carrier, mode, kind, code, full, columns, *family)
+        loop_decisions[function.__name__] = inline(rebound(function, {**globals(), **loop_decisions}))
+    name = (carrier, mode, kind, code, full, columns, *family, *identity, reads, writes)
+    return jit(14, loop, loop_decisions, *name)
 
 
-@cache
-def scales(carrier: str, family: Family = BLOCK) -> Any:
-    """The loop that turns maxima into scales, powers of two, or into their codes."""
-    coded = family.scaled
-    dtype, U = np.uint8 if coded else WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
-
-    def loop(maxima_address, out_address, block_address, count):
-        maxima, out = at(maxima_address, U), at(out_address, dtype)
-        block = to_fixed_tuple(at(block_address, np.int64), BLOCK_COUNT)
-        for j in range(count):
-            field = unit_field(maxima[j], block)
-            out[j] = scale_code(field, block) if coded else placed(U(1), I(0), I(field - I(block[OFFSET])))
-
-    return jit(4, loop, _specialized(carrier, NEAREST_EVEN, family), carrier, *family)
-
-
-def _specialized(carrier: str, mode: int, family: Family, *, full: bool = True) -> dict[str, Any]:
+def decisions_of(carrier: str, mode: int, family: Family, *, full: bool = True) -> dict[str, Any]:
     """The decisions for a kind of format with groups."""
-    depth, ending, scaled, floating = family
-    return specialized(carrier, mode, depth, ending, full=full, scaled=scaled, floating=floating)
+    depth, ending, scaled, floating, quotient, zero_point = family
+    computed = "float64" if quotient else carrier
+    return specialized(
+        computed, mode, depth, ending, full=full, scaled=scaled and not quotient, floating=floating,
+        source=carrier, zero_point=zero_point,
+    )  # fmt: skip

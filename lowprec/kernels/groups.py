@@ -41,11 +41,20 @@ from lowprec.kernels.scalar import (
 ) = range(24)  # fmt: skip
 BLOCK_COUNT = 24
 
+# Whose magnitudes count for the largest of a group, a constant of a copy.
+BOTH, POSITIVE, NEGATIVE = range(3)
+SIDE = BOTH
+
 
 def finite_magnitude(bits):
-    """The magnitude of a finite element, 0 for others."""
-    magnitude, _ = split(bits)
-    return magnitude if magnitude < INFINITY else U(0)
+    """The magnitude of a finite element of the sign that counts, 0 for others."""
+    magnitude, sign = split(bits)
+    counts = magnitude < INFINITY
+    if SIDE == POSITIVE:
+        counts = counts and sign == U(0)
+    if SIDE == NEGATIVE:
+        counts = counts and sign != U(0)
+    return magnitude if counts else U(0)
 
 
 def unit_field(largest, block):
@@ -125,3 +134,13 @@ def group_numbers(field, block):
         U(block[BLOCK_CODE_NAN]), U(block[BLOCK_FIRST_NAN]), zero, zero, zero, zero,
         U(block[BLOCK_CODE_OF_INFINITY]),
     )  # fmt: skip
+
+
+def numbers_of_largest(largest, block):
+    """The numbers of a group with this largest finite magnitude."""
+    return group_numbers(unit_field(largest, block), block)
+
+
+def numbers_of_code(code, block):
+    """The numbers of a group whose scale has this code."""
+    return group_numbers(unit_field_of_code(code, block), block)

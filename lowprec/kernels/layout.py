@@ -30,6 +30,8 @@ class Layout:
     """Whether two units may share a group."""
     columns: bool
     """Whether each element of a run is in a group of its own."""
+    grid: Integers
+    """How many groups there are along each dimension of the tensor."""
     memory: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
     """What lies at the addresses ``run`` and ``outer``."""
 
@@ -89,7 +91,7 @@ def layout(
     there are no groups.
     """
     if 0 in shape:
-        return _planned([1] * 9, [], 0, 0, 0, shared=False, columns=False)
+        return _planned([1] * 9, [], 0, 0, (), shared=False, columns=False)
     tiles = shape if tiles is None else tiles
     counts = tuple(-(-size // tile) for size, tile in zip(shape, tiles, strict=True))
     rows = zip(
@@ -124,15 +126,22 @@ def layout(
     steps = [inner.x, inner.out, inner.index, index_offset]
     run = [inner.size, segment, segments, *steps, tile, inner.group]
     outer = [[d.size, d.x, d.out, d.index, d.group, d.tile] for d in outside]
-    size, groups = prod(shape), prod(counts)
-    return _planned(run, outer, runs * segments, size, groups, shared=shared, columns=tile == 1)
+    return _planned(run, outer, runs * segments, prod(shape), counts, shared=shared, columns=tile == 1)
 
 
 def _planned(
-    run: list[int], outer: list[list[int]], units: int, size: int, groups: int, *, shared: bool, columns: bool
+    run: list[int],
+    outer: list[list[int]],
+    units: int,
+    size: int,
+    grid: Integers,
+    *,
+    shared: bool,
+    columns: bool,
 ) -> Layout:
     """A layout with its arrays in memory."""
     first = np.array(run, np.int64)
     rest = np.ascontiguousarray(np.array(outer, np.int64).reshape(len(outer), 6).T)
     addresses = first.ctypes.data, rest.ctypes.data
-    return Layout(*addresses, len(outer), units, size, groups, shared, columns, (first, rest))
+    groups = prod(grid) if units else 0
+    return Layout(*addresses, len(outer), units, size, groups, shared, columns, grid, (first, rest))

@@ -1,5 +1,6 @@
 """A format in the terms of scalar.py: patterns, fields and counts of one carrier."""
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from math import frexp
@@ -87,6 +88,24 @@ def describe_block(
     return np.array([_signed(number[i]) for i in range(groups.BLOCK_COUNT)], np.int64), family
 
 
+@lru_cache(maxsize=1024)
+def describe_quotients(
+    format: Scaled, rounding: Rounding, random_bits: int
+) -> tuple[npt.NDArray[np.uint64], Family]:
+    """The numbers of elements that are quotients in binary64, and which kind of format it is."""
+    floating = isinstance(format.element, FloatingPoint)
+    numbers, depth, ending = describe(format.element, rounding, random_bits, "float64")
+    return numbers, Family(depth, ending, True, floating, quotient=True, zero_point=format.zero_point)
+
+
+@lru_cache(maxsize=64)
+def describe_scale(format: FloatingPoint) -> npt.NDArray[np.uint64]:
+    """The numbers of a scale in binary64; it saturates."""
+    numbers: npt.NDArray[np.uint64]
+    numbers, _, _ = describe(replace(format, overflow="saturate"), Rounding.NEAREST_EVEN, 32, "float64")
+    return numbers
+
+
 def _scaled(number: dict[int, int], format: Scaled, rounding: Rounding, carrier: Carrier) -> Family:
     """Fill in a scaled format's numbers."""
     element, bias, mantissa = format.element, carrier.highest_exponent, carrier.precision - 1
@@ -102,7 +121,7 @@ def _scaled(number: dict[int, int], format: Scaled, rounding: Rounding, carrier:
         groups.OFFSET: offset,
         groups.LARGEST_EXPONENT: format.element_exponent,
         groups.THRESHOLD: _threshold(format, width, mantissa),
-        groups.SCALE_BIAS: -format.lowest_group_exponent - bias,
+        groups.SCALE_BIAS: (1023 if format.levels else 127) - bias,
         groups.WIDTH: width,
         groups.LARGEST: largest,
         groups.LARGEST_LEAD: largest.bit_length() - 1,

@@ -84,6 +84,7 @@ QUIET_NAN = U(INFINITY | HIDDEN >> 1)
     CODE_OF_INFINITY,  # where SCALED: the code that an infinite element is given
 ) = range(30)  # fmt: skip
 COUNT = 30
+SCALE = CODE_OF_INFINITY  # in quotients.py, where SCALED is not: what elements are divided by
 
 
 def larger(a, b):

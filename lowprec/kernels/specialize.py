@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from lowprec.kernels import codes, groups, scalar
+from lowprec.kernels import codes, groups, quotients, scalar
 
-DECISIONS = (scalar, codes, groups)
+DECISIONS = (scalar, codes, groups, quotients)
 """The modules of plain functions."""
 
 
@@ -40,7 +40,8 @@ def inline(function: Callable[..., Any]) -> Any:
 
     Only compiled code calls it, so what Python would call it by, half of the work, is not compiled.
     """
-    return njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
+    return njit(forceinline=True, **options)(function)
 
 
 def specialized(
@@ -52,6 +53,10 @@ def specialized(
     full: bool = True,
     scaled: bool = False,
     floating: bool = False,
+    source: str | None = None,
+    zero_point: bool = False,
+    side: int = groups.BOTH,
+    exact: bool = False,
     compiler: Callable[..., Any] = inline,
 ) -> dict[str, Any]:
     """The names of all decisions, each compiled for these constants when it is first called.
@@ -64,6 +69,10 @@ def specialized(
         full: Whether all bits of a random word count.
         scaled: Whether groups have scales.
         floating: Whether what is scaled is floating point.
+        source: The carrier whose numbers are divided by scales, where ``carrier`` holds the quotients.
+        zero_point: Whether scales come with zero points.
+        side: Whose magnitudes count for a group's largest.
+        exact: Whether quotients are needed to more bits than elements look at.
         compiler: What makes a device function of a Python one; none for a copy in Python.
     """
     U, mantissa, place = WIDTHS[carrier].unsigned, WIDTHS[carrier].mantissa, WIDTHS[carrier].place
@@ -83,6 +92,9 @@ def specialized(
         "SIGN": U(1 << place),
         "INFINITY": U(infinity),
         "QUIET_NAN": U(infinity | 1 << (mantissa - 1)),
+        "ZERO_POINT": zero_point,
+        "SIDE": side,
+        **_of_source(source or carrier, mode, exact=exact),
     }
     names: dict[str, Any] = {}
     for module in DECISIONS:
@@ -92,6 +104,22 @@ def specialized(
         if isinstance(function, FunctionType) and function.__module__ in _MODULES:
             names[name] = compiler(rebound(function, names))
     return names
+
+
+def _of_source(carrier: str, mode: int, *, exact: bool) -> dict[str, Any]:
+    """The constants of quotients.py for a carrier."""
+    _, _, _, mantissa, place = WIDTHS[carrier]
+    bias = (1 << (place - mantissa - 1)) - 1
+    infinity = (1 << place) - (1 << mantissa)
+    return {
+        "SOURCE_MANTISSA": mantissa,
+        "SOURCE_SIGN": scalar.U64(1 << place),
+        "SOURCE_INFINITY": scalar.U64(infinity),
+        "SOURCE_NAN": scalar.U64(infinity | 1 << (mantissa - 1)),
+        "SOURCE_LEAST": scalar.U64((1024 - bias) << 52),
+        "SOURCE_SHIFT": scalar.U64((1024 + 52 - bias - mantissa) << 52) if mantissa < 52 else scalar.U64(0),
+        "ROUNDED_DECIDES": not exact and mantissa < 52 and mode < scalar.STOCHASTIC,
+    }
 
 
 _MODULES = {module.__name__ for module in DECISIONS}

@@ -3,3 +3,4 @@
 from lowprec.ops.codes import decode as decode
 from lowprec.ops.codes import encode as encode
 from lowprec.ops.quantize import quantize as quantize
+from lowprec.ops.scales import scales as scales

@@ -8,6 +8,7 @@ from torch import Tensor
 from lowprec.errors import type_error, value_error
 from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, GroupedFormat, Scaled, resolve
 from lowprec.modes import Rounding
+from lowprec.ops import scaling
 from lowprec.ops.coding import code_dtype
 from lowprec.ops.library import CARRIERS
 from lowprec.ops.quantize import (
@@ -29,6 +30,7 @@ def encode(
     random_bits: int | None = None,
     generator: torch.Generator | None = None,
     seed: int | Tensor | None = None,
+    scale: scaling.Scales | None = None,
 ) -> Any:
     """Quantize, and give the codes of the values: ``decode(encode(x)) == quantize(x)`` for equal seeds.
 
@@ -43,12 +45,14 @@ def encode(
         random_bits: As for quantize.
         generator: As for quantize.
         seed: As for quantize.
+        scale: As for quantize.
 
     Returns:
         Codes in the shape of x, uint8, uint16, uint32 or uint64 as the width asks; for a block format
         a pair (codes, scales), the scales powers of two in the dtype of x, one for each group, in a
-        tensor with as many dimensions as x. The scales of a scaled format are codes themselves: uint8, of
-        2 to the code less 127.
+        tensor with as many dimensions as x. The scales of a scaled format have the dtype that stands for
+        theirs (torch.float8_e8m0fnu, torch.float8_e4m3fn, torch.float32, …); where scales have scales
+        or zero points (int32), they are a pair.
 
     Raises:
         TypeError: As quantize.
@@ -70,8 +74,11 @@ def encode(
     spec, _, in_groups = _checked(format, rounding, random_bits, x.dtype)
     check_sources(spec, seed, generator)
     seeds = seed_tensor(x, seed, generator) if spec.is_stochastic else None
-    operators = torch.ops.lowprec
-    return (operators.encode_block if in_groups else operators.encode)(x.detach(), seeds, *spec)
+    if not in_groups:
+        return torch.ops.lowprec.encode(x.detach(), seeds, *spec)
+    given = scaling.given_scales(scale, spec.format)
+    codes, *levels = torch.ops.lowprec.encode_groups(x.detach(), given, seeds, *spec)
+    return codes, scaling.as_scales(levels)
 
 
 def decode(
@@ -79,7 +86,7 @@ def decode(
     format: FormatLike,
     *,
     dtype: torch.dtype | None = None,
-    scales: Tensor | None = None,
+    scales: scaling.Scales | None = None,
 ) -> Tensor:
     """The values of codes; every code has one, those of NaN and infinity too.
 
@@ -91,8 +98,8 @@ def decode(
         format: A format, its name, or a torch dtype that stands for one.
         dtype: The carrier of the values; None for float32, or for the dtype of a block format's scales.
         scales: What encode gave beside the codes: for each group of a block format a power of two that
-            the format and the carrier have as its exponent; for each group of a scaled format a code,
-            where 255 makes the whole group NaN.
+            the format and the carrier have as its exponent; for each group of a scaled format a positive
+            value of its scale, or NaN, which makes the whole group NaN.
 
     Returns:
         Values in the shape of codes.
@@ -107,28 +114,32 @@ def decode(
         tensor([   1., -448.,   nan])
     """
     target = dtype or torch.float32
-    for name, given in (("codes", codes), ("scales", scales)):
-        if given is not None or name == "codes":
-            _check_place(name, given)
-    if scales is not None and isinstance(resolve(format), Scaled):
-        if scales.dtype != torch.uint8:
-            raise type_error("scales", "be uint8 codes", scales.dtype)
+    parsed = resolve(format)
+    _check_place("codes", codes)
+    levels: list[Any] = []
+    if isinstance(parsed, Scaled):
+        levels = [None] if scales is None else list(scaling.as_list("scales", scales, parsed))
+        if any(level is None for level in levels):
+            raise value_error("scales", f"be given for {parsed}", None)
     elif scales is not None:
-        if dtype not in (None, scales.dtype):
+        levels = [scales]
+    for level in levels:
+        _check_place("scales", level)
+    if levels and not isinstance(parsed, Scaled):
+        if dtype not in (None, levels[0].dtype):
             raise value_error("dtype", "be None or the dtype of scales", dtype)
-        target = scales.dtype
+        target = levels[0].dtype
     if target not in CARRIERS:
-        name = "dtype" if scales is None else "scales"
+        name = "dtype" if scales is None or isinstance(parsed, Scaled) else "scales"
         raise type_error(name, f"be one of {', '.join(map(str, CARRIERS))}", target)
     spec, wanted, in_groups = _checked(format, Rounding.NEAREST_EVEN, None, target)
     if codes.dtype != wanted:
         raise type_error("codes", f"be {wanted} for {spec.format}", codes.dtype)
-    if scales is not None and not in_groups:
+    if levels and not in_groups:
         must = f"be None for {spec.format}"
-        raise value_error("scales", must, tuple(scales.shape), "Only block formats have them.")
-    values: Tensor = torch.ops.lowprec.decode(
-        codes, None if scales is None else scales.detach(), spec.format, target
-    )
+        raise value_error("scales", must, tuple(levels[0].shape), "Only formats with groups have them.")
+    detached = [level.detach() for level in levels]
+    values: Tensor = torch.ops.lowprec.decode(codes, detached, spec.format, target)
     return values
 
 

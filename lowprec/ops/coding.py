@@ -2,10 +2,11 @@
 
 ``encode(x, seed, format, rounding, random_bits)``
     codes of the values that quantize gives for the same arguments.
-``encode_block(…)``
-    the same for block formats: codes, and the scale of each group.
+``encode_groups(x, scales, seed, …)``
+    the same for formats with groups: codes, then the scales of each level. ``scales`` is empty where
+    they follow from x.
 ``decode(codes, scales, format, dtype)``
-    values; ``scales`` for block formats only.
+    values; ``scales`` is empty for formats without groups.
 
 What only the data or shapes can show is checked here, so that a compiled graph checks it too; other
 arguments are checked where users call.
@@ -22,17 +23,18 @@ from lowprec.formats import BlockFloatingPoint, FloatingPoint, Format, GroupedFo
 from lowprec.formats.carriers import CARRIERS as RANGES
 from lowprec.formats.carriers import Carrier
 from lowprec.kernels import dispatch
+from lowprec.ops import scaling
 from lowprec.ops.library import CARRIERS
 
 _library = torch.library.Library("lowprec", "FRAGMENT")
-_QUANTIZATION = "Tensor x, Tensor? seed, str format, str rounding, int random_bits"
-_library.define(f"encode({_QUANTIZATION}) -> Tensor")
-_library.define(f"encode_block({_QUANTIZATION}) -> (Tensor, Tensor)")
-_library.define("decode(Tensor codes, Tensor? scales, str format, ScalarType dtype) -> Tensor")
+_library.define("encode(Tensor x, Tensor? seed, str format, str rounding, int random_bits) -> Tensor")
+_library.define(
+    "encode_groups(Tensor x, Tensor?[] scales, Tensor? seed, str format, str rounding, int random_bits)"
+    " -> Tensor[]"
+)
+_library.define("decode(Tensor codes, Tensor[] scales, str format, ScalarType dtype) -> Tensor")
 
 _CODES = {8: torch.uint8, 16: torch.uint16, 32: torch.uint32, 64: torch.uint64}
-_NAN_SCALE = 0xFF
-"""The code of a scale that is NaN."""
 _PATTERNS = {2: torch.uint16, 4: torch.uint32, 8: torch.uint64}
 
 
@@ -52,24 +54,31 @@ def _encode(x: Tensor, seed: Tensor | None, format: str, rounding: str, random_b
     return codes
 
 
-def _encode_block(
-    x: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int
-) -> tuple[Tensor, Tensor]:
-    """The CPU kernel of encode_block."""
+def _encode_groups(
+    x: Tensor, scales: list[Tensor | None], seed: Tensor | None, format: str, rounding: str, random_bits: int
+) -> list[Tensor]:
+    """The CPU kernel of encode_groups."""
     x, parsed = x.contiguous(), resolve(format)
     if not parsed.has_nan:
         _refuse_nan(x, format)
-    codes, scales = _parts(x, format)
-    dispatch.encode_block(
-        x.data_ptr(), codes.data_ptr(), scales.data_ptr(), CARRIERS[x.dtype], _name(codes), x.shape,
-        format, rounding, random_bits=random_bits,
+    codes, *found = _parts(x, format)
+    given = None
+    if scales and isinstance(parsed, Scaled):
+        given = scaling.codes_of("scale", scales, parsed, x.shape, nan=False)
+    if x.numel() == 0:
+        return [codes, *found]
+    arrays: Any = dispatch.encode_groups(
+        x.data_ptr(), codes.data_ptr(), CARRIERS[x.dtype], _name(codes), tuple(x.shape), parsed, rounding,  # type: ignore[arg-type]
+        random_bits=random_bits,
         seed=0 if seed is None else seed.item(),  # type: ignore[arg-type]  # int64
         threads=torch.get_num_threads(),
+        scales=given,
     )  # fmt: skip
-    return codes, scales
+    scaling.fill(found, arrays)
+    return [codes, *found]
 
 
-def _decode(codes: Tensor, scales: Tensor | None, format: str, dtype: torch.dtype) -> Tensor:
+def _decode(codes: Tensor, scales: list[Tensor], format: str, dtype: torch.dtype) -> Tensor:
     """The CPU kernel of decode."""
     codes, parsed = codes.contiguous(), resolve(format)
     out = torch.empty(codes.shape, dtype=dtype)
@@ -79,22 +88,25 @@ def _decode(codes: Tensor, scales: Tensor | None, format: str, dtype: torch.dtyp
         largest = int(codes.numpy().max())
         if largest >> parsed.bits:
             raise value_error("codes", f"lie below 2^{parsed.bits} for {format}", largest)
+    if not isinstance(parsed, GroupedFormat):
+        dispatch.encode(source, target, carrier, name, codes.numel(), format, decode=True)
+        return out
+    known: Any
     if isinstance(parsed, Scaled):
-        known = _check_grid(scales, parsed, codes.shape).detach().contiguous()
-        dispatch.decode_block(source, target, known.view(-1).numpy(), carrier, name, codes.shape, format)
-        if (known == _NAN_SCALE).any():
-            out[_spread(known == _NAN_SCALE, parsed, codes.shape)] = torch.nan
-        return out
-    if isinstance(parsed, BlockFloatingPoint):
-        patterns = _checked_scales(scales, parsed, codes.shape)
-        dispatch.decode_block(source, target, patterns, carrier, name, codes.shape, format)
-        return out
-    dispatch.encode(source, target, carrier, name, codes.numel(), format, decode=True)
+        known = scaling.codes_of("scales", scales, parsed, codes.shape, nan=True)
+    else:
+        known = (_checked_scales(scales[0] if scales else None, parsed, codes.shape),)  # type: ignore[arg-type]
+    if codes.numel():
+        dispatch.decode_groups(source, target, known, carrier, name, tuple(codes.shape), parsed)
+    if isinstance(parsed, Scaled):
+        which = scaling.undefined(scales, parsed, codes.shape)
+        if which is not None:
+            out[which] = torch.nan
     return out
 
 
 _library.impl("encode", _encode, "CPU")
-_library.impl("encode_block", _encode_block, "CPU")
+_library.impl("encode_groups", _encode_groups, "CPU")
 _library.impl("decode", _decode, "CPU")
 
 
@@ -103,16 +115,18 @@ def _(x: Tensor, seed: Tensor | None, format: str, *_: Any) -> Tensor:
     return x.new_empty(x.shape, dtype=code_dtype(resolve(format)))
 
 
-@torch.library.register_fake("lowprec::encode_block", lib=_library)
-def _(x: Tensor, seed: Tensor | None, format: str, *_: Any) -> tuple[Tensor, Tensor]:
-    return _parts(x, format)
+@torch.library.register_fake("lowprec::encode_groups", lib=_library)
+def _(x: Tensor, scales: list[Tensor], seed: Tensor | None, format: str, *_: Any) -> list[Tensor]:
+    return list(_parts(x, format))
 
 
 @torch.library.register_fake("lowprec::decode", lib=_library)
-def _(codes: Tensor, scales: Tensor | None, format: str, dtype: torch.dtype) -> Tensor:
+def _(codes: Tensor, scales: list[Tensor], format: str, dtype: torch.dtype) -> Tensor:
     parsed = resolve(format)
-    if isinstance(parsed, GroupedFormat):
-        _check_grid(scales, parsed, codes.shape)
+    if isinstance(parsed, Scaled):
+        scaling.check_levels("scales", scales, parsed, codes.shape, partial=False)
+    elif isinstance(parsed, GroupedFormat):
+        _check_grid(scales[0] if scales else None, parsed, codes.shape)
     return codes.new_empty(codes.shape, dtype=dtype)
 
 
@@ -128,36 +142,23 @@ def _name(codes: Tensor) -> str:
     return str(codes.dtype).removeprefix("torch.")
 
 
-def _parts(x: Tensor, format: str) -> tuple[Tensor, Tensor]:
-    """Room for the codes and the scales of a block format."""
-    parsed = resolve(format)
+def _parts(x: Tensor, format: str) -> tuple[Tensor, ...]:
+    """Room for the codes and the scales of a format with groups."""
+    parsed: Any = resolve(format)
     codes = x.new_empty(x.shape, dtype=code_dtype(parsed))
-    scale = torch.uint8 if isinstance(parsed, Scaled) else x.dtype
-    return codes, x.new_empty(_grid(parsed, x.shape), dtype=scale)
-
-
-def _grid(format: Any, shape: torch.Size) -> tuple[int, ...]:
-    """How many groups of a block format there are along each dimension."""
-    tiles = format.granularity.tiles(tuple(shape))
-    return tuple(-(-size // tile) if size else 0 for size, tile in zip(shape, tiles, strict=True))
+    if isinstance(parsed, Scaled):
+        return codes, *scaling.room_for(x, parsed)
+    return codes, x.new_empty(scaling.grid_of(parsed, x.shape))
 
 
 def _check_grid(scales: Tensor | None, format: GroupedFormat, shape: torch.Size) -> Tensor:
     """Refuse scales that are not one for each group."""
     if scales is None:
         raise value_error("scales", f"be given for {format}", scales)
-    grid = _grid(format, shape)
+    grid = scaling.grid_of(format, shape)
     if tuple(scales.shape) != grid:
         raise value_error("scales", f"have shape {grid}, one for each group", tuple(scales.shape))
     return scales
-
-
-def _spread(of_groups: Tensor, format: GroupedFormat, shape: torch.Size) -> Tensor:
-    """What is known of groups, for each of their elements."""
-    tiles = format.granularity.tiles(tuple(shape))
-    for axis, (tile, size) in enumerate(zip(tiles, shape, strict=True)):
-        of_groups = of_groups.repeat_interleave(tile, axis).narrow(axis, 0, size)
-    return of_groups
 
 
 def _checked_scales(scales: Tensor | None, format: BlockFloatingPoint, shape: torch.Size) -> Any:

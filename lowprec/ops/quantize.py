@@ -14,6 +14,8 @@ from lowprec.errors import type_error, value_error
 from lowprec.formats import FormatLike, resolve
 from lowprec.modes import Rounding, check_random_bits
 from lowprec.ops import library as library  # registers the operators
+from lowprec.ops import scaling
+from lowprec.ops import static as static  # registers further ones
 
 CARRIER_DTYPES = tuple(library.CARRIERS)
 _LISTED = "float32, bfloat16, float16 or float64"
@@ -63,7 +65,7 @@ def make_spec(format: FormatLike, rounding: Rounding | str, random_bits: int | N
 
 
 @_constant
-def _constant_spec(
+def constant_spec(
     format: FormatLike, rounding: Rounding | str, random_bits: int | None, dtype: torch.dtype
 ) -> Spec:
     """make_spec and the carrier's check, run once while compiling."""
@@ -172,6 +174,7 @@ def quantize(
     random_bits: int | None = ...,
     generator: torch.Generator | None = ...,
     seed: int | Tensor | None = ...,
+    scale: scaling.Scales | None = ...,
     out: Tensor | None = ...,
 ) -> Tensor: ...
 @overload
@@ -183,6 +186,7 @@ def quantize(
     random_bits: int | None = ...,
     generator: torch.Generator | None = ...,
     seed: int | Tensor | None = ...,
+    scale: scaling.Scales | None = ...,
     out: Array | None = ...,
 ) -> Array: ...
 def quantize(
@@ -193,6 +197,7 @@ def quantize(
     random_bits: int | None = None,
     generator: torch.Generator | None = None,
     seed: int | Tensor | None = None,
+    scale: scaling.Scales | None = None,
     out: Any = None,
 ) -> Any:
     """Round every element of ``x`` to a value of ``format``, keeping the dtype of ``x``.
@@ -213,6 +218,9 @@ def quantize(
             which ``torch.manual_seed`` sets. Not supported inside ``torch.compile``: pass a seed.
         seed: A 64-bit integer or a one-element int64 tensor. Equal seeds give equal bits, whatever
             the threads and strides.
+        scale: The scales of a scaled format, in place of those that follow from x: a tensor with an entry
+            for each group, of the scale's dtype or its values in float32; what ``scales`` gives. A pair
+            where scales have scales, of which the first may be None, or zero points.
         out: Where the result goes; the shape, dtype and device of x. It may be x itself.
 
     Returns:
@@ -237,18 +245,30 @@ def quantize(
         IEEE 754-2019, 4.3; OCP 8-bit Floating Point Specification (OFP8) 1.0.
     """
     if isinstance(x, np.ndarray):
-        return _quantize_array(x, format, rounding, random_bits, generator, seed, out)
+        return _quantize_array(x, format, rounding, random_bits, generator, seed, scale, out)
     if not isinstance(x, Tensor):
         raise type_error("x", "be a tensor or an array", type(x), "Wrap it with torch.tensor.")
     check_tensor(x)
-    spec = _constant_spec(format, rounding, random_bits, x.dtype)
+    spec = constant_spec(format, rounding, random_bits, x.dtype)
     check_sources(spec, seed, generator)
     seeds = seed_tensor(x, seed, generator) if spec.is_stochastic else None
+    if scale is not None:
+        return _quantize_with(x, scaling.given_scales(scale, spec.format), seeds, spec, out)
     if out is None:
         return library.quantized(x, seeds, spec)
     _check_out(x, out)
     quantize_into(x, seeds, spec, out)
     return out
+
+
+def _quantize_with(
+    x: Tensor, scales: list[Tensor | None], seeds: Tensor | None, spec: Spec, out: Tensor | None
+) -> Tensor:
+    """Quantize with scales that are given."""
+    if out is not None:
+        _check_out(x, out)
+    y: Tensor = torch.ops.lowprec.quantize_with(x, scales, seeds, *spec)
+    return y if out is None else out.copy_(y)
 
 
 def quantize_into(x: Tensor, seed: Tensor | None, spec: Spec, out: Tensor, stream: int = 0) -> None:
@@ -312,6 +332,7 @@ def _quantize_array(
     random_bits: int | None,
     generator: torch.Generator | None,
     seed: int | Tensor | None,
+    scale: scaling.Scales | None,
     out: Any,
 ) -> npt.NDArray[Any]:
     """Quantize for NumPy arrays, through tensors on the same memory."""
@@ -338,6 +359,7 @@ def _quantize_array(
         random_bits=random_bits,
         generator=generator,
         seed=seed,
+        scale=scale,
         out=target,
     )
     return result.numpy() if out is None else out

@@ -1,0 +1,66 @@
+"""Calls of kernels for formats whose values do not depend on other elements."""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from lowprec.formats import FloatingPoint, Format, resolve
+from lowprec.kernels import cpu
+from lowprec.kernels.layout import Integers, layout, row_major
+from lowprec.kernels.numbers import MODES, describe
+from lowprec.kernels.scratch import own_scratch, scratches
+from lowprec.kernels.threads import PARTS, ranges, share
+from lowprec.modes import Rounding
+
+SERIAL_BELOW = 1 << 16
+"""Elements below which one thread is faster than waking another."""
+
+
+class Kernel(NamedTuple):
+    """A loop, and where it finds what it has to know of a format."""
+
+    loop: Any
+    numbers: int
+    memory: npt.NDArray[Any]
+    """What lies at the address ``numbers``."""
+    drawn: bool
+
+
+@lru_cache(maxsize=1024)
+def kernel_of(format: Format | str, rounding: str, random_bits: int, carrier: str, kind: int) -> Kernel:
+    """The kernel for a format, mode and carrier."""
+    mode = MODES[Rounding(rounding)]
+    numbers, depth, ending = describe(resolve(format), Rounding(rounding), random_bits, carrier)
+    loop = cpu.elementwise(carrier, mode, depth, ending, kind, random_bits == 32)
+    return Kernel(loop, numbers.ctypes.data, numbers, cpu.is_drawn(mode))
+
+
+def quantize(
+    x: int, out: int, carrier: str, shape: Integers, x_strides: Integers, out_strides: Integers,
+    format: Format | str, rounding: str, random_bits: int, kind: int, noise: Integers,
+    index_offset: int, index_strides: Integers | None, threads: int,
+) -> None:  # fmt: skip
+    """Quantize; the arguments are those of dispatch.py's, ``noise`` is seed, stream and word."""
+    kernel = kernel_of(format, rounding, random_bits, carrier, kind)
+    strides = (index_strides or row_major(shape)) if kernel.drawn else None
+    plan = layout(shape, x_strides, out_strides, strides, index_offset, None)
+    walk = (x, out, kernel.numbers, plan.run, plan.outer, plan.dimensions)
+    if plan.size < SERIAL_BELOW or threads == 1:
+        kernel.loop(*walk, own_scratch(), 0, plan.units, *noise)
+        return
+    parts = ranges(plan.units, PARTS * threads)
+    with scratches(len(parts)) as rooms:
+        calls = [(*walk, room, *part, *noise) for room, part in zip(rooms, parts, strict=True)]
+        share(kernel.loop, calls, threads)
+
+
+def encode(
+    x: int, out: int, carrier: str, code: str, size: int, format: Format | str, *, decode: bool = False
+) -> None:
+    """Write the codes of contiguous values of a format; with ``decode`` the reverse."""
+    parsed = resolve(format)
+    kernel = kernel_of(parsed, "nearest_even", 32, carrier, cpu.VALUES)
+    kind = cpu.DECODED if decode else cpu.CODES
+    loop = cpu.encoding(carrier, kind, isinstance(parsed, FloatingPoint), code)
+    loop(x, out, kernel.numbers, 0, size)

@@ -1,0 +1,308 @@
+"""Calls of kernels for formats with groups: maxima, scales, then elements.
+
+Where scales are powers of two one call of the loop does it all, group by group. Where they are not, all
+maxima come first, then the scales, which may have scales themselves, then the elements.
+"""
+
+import ctypes
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lowprec.formats import FloatingPoint, Format, GroupedFormat, Scaled, resolve
+from lowprec.kernels import blocks, cpu, elementwise, scales
+from lowprec.kernels.elementwise import SERIAL_BELOW, Kernel
+from lowprec.kernels.groups import BLOCK_COUNT, BOTH, NEGATIVE, POSITIVE
+from lowprec.kernels.layout import Integers, Layout, layout, row_major
+from lowprec.kernels.numbers import MODES, describe_block, describe_quotients, describe_scale
+from lowprec.kernels.scratch import own_scratch, scratches
+from lowprec.kernels.specialize import WIDTHS
+from lowprec.kernels.threads import PARTS, ranges, share
+from lowprec.modes import Rounding, ScaleRule
+
+Array = npt.NDArray[Any]
+Codes = tuple[Array | None, ...]
+"""The scales of each level as codes, those of the groups first; None for a level that follows from x. A
+zero point comes as a level of its own."""
+
+_BOTH = blocks.MAXIMA | blocks.QUANTIZE
+_ZERO_POINT = 0xFFFF
+_UNUSED = np.zeros(BLOCK_COUNT, np.int64)
+
+
+class Scales(NamedTuple):
+    """The scales of all groups: as the loop reads them, and by level in binary64."""
+
+    states: Array
+    levels: tuple[Array, ...]
+
+
+@lru_cache(maxsize=1024)
+def _kernel(
+    name: Format | str, rounding: str, random_bits: int, carrier: str, kind: int, code: str,
+    columns: bool, given: bool,
+) -> tuple[Kernel, Scaled | None]:  # fmt: skip
+    """The loop for elements; the format, if its scales are found apart from it."""
+    mode, format = Rounding(rounding), _resolved(name)
+    numbers: Array
+    if isinstance(format, Scaled) and format.levels:
+        numbers, family = describe_quotients(format, mode, random_bits)
+    else:
+        numbers, family = describe_block(format, mode, random_bits, carrier)
+    apart = given and not family.quotient  # where scales never follow from x in this loop
+    loop = blocks.block(carrier, MODES[mode], kind, code, random_bits == 32, columns, family, apart)
+    kernel = Kernel(loop, numbers.ctypes.data, numbers, cpu.is_drawn(MODES[mode]))
+    return kernel, format if isinstance(format, Scaled) and (given or format.levels) else None
+
+
+def _resolved(format: Format | str) -> GroupedFormat:
+    """The format of a name."""
+    parsed = resolve(format)
+    if not isinstance(parsed, GroupedFormat):
+        raise TypeError(type(parsed))
+    return parsed
+
+
+def quantize(
+    x: int, out: int, carrier: str, plan: Layout, format: Format | str, rounding: str, random_bits: int,
+    kind: int, noise: Integers, threads: int, given: Codes | None = None, code: str = "uint32",
+) -> Scales:  # fmt: skip
+    """Write the values, flags or codes of elements; the scales."""
+    kernel, scaled = _kernel(
+        format, rounding, random_bits, carrier, kind, code, plan.columns, given is not None
+    )
+    if scaled is not None:
+        found = make_scales(x, carrier, plan, scaled, threads, given)
+        _run(kernel, x, out, plan, found.states, noise, threads, blocks.QUANTIZE)
+        return found
+    dtype = WIDTHS[carrier].unsigned
+    maxima = _run(kernel, x, out, plan, _room(plan, dtype, threads), noise, threads, _BOTH)
+    return Scales(maxima, ())
+
+
+def _room(plan: Layout, dtype: Any, threads: int) -> Array:
+    """Zeros for the maxima of all groups, a row for each thread that may meet others in a group."""
+    rows = threads if plan.shared and plan.size >= SERIAL_BELOW else 1
+    return np.zeros((rows, plan.groups), dtype)
+
+
+def _run(
+    kernel: Kernel, x: int, out: int, plan: Layout, states: Array, noise: Integers, threads: int, phase: int
+) -> Array:
+    """Run a loop over all units, in two turns where units share groups; what is known of each group."""
+    threads = threads if plan.size >= SERIAL_BELOW else 1
+    place, row = ctypes.addressof(ctypes.c_char.from_buffer(states.data)), states.strides[0]
+    walk = x, out, kernel.numbers, plan.run, plan.outer, plan.dimensions
+    if threads == 1:
+        for turn in (blocks.MAXIMA, blocks.QUANTIZE) if plan.shared and phase == _BOTH else (phase,):
+            kernel.loop(*walk, own_scratch(), place, turn, 0, plan.units, *noise)
+        return states[0]
+    parts = ranges(plan.units, PARTS * threads)
+    with scratches(len(parts)) as rooms:
+        if plan.shared and phase & blocks.MAXIMA:  # threads that share groups collect maxima apart
+            apart = zip(rooms, ranges(plan.units, len(states)), strict=False)
+            share(
+                kernel.loop,
+                [
+                    (*walk, room, place + row * n, blocks.MAXIMA, *part, *noise)
+                    for n, (room, part) in enumerate(apart)
+                ],
+                threads,
+            )
+            np.maximum.reduce(states, axis=0, out=states[0])
+            phase &= ~blocks.MAXIMA
+        if phase:
+            calls = [
+                (*walk, room, place, phase, *part, *noise) for room, part in zip(rooms, parts, strict=True)
+            ]
+            share(kernel.loop, calls, threads)
+    return states[0]
+
+
+def _maxima(x: int, carrier: str, plan: Layout, threads: int, side: int = BOTH) -> Array:
+    """The largest finite magnitude of each group, as a pattern."""
+    loop = blocks.extremes(carrier, plan.columns, side)
+    kernel = Kernel(loop, _UNUSED.ctypes.data, _UNUSED, False)
+    room = _room(plan, WIDTHS[carrier].unsigned, threads)
+    return _run(kernel, x, 0, plan, room, (0, 0, -1), threads, blocks.MAXIMA)
+
+
+def make_scales(
+    x: int, carrier: str, plan: Layout, format: Scaled, threads: int, given: Codes | None = None
+) -> Scales:
+    """The scales of all groups: those given, the others from x."""
+    if not format.levels:
+        return _powers(x, carrier, plan, format, threads, given)
+    first, *rest = given or (None,)
+    if format.zero_point:
+        return _affine(x, carrier, plan, format, threads, first, rest[0] if rest else None)
+    outer = None
+    if first is not None:
+        inner = _decoded(first, format.levels[0])
+        outer = _decoded(rest[0], format.levels[1]) if rest and rest[0] is not None else None
+    else:
+        maxima = _maxima(x, carrier, plan, threads)
+        divisor = np.float64(format.element.max)
+        if isinstance(format.scale, Scaled):
+            if rest and rest[0] is not None:
+                outer = _decoded(rest[0], format.levels[1])
+            else:
+                largest = _largest(maxima, format.scale, plan.grid)
+                most = np.atleast_1d(divisor * format.levels[0].max)
+                outer = _quotients(carrier, largest, most, format.levels[1], threads)
+            divisors = divisor * _spread(outer, format.scale, plan.grid)
+        else:
+            divisors = np.atleast_1d(divisor)
+        if format.scale_rule is ScaleRule.AMAX:
+            inner = _quotients(carrier, maxima, divisors, format.levels[0], threads)
+        else:
+            inner = _power_scales(maxima, carrier, plan, format).view(np.float64)
+    states = inner if outer is None else inner * _spread(outer, format.scale, plan.grid)
+    levels = (inner,) if outer is None else (inner, outer)
+    return Scales(states.view(np.uint64).reshape(1, -1), levels)
+
+
+def _powers(x: int, carrier: str, plan: Layout, format: Scaled, threads: int, given: Codes | None) -> Scales:
+    """The scales of a format over e8m0: codes."""
+    if given is not None and given[0] is not None:
+        codes = given[0].ravel()
+    else:
+        codes = _power_scales(_maxima(x, carrier, plan, threads), carrier, plan, format)
+    return Scales(codes.astype(WIDTHS[carrier].unsigned).reshape(1, -1), (codes,))
+
+
+def _power_scales(maxima: Array, carrier: str, plan: Layout, format: GroupedFormat) -> Array:
+    """Powers of two from maxima: in the carrier, as codes of e8m0, or in binary64."""
+    numbers, family = describe_block(format, Rounding.NEAREST_EVEN, 32, carrier)
+    wide = isinstance(format, Scaled) and bool(format.levels)
+    family = family._replace(quotient=wide)
+    dtype = np.uint64 if wide else np.uint8 if family.scaled else WIDTHS[carrier].memory
+    out = np.empty(plan.groups, dtype)
+    loop = scales.powers(carrier, family)
+    loop(maxima.ctypes.data, out.ctypes.data, numbers.ctypes.data, plan.groups)
+    return out
+
+
+def _affine(
+    x: int, carrier: str, plan: Layout, format: Scaled, threads: int, scale: Array | None, zero: Array | None
+) -> Scales:
+    """The scales of a format with zero points."""
+    if scale is not None and zero is not None:
+        known = _decoded(scale, format.levels[0])
+        states = known.view(np.uint64) | zero.ravel().astype(np.uint64)
+    else:
+        positive = np.ascontiguousarray(_maxima(x, carrier, plan, threads, POSITIVE))
+        negative = np.ascontiguousarray(_maxima(x, carrier, plan, threads, NEGATIVE))
+        numbers = describe_scale(format.levels[0])
+        integers, _ = describe_quotients(format, Rounding.NEAREST_EVEN, 32)
+        states = np.empty(plan.groups, np.uint64)
+        scales.affine(carrier)(
+            positive.ctypes.data, negative.ctypes.data, states.ctypes.data, numbers.ctypes.data,
+            integers.ctypes.data, plan.groups,
+        )  # fmt: skip
+    zeros = states & np.uint64(_ZERO_POINT)
+    return Scales(states.reshape(1, -1), ((states - zeros).view(np.float64), zeros.astype(np.int32)))
+
+
+def _quotients(
+    carrier: str, maxima: Array, divisors: Array, format: FloatingPoint, threads: int
+) -> npt.NDArray[np.float64]:
+    """Maxima over one divisor or one for each, rounded to scales."""
+    count, numbers = maxima.size, describe_scale(format)
+    maxima, divisors = np.ascontiguousarray(maxima), np.ascontiguousarray(divisors, np.float64)
+    out = np.empty(count, np.float64)
+    walk = (
+        maxima.ctypes.data, divisors.ctypes.data, int(divisors.size > 1), out.ctypes.data,
+        numbers.ctypes.data,
+    )  # fmt: skip
+    threads = threads if count >= SERIAL_BELOW else 1
+    calls = [(*walk, *part) for part in ranges(count, PARTS * threads)]
+    share(scales.quotients(carrier), calls, threads)
+    return out
+
+
+def _largest(maxima: Array, scale: Any, grid: Integers) -> Array:
+    """The largest magnitude of each of the scales' own groups."""
+    if scale.granularity.tiles(grid) == grid:
+        return maxima.max(keepdims=True)
+    groups, count = _groups_of(scale, grid)
+    largest = np.zeros(count, maxima.dtype)
+    np.maximum.at(largest, groups, maxima)
+    return largest
+
+
+def _groups_of(scale: Any, grid: Integers) -> tuple[Array, int]:
+    """Which group of its own each scale belongs to, and how many there are."""
+    tiles = scale.granularity.tiles(grid)
+    counts = tuple(-(-size // tile) for size, tile in zip(grid, tiles, strict=True))
+    numbers = np.zeros(grid, np.intp)
+    for axis, (size, tile, step) in enumerate(zip(grid, tiles, row_major(counts), strict=True)):
+        along = (np.arange(size) // tile * step).reshape([-1 if d == axis else 1 for d in range(len(grid))])
+        numbers += along
+    return numbers.ravel(), prod(counts)
+
+
+def _spread(outer: Array, scale: Any, grid: Integers) -> Array:
+    """The scales' own scales, one for each scale or one for all."""
+    return outer if outer.size == 1 else outer[_groups_of(scale, grid)[0]]
+
+
+def _decoded(codes: Array, format: FloatingPoint) -> npt.NDArray[np.float64]:
+    """The values of scale codes."""
+    codes = np.ascontiguousarray(codes.ravel())
+    out = np.empty(codes.size, np.float64)
+    elementwise.encode(
+        codes.ctypes.data, out.ctypes.data, "float64", str(codes.dtype), codes.size, format, decode=True
+    )
+    return out
+
+
+def coded(found: Scales, format: Scaled) -> tuple[Array, ...]:
+    """The scales of each level as codes, zero points as they are."""
+    codes = []
+    for values, level in zip(found.levels, format.levels, strict=False):
+        width = next(width for width in (8, 16, 32) if level.bits <= width)
+        out = np.empty(values.size, f"uint{width}")
+        elementwise.encode(values.ctypes.data, out.ctypes.data, "float64", str(out.dtype), values.size, level)
+        codes.append(out)
+    return (*codes, *found.levels[len(codes) :])
+
+
+def encode(
+    x: int, codes: int, carrier: str, code: str, shape: Integers, format: GroupedFormat, rounding: str,
+    *, random_bits: int = 32, seed: int = 0, stream: int = 0, threads: int = 1, given: Codes | None = None,
+) -> tuple[Array, ...]:  # fmt: skip
+    """Write the codes of contiguous elements; the scales of each level as codes, or as the carrier's powers."""
+    plan = plan_of(shape, format)
+    noise = seed, stream, -1
+    found = quantize(
+        x, codes, carrier, plan, format, rounding, random_bits, cpu.CODES, noise, threads, given, code
+    )
+    if isinstance(format, Scaled) and found.levels:
+        return coded(found, format)
+    return (_power_scales(np.ascontiguousarray(found.states), carrier, plan, format),)
+
+
+def decode(
+    codes: int, out: int, known: Codes, carrier: str, code: str, shape: Integers, format: GroupedFormat
+) -> None:
+    """Write the values of contiguous codes; ``known`` are codes of scales, or patterns of the carrier."""
+    plan = plan_of(shape, format)
+    kernel, _ = _kernel(format, "nearest_even", 32, carrier, cpu.DECODED, code, plan.columns, False)
+    if isinstance(format, Scaled):
+        states = make_scales(0, carrier, plan, format, 1, known).states
+    else:
+        states = np.ascontiguousarray(known[0], WIDTHS[carrier].unsigned).reshape(1, -1)
+    kernel.loop(
+        codes, out, kernel.numbers, plan.run, plan.outer, plan.dimensions, own_scratch(),
+        states.ctypes.data, blocks.QUANTIZE, 0, plan.units, 0, 0, -1,
+    )  # fmt: skip
+
+
+def plan_of(shape: Integers, format: GroupedFormat) -> Layout:
+    """The walk over a contiguous tensor."""
+    strides = row_major(shape)
+    return layout(shape, strides, strides, strides, 0, format.granularity.tiles(shape))

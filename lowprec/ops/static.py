@@ -1,0 +1,108 @@
+"""The torch operators of scales, in the namespace ``torch.ops.lowprec``; see library.py for the others.
+
+``scales(x, format)``
+    what a scaled format takes for scales, level by level.
+``quantize_with(x, scales, seed, format, rounding, random_bits, stream, index_offset, index_strides)``
+    quantize with scales that are given; its gradient is the identity.
+``overflowed_with(…)``
+    True where overflow fires in quantize_with with the same arguments.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lowprec.formats import resolve
+from lowprec.kernels import dispatch
+from lowprec.kernels.cpu import FLAGS, VALUES
+from lowprec.ops import scaling
+from lowprec.ops.library import CARRIERS, Strides
+
+_ARGUMENTS = (
+    "Tensor x, Tensor?[] scales, Tensor? seed, str format, str rounding, int random_bits, int stream=0,"
+    " int index_offset=0, int[]? index_strides=None"
+)
+_library = torch.library.Library("lowprec", "FRAGMENT")
+_library.define("scales(Tensor x, str format) -> Tensor[]")
+_library.define(f"quantize_with({_ARGUMENTS}) -> Tensor")
+_library.define(f"overflowed_with({_ARGUMENTS}) -> Tensor")
+
+
+def _scales(x: Tensor, format: str) -> list[Tensor]:
+    """The CPU kernel of scales."""
+    parsed: Any = resolve(format)
+    levels = scaling.room_for(x, parsed)
+    if x.numel():
+        codes: Any = dispatch.make_scales(
+            x.data_ptr(),
+            CARRIERS[x.dtype],
+            tuple(x.shape),
+            x.stride(),
+            parsed,
+            threads=torch.get_num_threads(),
+        )
+        scaling.fill(levels, codes)
+    return levels
+
+
+def _run(
+    kind: int, x: Tensor, out: Tensor, scales: list[Tensor | None], seed: Tensor | None, format: str,
+    rounding: str, random_bits: int, stream: int = 0, index_offset: int = 0, index_strides: Strides = None,
+) -> Tensor:  # fmt: skip
+    """Call the kernel."""
+    parsed: Any = resolve(format)
+    dispatch.quantize(
+        x.data_ptr(), out.data_ptr(), CARRIERS[x.dtype], tuple(x.shape), x.stride(), out.stride(), format,
+        rounding,
+        random_bits=random_bits,
+        seed=0 if seed is None else seed.item(),  # type: ignore[arg-type]  # int64
+        stream=stream,
+        index_offset=index_offset,
+        index_strides=None if index_strides is None else tuple(index_strides),
+        threads=torch.get_num_threads(),
+        kind=kind,
+        scales=scaling.codes_of("scale", scales, parsed, x.shape, nan=False),
+    )  # fmt: skip
+    return out
+
+
+def _quantize_with(x: Tensor, *arguments: Any) -> Tensor:
+    """The CPU kernel of quantize_with."""
+    return _run(VALUES, x, torch.empty_like(x), *arguments)
+
+
+def _overflowed_with(x: Tensor, *arguments: Any) -> Tensor:
+    """The CPU kernel of overflowed_with."""
+    return _run(FLAGS, x, torch.empty_like(x, dtype=torch.bool), *arguments)
+
+
+_library.impl("scales", _scales, "CPU")
+_library.impl("quantize_with", _quantize_with, "CPU")
+_library.impl("overflowed_with", _overflowed_with, "CPU")
+
+
+@torch.library.register_fake("lowprec::scales", lib=_library)
+def _(x: Tensor, format: str) -> list[Tensor]:
+    parsed: Any = resolve(format)
+    return scaling.room_for(x, parsed)
+
+
+@torch.library.register_fake("lowprec::quantize_with", lib=_library)
+def _(x: Tensor, scales: list[Tensor | None], seed: Tensor | None, format: str, *_: Any) -> Tensor:
+    parsed: Any = resolve(format)
+    scaling.check_levels("scale", scales, parsed, x.shape, partial=True)
+    return torch.empty_like(x)
+
+
+@torch.library.register_fake("lowprec::overflowed_with", lib=_library)
+def _(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x, dtype=torch.bool)
+
+
+def _straight_through(_: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradient of quantize_with: the identity."""
+    return gradient, None, None, None, None, None, None, None, None
+
+
+torch.library.register_autograd("lowprec::quantize_with", _straight_through, lib=_library)
