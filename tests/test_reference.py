@@ -139,7 +139,7 @@ class TestAgainstTheListOfValues:
 
 
 class TestUnchanged:
-    @pytest.mark.parametrize("name", NAMED)
+    @pytest.mark.parametrize("name", [name for name in NAMED if name != "nvfp4"])  # its scale is not 1
     def test_values_of_every_format_in_every_mode(self, name: str) -> None:
         format = parse(name)
         if format.bits > 16:
