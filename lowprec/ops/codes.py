@@ -110,7 +110,7 @@ def decode(
     for name, given in (("codes", codes), ("scales", scales)):
         if given is not None or name == "codes":
             _check_place(name, given)
-    if scales is not None and isinstance(resolve(format), Scaled):
+    if scales is not None and _is_scaled(format):
         if scales.dtype != torch.uint8:
             raise type_error("scales", "be uint8 codes", scales.dtype)
     elif scales is not None:
@@ -145,6 +145,12 @@ def _checked(
     spec = make_spec(parsed, rounding, random_bits)
     check_carrier(spec.format, carrier)
     return spec, code_dtype(parsed), isinstance(parsed, GroupedFormat)
+
+
+@_constant
+def _is_scaled(format: FormatLike) -> bool:
+    """Whether scales are codes."""
+    return isinstance(resolve(format), Scaled)
 
 
 def _check_place(name: str, given: Any) -> None:
