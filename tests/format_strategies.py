@@ -1,5 +1,6 @@
 """Hypothesis strategies for every format that can be built, each of its options included."""
 
+from hard_formats import MX
 from hypothesis import strategies as st
 
 from lowprec.formats import (
@@ -13,7 +14,6 @@ from lowprec.formats import (
     Scaled,
     parse,
 )
-from lowprec.formats.scaled import MX
 from lowprec.modes import Overflow, ScaleRule, Specials
 
 
