@@ -24,14 +24,18 @@ from lowprec.modes import Rounding as Rounding
 from lowprec.modes import Specials as Specials
 from lowprec.ops import decode as decode
 from lowprec.ops import encode as encode
+from lowprec.ops import pack as pack
 from lowprec.ops import quantize as quantize
 from lowprec.ops import scales as scales
+from lowprec.ops import unpack as unpack
 from lowprec.quantizer import Quantizer as Quantizer
 from lowprec.record import Counters as Counters
 from lowprec.record import record as record
 from lowprec.scheme import SCHEMES as SCHEMES
 from lowprec.scheme import Rule as Rule
 from lowprec.scheme import Scheme as Scheme
+from lowprec.storage import load_packed as load_packed
+from lowprec.storage import save_packed as save_packed
 
 __version__ = "0.1.0"
 
@@ -39,6 +43,6 @@ __all__ = [
     "SCHEMES", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint", "Operands",
     "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
     "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats",
-    "functional", "nn", "optim", "prepare", "quantize", "record", "revert",
-    "scales",
+    "functional", "load_packed", "nn", "optim", "pack", "prepare", "quantize", "record", "revert",
+    "save_packed", "scales", "unpack",
 ]  # fmt: skip

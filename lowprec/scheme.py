@@ -11,6 +11,8 @@ from lowprec.cast import Cast as Cast
 from lowprec.cast import CastLike as CastLike
 from lowprec.cast import Operands as Operands
 from lowprec.errors import type_error, value_error
+from lowprec.formats import FormatLike, PerGroup, Scaled, parse
+from lowprec.formats.granularity import CONTRACTION
 
 CAST_ROLES = ("input", "weight", "error", "output")
 """The roles that a product reads."""
@@ -261,7 +263,7 @@ def _normalize(holder: Any, role: str) -> None:
     object.__setattr__(holder, role, _cast_of(role, getattr(holder, role)))
 
 
-def _stochastic(format: str) -> Cast:
+def _stochastic(format: FormatLike) -> Cast:
     """Stochastic while training, to nearest in eval()."""
     return Cast(format, "stochastic", eval_rounding="nearest_even")
 
@@ -271,6 +273,27 @@ def _all(cast: Cast | str) -> dict[str, Any]:
     roles = ("input", "weight", "error", "stored_weight", "gradient", "state")
     return dict.fromkeys(roles, cast)
 
+
+def _products(format: str, error: str | None = None, *, stochastic: bool = False) -> Scheme:
+    """What products read in one format, along their own contraction, the error perhaps in another."""
+
+    def cast(name: str) -> Cast:
+        scaled = parse(name)
+        if isinstance(scaled, Scaled) and isinstance(scaled.granularity, PerGroup):
+            scaled = replace(scaled, granularity=replace(scaled.granularity, axis=CONTRACTION))
+        return _stochastic(scaled) if stochastic else Cast(scaled)
+
+    return Scheme(input=cast(format), weight=cast(format), error=cast(error or format))
+
+
+_PRODUCTS = {
+    "mxfp8": ("mxfp8_e4m3", None),
+    "mxfp6": ("mxfp6_e2m3", "mxfp6_e3m2"),
+    "mxfp4": ("mxfp4", None),
+    "nvfp4": ("nvfp4", None),
+    "int8": ("int8", None),
+}
+"""The formats of schemes that round what products read, and nothing else: of operands, of errors."""
 
 SCHEMES: dict[str, Scheme] = {
     "bf16": Scheme(input="bfloat16", weight="bfloat16", error="bfloat16", output="bfloat16"),
@@ -296,5 +319,7 @@ SCHEMES: dict[str, Scheme] = {
         gradient=_stochastic("fixed8f7"),
         loss_scale=64,
     ),
+    **{name: _products(*formats) for name, formats in _PRODUCTS.items()},
+    **{f"{name}-sr": _products(*formats, stochastic=True) for name, formats in _PRODUCTS.items()},
 }
 """The named schemes."""

@@ -1,6 +1,7 @@
 """Formats that rounding code gets wrong, besides the named ones; the ends of every range."""
 
-from lowprec.formats import NAMED
+from lowprec.formats import NAMED, GroupedFormat, parse
+from lowprec.formats.scaled import MX
 
 _FLOATING = [
     # Every rule for what lies past the ends.
@@ -29,7 +30,7 @@ _FIXED = [
     "fixedf-5<unbounded>", "fixedf-104<unbounded>", "fixedf1074<unbounded>",
 ]  # fmt: skip
 
-ELEMENTWISE = [name for name in NAMED if not name.startswith("bfp")] + _FLOATING + _FIXED
+ELEMENTWISE = [name for name in NAMED if not isinstance(parse(name), GroupedFormat)] + _FLOATING + _FIXED
 
 GROUPS = {  # how many elements make a group, and how rows of that many become an array
     "bfp8": (256, list),
@@ -48,6 +49,13 @@ GROUPS = {  # how many elements make a group, and how rows of that many become a
     "bfp8<channel0&2>": (64, lambda rows: [rows.reshape(-1, 8, 64).transpose(0, 2, 1)]),
     "bfp8<block16x16>": (256, lambda rows: [row.reshape(16, 16) for row in rows]),
     "bfp6<block2x3>": (6, lambda rows: [rows.reshape(-1, 2, 3)]),
+    **{name: (32, lambda rows: [rows]) for name in MX},
+    "scaled<e4m3fn,e8m0>": (256, list),
+    "scaled<e3m2ieee,e8m0>": (64, list),
+    "scaled<e4m3fnuz<infinity>,e8m0>": (256, list),
+    "scaled<fixed4f2<symmetric>,e8m0>": (16, list),
+    "scaled<e2m3,e8m0,channel1>": (64, lambda rows: [rows.T]),
+    "scaled<e2m1,e8m0,block2x8>": (16, lambda rows: [rows.reshape(-1, 2, 8)]),
 }
 
 FORMATS = [*ELEMENTWISE, *GROUPS]

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec import reference
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint
+from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat, Scaled
 from lowprec.formats.format import power_of_two
 from lowprec.modes import Rounding
 
-AnyFormat = FloatingPoint | FixedPoint | BlockFloatingPoint
+AnyFormat = FloatingPoint | FixedPoint
 Floats = npt.NDArray[np.floating]
 Float32 = npt.NDArray[np.float32]
 
@@ -34,13 +34,26 @@ def all_float16() -> npt.NDArray[np.float16]:
     return np.arange(1 << 16, dtype=np.uint16).view(np.float16)
 
 
-def hard_values(format: AnyFormat, carrier: str = "float32") -> Floats:
+def anchor(format: GroupedFormat) -> float:
+    """The magnitude that, with all below its double, gives a group the exponent 0.
+
+    It does so in block floating point, and by the scale rule floor.
+    """
+    return 2.0**format.element_exponent if isinstance(format, Scaled) else 1.0
+
+
+def hard_values(format: AnyFormat | GroupedFormat, carrier: str = "float32") -> Floats:
     """Values of a format, midpoints, their neighbors in the carrier, range ends, specials; both signs.
 
     Formats of up to 4,096 non-negative values are covered completely, wider ones at their ends,
-    around powers of two, and at regular strides. For a block format all finite inputs lie within
-    (-2, 2), so that the exponent of a group that holds them all is 0. Those of bfloat16 are float32.
+    around powers of two, and at regular strides. For a format with groups all finite inputs lie below
+    the double of its anchor, so that the exponent of a group that holds them all is 0. Those of bfloat16
+    are float32.
     """
+    if isinstance(format, GroupedFormat):
+        x = hard_values(format.in_group(0), carrier)
+        with np.errstate(invalid="ignore"):  # by a signaling NaN
+            return x[~np.isfinite(x) | (np.abs(x) / 2 < anchor(format))]
     codes = _codes(format)
     values = [_magnitude(format, code) for code in codes]
     above = [_magnitude(format, code + 1) for code in codes]
@@ -49,8 +62,6 @@ def hard_values(format: AnyFormat, carrier: str = "float32") -> Floats:
     targets = [*values, *above, *midpoints, tiny / 4, 3 * tiny / 4, *_past_the_ends(format)]
     with np.errstate(over="ignore", under="ignore"):
         positive = np.concatenate([_around(targets, carrier), _ends(carrier)])
-    if isinstance(format, BlockFloatingPoint):
-        positive = positive[~np.isfinite(positive) | (positive < 2)]
     both = np.concatenate([positive, -positive])
     return np.unique(both.view(f"u{both.itemsize}")).view(both.dtype)
 
@@ -123,8 +134,6 @@ def _codes(format: AnyFormat) -> list[int]:
 
 def _past_the_ends(format: AnyFormat) -> list[Fraction]:
     """Magnitudes up to far past the largest value, around whole turns of a word."""
-    if isinstance(format, BlockFloatingPoint):
-        return []
     if isinstance(format, FloatingPoint):
         return [format.magnitude(format.largest_code) * factor for factor in (Fraction(5, 4), 2, 3, 1000)]
     turn = 2 ** (format.word_bits or _UNBOUNDED_BITS)

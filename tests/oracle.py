@@ -1,6 +1,7 @@
 """Tensors and the reference: what a quantization must give, and whether it gave it, bit by bit."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +86,12 @@ def expected_overflow(
 def tensor_of(x: npt.NDArray[np.floating], dtype: torch.dtype) -> Tensor:
     """An array as a tensor of a carrier that holds its numbers."""
     return torch.from_numpy(np.ascontiguousarray(x)).to(dtype)
+
+
+def scales_of(scales: npt.NDArray[Any], dtype: torch.dtype) -> Tensor:
+    """The scales of the reference as encode gives them: codes, or powers of two in a carrier."""
+    given = torch.from_numpy(scales)
+    return given if given.dtype == torch.uint8 else given.to(dtype)
 
 
 def with_word(

@@ -8,7 +8,7 @@ from comparison import assert_same_bits, words_like
 from hard_inputs import hard_values
 
 from lowprec import reference
-from lowprec.formats import NAMED, BlockFloatingPoint, FixedPoint, PerGroup, parse
+from lowprec.formats import NAMED, BlockFloatingPoint, FixedPoint, GroupedFormat, PerGroup, Scaled, parse
 from lowprec.modes import Rounding
 
 INF, NAN = math.inf, math.nan
@@ -70,10 +70,10 @@ def test_decoded_codes_are_what_quantize_gives(name: str) -> None:
     for rounding in Rounding:
         noise = {"words": words_like(x)} if rounding.is_stochastic else {}
         want = reference.quantize(x, format, rounding=rounding, **noise)
-        if isinstance(format, BlockFloatingPoint):
+        if isinstance(format, GroupedFormat):
             codes, scales = reference.encode(x, format, rounding=rounding, **noise)
-            assert scales.dtype == x.dtype
-            assert_same_bits(reference.decode(codes, format, scales=scales), want)
+            assert scales.dtype == (np.uint8 if isinstance(format, Scaled) else x.dtype)
+            assert_same_bits(reference.decode(codes, format, dtype=dtype, scales=scales), want)
         else:
             codes = reference.encode(x, format, rounding=rounding, **noise)
             assert_same_bits(reference.decode(codes, format, dtype=dtype), want)
@@ -84,10 +84,15 @@ def test_decoded_codes_are_what_quantize_gives(name: str) -> None:
         assert format.bits <= codes.itemsize * 8
 
 
-@pytest.mark.parametrize("name", [name for name in NAMED if parse(name).bits <= 8 and "bfp" not in name])
+@pytest.mark.parametrize("name", [name for name in NAMED if parse(name).bits <= 8])
 def test_every_code_of_eight_bits_comes_back(name: str) -> None:
     format = parse(name)
-    for code in range(1 << format.bits):
+    if isinstance(format, GroupedFormat):
+        format = format.in_group(0)
+    codes = set(range(1 << format.bits))
+    if isinstance(format, FixedPoint) and format.symmetric:
+        codes.remove(1 << (format.bits - 1))  # which no value has
+    for code in codes:
         value = reference.value_of(code, format)
         canonical = reference.code_of(NAN, format) if math.isnan(value) else code
         assert reference.code_of(value, format) == canonical
@@ -105,6 +110,30 @@ def test_blocks() -> None:
     assert_same_bits(reference.decode(codes, format, scales=scales), want)
 
 
+def test_scaled() -> None:
+    x = np.float32(
+        [[1.3, -0.7, 0.0, 6.0], [-24.0, 5.0, 0.0, -0.0], [2.0**-149, 0, -INF, 1], [2, 0, 2.0**127, 0]]
+    )
+    x[3, 1] = np.finfo(np.float32).max
+    format = parse("scaled<e2m1,e8m0,group2>")
+    codes, scales = reference.encode(x, format)
+    # Scales are 2 to the exponent of the largest, less 2: 2^-2 and 1, 4 and the least, that and 2^-2, ...
+    assert scales.dtype == np.uint8
+    assert scales.tolist() == [[125, 127], [129, 0], [0, 125], [252, 252]]
+    # 5.2 and -2.8 times the scale, 0 and 6, -6 and 1.25, then what is too small or too large.
+    assert codes.tolist() == [[7, 13, 0, 7], [15, 2, 0, 8], [0, 0, 15, 6], [0, 7, 6, 0]]
+    want = [[1.5, -0.75, 0, 6], [-24, 4, 0, -0.0], [0, 0, -1.5, 1], [0, 1.5 * 2.0**127, 2.0**127, 0]]
+    assert_same_bits(reference.decode(codes, format, scales=scales), want)
+
+
+def test_a_scale_that_is_nan() -> None:
+    codes, scales = np.uint8([0, 7, 0, 15]), np.uint8([255, 254])
+    values = reference.decode(codes, "scaled<e2m1,e8m0,group2>", dtype=np.float64, scales=scales)
+    assert_same_bits(values, [NAN, NAN, 0.0, -6 * 2.0**127])
+    narrow = reference.decode(codes, "scaled<e2m1,e8m0,group2>", scales=scales)
+    assert_same_bits(narrow, np.float32([NAN, NAN, 0.0, -INF]))
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "scales"),
     [
@@ -115,17 +144,27 @@ def test_blocks() -> None:
         ("bfp8<group>", (2, 7), (2, 1)),
         ("bfp8<channel0>", (2, 3, 4), (2, 1, 1)),
         ("bfp8<block2x3>", (5, 4, 7), (5, 2, 3)),
+        ("scaled<e2m1,e8m0>", (), ()),
+        ("mxfp4", (0, 4), (0, 1)),
+        ("mxint8", (2, 33), (2, 2)),
+        ("scaled<e4m3fn,e8m0,block2x3>", (5, 4, 7), (5, 2, 3)),
     ],
 )
 def test_there_is_a_scale_for_each_tile(name: str, shape: tuple[int, ...], scales: tuple[int, ...]) -> None:
     codes, of_groups = reference.encode(np.ones(shape, np.float64), name)
     assert of_groups.shape == scales
-    assert_same_bits(of_groups, np.ones(scales))
+    format = parse(name)
+    if isinstance(format, Scaled):
+        assert (of_groups == 127 - format.element_exponent).all()
+    else:
+        assert_same_bits(of_groups, np.ones(scales))
     assert_same_bits(reference.decode(codes, name, dtype="float64", scales=of_groups), np.ones(shape))
 
 
 class TestErrors:
-    @pytest.mark.parametrize("name", ["e2m1", "e3m0ieee", "fixed8f4", "bfp8", "fixed8f4<wrap>"])
+    @pytest.mark.parametrize(
+        "name", ["e2m1", "e3m0ieee", "fixed8f4", "bfp8", "fixed8f4<wrap>", "mxfp4", "mxint8"]
+    )
     def test_nan_where_there_is_none(self, name: str) -> None:
         with pytest.raises(ValueError, match=r"`value` must be a number in .*no code for NaN"):
             reference.encode(np.float32([1.0, NAN]), name)

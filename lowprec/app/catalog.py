@@ -102,6 +102,8 @@ class _Ladder:
     """The non-negative values by code, without a list of them: there may be billions."""
 
     def __init__(self, format: Format) -> None:
+        if isinstance(format, Scaled):
+            format = format.element
         step = Fraction(format.smallest_subnormal)
         self.size = int(Fraction(format.max) / step) + 1
         self.value: Callable[[int], Fraction] = lambda code: code * step

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, and checkpoints that prove themselves.
+"""Checkpoints that prove themselves.
 
 A checkpoint is a line that names the kind, the SHA-256 of what follows, and what ``torch.save``
 wrote. PyTorch does not check the sums inside its own files, so a flipped bit would pass unseen.
@@ -6,38 +6,14 @@ wrote. PyTorch does not check the sums inside its own files, so a flipped bit wo
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lowprec.files import write as write
+
 _MAGIC = b"lowprec checkpoint 1\n"
-
-
-def write(path: Path, content: bytes) -> None:
-    """Put a file in place so that a reader, or a crash, sees the old one or the new one.
-
-    Args:
-        path: The file; its folder exists.
-        content: All of it.
-
-    Raises:
-        OSError: If it cannot be written; the old file is untouched.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "a.txt"
-        >>> write(path, b"whole")
-        >>> path.read_bytes()
-        b'whole'
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

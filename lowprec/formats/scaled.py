@@ -23,7 +23,7 @@ SCALES = {
     "e5m2": FloatingPoint(5, 2),
     "e4m3fn": FloatingPoint(4, 3, specials=Specials.FN),
 }
-"""The floating-point formats that scales can have, by the names that stand in a format's own; all saturate."""
+"""The floating-point formats that scales can have, by the names in a format's own; all saturate."""
 
 _WIDEST_ELEMENT = 16
 """Significant bits of an element over scales that are no powers of two: the product of an element and two
@@ -110,6 +110,9 @@ class Scaled(GroupedFormat):
         if scale != E8M0 and self.precision > _WIDEST_ELEMENT:
             must = f"have at most {_WIDEST_ELEMENT} significant bits over scales that are no powers of two"
             raise value_error("element", must, self.precision)
+        if scale != E8M0 and not (element.smallest_subnormal >= 2.0**-149 and element.max < 2.0**128):
+            must = "have values that binary32 has over scales that are no powers of two"
+            raise value_error("element", must, str(element))
 
     @property
     def levels(self) -> tuple[FloatingPoint, ...]:

@@ -27,13 +27,16 @@ from lowprec.kernels.cpu import (
     jit,
     locate,
 )
-from lowprec.kernels.groups import BLOCK_COUNT, BOTH, finite_magnitude, numbers_of_largest
+from lowprec.kernels.groups import BLOCK_COUNT, BOTH, SIDE, finite_magnitude, numbers_of_largest
+from lowprec.kernels.lanes import LANES, largest_lane
+from lowprec.kernels.layout import ADJACENT
 from lowprec.kernels.memory import at, matrix_at
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.scalar import (
     CLAMPED,
     COUNT,
     EITHER,
+    INFINITY,
     MODE,
     NEAREST_EVEN,
     STOCHASTIC,
@@ -49,6 +52,11 @@ MAXIMA = 1
 QUANTIZE = 2
 
 
+INTEGERS = 0
+QUOTIENTS = 1
+PRODUCTS = 2
+
+
 class Family(NamedTuple):
     """What kind of format has groups: where its units lie, how magnitudes end, and what is scaled."""
 
@@ -56,18 +64,18 @@ class Family(NamedTuple):
     ending: int
     scaled: bool
     floating: bool
-    quotient: bool = False
-    """Whether scales are no powers of two, so that elements are what quotients.py makes of them."""
+    arithmetic: int = INTEGERS
+    """INTEGERS on the carrier's patterns for powers of two, in QUOTIENTS by scales of any kind, or, where
+    all scales are far from the ends of binary32, in PRODUCTS with powers of two."""
     zero_point: bool = False
+    hardware: bool = False
+    """Whether subnormal elements may be taken for zeros, and no result is subnormal."""
 
 
 BLOCK = Family(EITHER, CLAMPED, scaled=False, floating=False)
 
 _SPAN = 4096
 """Elements that are read for their maxima and again for their values: they stay in the first cache."""
-_LANES = 16
-"""The length of the inner loop over a group: a constant, so that short groups vectorize as well."""
-
 write = quantize_bits
 numbers_of = numbers_of_largest
 """What makes one element, and the numbers of a group; a loop has its own."""
@@ -76,22 +84,25 @@ numbers_of = numbers_of_largest
 def largest_of(source, first, count):
     """The largest finite magnitude among ``count`` elements from ``first`` on."""
     largest = U(0)
-    part = source[first : first + count]
-    for j in range(part.size):
-        largest = larger(largest, finite_magnitude(U(part[j])))
+    whole = count // LANES if SIDE == BOTH and count <= 4 * LANES else 0  # longer runs vectorize anyway
+    for chunk in range(whole):
+        largest = larger(largest, largest_lane(source, np.uintp(first + chunk * LANES), U(INFINITY)))
+    rest = source[first + whole * LANES : first + count]
+    for j in range(rest.size):
+        largest = larger(largest, finite_magnitude(U(rest[j])))
     return largest
 
 
 def write_group(source, target, words, first, count, numbers):
     """Write ``count`` elements of one group from ``first`` on."""
     drawn = MODE >= STOCHASTIC
-    whole = count // _LANES
+    whole = count // LANES  # a constant length, so that short groups vectorize as well
     for chunk in range(whole):
-        start = np.uintp(first + chunk * _LANES)
-        for lane in range(_LANES):
+        start = np.uintp(first + chunk * LANES)
+        for lane in range(LANES):
             j = np.uintp(start + np.uintp(lane))
             target[j] = write(U(source[j]), words[j] if drawn else U32(0), numbers)
-    for k in range(first + whole * _LANES, first + count):
+    for k in range(first + whole * LANES, first + count):
         j = np.uintp(k)
         target[j] = write(U(source[j]), words[j] if drawn else U32(0), numbers)
 
@@ -103,7 +114,7 @@ def block(
     kind: int,
     code: str,
     full: bool,
-    columns: bool,
+    columns: int,
     family: Family = BLOCK,
     given: bool = False,
 ) -> Any:
@@ -113,25 +124,26 @@ def block(
     that follow from it; both together where no two units share a group. Where scales are given in place
     of maxima, which are codes of powers of two or, for quotients, binary64, there is only QUANTIZE; codes
     of block floating point are decoded with scales for maxima, whose exponents are the same.
-    ``columns``: each element of a run is in a group of its own.
+    ``columns``: how the groups of a run's elements lie, if each has its own; see layout.py.
     """
     given = given or (kind == DECODED and family.scaled)
     decisions = decisions_of(carrier, mode, family, full=full)
-    if family.quotient:
-        decisions["numbers_of"] = decisions["numbers_of_scale"]
+    names: tuple[str, ...] = "overflow_fired", "code_of_element", "value_of_code", "quantize_bits"
+    if family.arithmetic != INTEGERS:
+        numbers_of = "numbers_of_scale"
         names = "quotient_fired", "code_of_quotient", "value_of_quotient_code", "quantize_quotient"
+        if family.arithmetic == PRODUCTS:
+            names = (*names[:-1], "quantize_product")
     else:
-        decisions["numbers_of"] = decisions["numbers_of_code" if given else "numbers_of_largest"]
-        names = "overflow_fired", "code_of_element", "value_of_code", "quantize_bits"
-    decisions["write"] = decisions[
-        dict(zip((FLAGS, CODES, DECODED), names, strict=False)).get(kind, names[-1])
-    ]
-    reads = not (given or family.quotient)
+        numbers_of = "numbers_of_code" if given else "numbers_of_largest"
+    decisions["numbers_of"] = decisions[numbers_of]
+    decisions["write"] = decisions[names[(FLAGS, CODES, DECODED, VALUES).index(kind)]]
+    reads = not given and family.arithmetic == INTEGERS
     return _loop(carrier, mode, kind, code, full, columns, family, decisions, given, reads=reads)
 
 
 @cache
-def extremes(carrier: str, columns: bool, side: int = BOTH) -> Any:
+def extremes(carrier: str, columns: int, side: int = BOTH) -> Any:
     """The loop that only collects each group's largest finite magnitude of a side."""
     decisions = specialized(carrier, NEAREST_EVEN, *BLOCK[:2], side=side)
     return _loop(carrier, NEAREST_EVEN, VALUES, "uint32", True, columns, BLOCK, decisions, side, writes=False)
@@ -143,7 +155,7 @@ def _loop(
     kind: int,
     code: str,
     full: bool,
-    columns: bool,
+    columns: int,
     family: Family,
     decisions: dict[str, Any],
     *identity: object,
@@ -152,13 +164,13 @@ def _loop(
 ) -> Any:
     """The loop, compiled for one or both of its parts."""
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
-    if family.quotient:
+    if family.arithmetic == QUOTIENTS:
         U = np.uint64
     codes = np.dtype(code).type
     given = codes if kind == DECODED else dtype
     result = {FLAGS: np.uint8, CODES: codes}.get(kind, dtype)
     drawn = is_drawn(mode)
-    described, count_of_numbers = (np.uint64, COUNT) if family.quotient else (np.int64, BLOCK_COUNT)
+    described, count_of_numbers = (np.int64, BLOCK_COUNT) if family.arithmetic == INTEGERS else (U, COUNT)
 
     def loop(x_address, out_address, block_address, run_address, outer_address, dimensions, scratch,
              maxima_address, phase, first, last, seed, stream, word):  # fmt: skip
@@ -198,35 +210,32 @@ def _loop(
                         words = ceilings[offset : offset + count]
                         group = group_at + start // group_size * group_step
                         if columns:
-                            step = larger(group_step, 1)
-                            own = maxima[group : group + count * step : step]
-                            if reads:
-                                if part == MAXIMA:
-                                    for j in range(source.size):
-                                        own[j] = larger(own[j], finite_magnitude(U(source[j])))
-                            if writes:
-                                if part == QUANTIZE:
-                                    for j in range(source.size):
-                                        numbers = numbers_of(own[j], block)
-                                        ceiling = words[j] if drawn else U32(0)
-                                        target[j] = write(U(source[j]), ceiling, numbers)
+                            if columns == ADJACENT:
+                                own = maxima[group : group + count]
+                            else:
+                                own = maxima[group : group + count * group_step : group_step]
+                            if reads and part == MAXIMA:
+                                for j in range(source.size):
+                                    own[j] = larger(own[j], finite_magnitude(U(source[j])))
+                            if writes and part == QUANTIZE:
+                                for j in range(source.size):
+                                    numbers = numbers_of(own[j], block)
+                                    ceiling = words[j] if drawn else U32(0)
+                                    target[j] = write(U(source[j]), ceiling, numbers)
                         else:
                             done, left = 0, group_size - start % group_size
                             while done < count:
                                 piece = smaller(left, count - done)
-                                if reads:
-                                    if part == MAXIMA:
-                                        largest = largest_of(source, done, piece)
-                                        maxima[group] = larger(maxima[group], largest)
-                                if writes:
-                                    if part == QUANTIZE:
-                                        numbers = numbers_of(maxima[group], block)
-                                        write_group(source, target, words, done, piece, numbers)
+                                if reads and part == MAXIMA:
+                                    largest = largest_of(source, done, piece)
+                                    maxima[group] = larger(maxima[group], largest)
+                                if writes and part == QUANTIZE:
+                                    numbers = numbers_of(maxima[group], block)
+                                    write_group(source, target, words, done, piece, numbers)
                                 done, left, group = done + piece, group_size, group + group_step
-                        if writes:
-                            if part == QUANTIZE and not dense:
-                                for j in range(count):
-                                    out[there + j * out_step] = target[j]
+                        if writes and part == QUANTIZE and not dense:
+                            for j in range(count):
+                                out[there + j * out_step] = target[j]
                         start += count
                 begin = stop
 
@@ -239,9 +248,16 @@ def _loop(
 
 def decisions_of(carrier: str, mode: int, family: Family, *, full: bool = True) -> dict[str, Any]:
     """The decisions for a kind of format with groups."""
-    depth, ending, scaled, floating, quotient, zero_point = family
-    computed = "float64" if quotient else carrier
+    computed = "float64" if family.arithmetic == QUOTIENTS else carrier
     return specialized(
-        computed, mode, depth, ending, full=full, scaled=scaled and not quotient, floating=floating,
-        source=carrier, zero_point=zero_point,
-    )  # fmt: skip
+        computed,
+        mode,
+        family.depth,
+        family.ending,
+        full=full,
+        scaled=family.scaled and family.arithmetic == INTEGERS,
+        floating=family.floating,
+        source=carrier,
+        zero_point=family.zero_point,
+        hardware=family.hardware,
+    )

@@ -17,7 +17,13 @@ from lowprec.kernels import blocks, cpu, elementwise, scales
 from lowprec.kernels.elementwise import SERIAL_BELOW, Kernel
 from lowprec.kernels.groups import BLOCK_COUNT, BOTH, NEGATIVE, POSITIVE
 from lowprec.kernels.layout import Integers, Layout, layout, row_major
-from lowprec.kernels.numbers import MODES, describe_block, describe_quotients, describe_scale
+from lowprec.kernels.numbers import (
+    MODES,
+    describe_block,
+    describe_products,
+    describe_quotients,
+    describe_scale,
+)
 from lowprec.kernels.scratch import own_scratch, scratches
 from lowprec.kernels.specialize import WIDTHS
 from lowprec.kernels.threads import PARTS, ranges, share
@@ -30,6 +36,9 @@ zero point comes as a level of its own."""
 
 _BOTH = blocks.MAXIMA | blocks.QUANTIZE
 _ZERO_POINT = 0xFFFF
+_FAR_ELEMENT, _FAR_POWER, _FAR_QUOTIENT = 30, 60, 90
+"""Bounds of exponents: the least element over the least scale is 2^-90, of which 2^-126, the least normal
+number of binary32, is less than a random number of 32 bits can tell from zero."""
 _UNUSED = np.zeros(BLOCK_COUNT, np.int64)
 
 
@@ -38,26 +47,31 @@ class Scales(NamedTuple):
 
     states: Array
     levels: tuple[Array, ...]
+    far: bool = False
+    """Whether all are so far from the ends of binary32 that its subnormals give zeros, and none arises."""
 
 
 @lru_cache(maxsize=1024)
 def _kernel(
     name: Format | str, rounding: str, random_bits: int, carrier: str, kind: int, code: str,
-    columns: bool, given: bool,
-) -> tuple[Kernel, Scaled | None]:  # fmt: skip
-    """The loop for elements; the format, if its scales are found apart from it."""
+    columns: int, given: bool, far: bool,
+) -> Kernel:  # fmt: skip
+    """The loop for elements; ``far`` says that all scales are far from the ends of the carrier."""
     mode, format = Rounding(rounding), _resolved(name)
     numbers: Array
     if isinstance(format, Scaled) and format.levels:
         numbers, family = describe_quotients(format, mode, random_bits)
+        family = family._replace(hardware=far)
+    elif far:
+        numbers, family = describe_products(format, mode, random_bits)
     else:
         numbers, family = describe_block(format, mode, random_bits, carrier)
-    apart = given and not family.quotient  # where scales never follow from x in this loop
+    apart = given and family.arithmetic == blocks.INTEGERS  # in other loops scales never follow from x
     loop = blocks.block(carrier, MODES[mode], kind, code, random_bits == 32, columns, family, apart)
-    kernel = Kernel(loop, numbers.ctypes.data, numbers, cpu.is_drawn(MODES[mode]))
-    return kernel, format if isinstance(format, Scaled) and (given or format.levels) else None
+    return Kernel(loop, numbers.ctypes.data, numbers, cpu.is_drawn(MODES[mode]))
 
 
+@lru_cache(maxsize=1024)
 def _resolved(format: Format | str) -> GroupedFormat:
     """The format of a name."""
     parsed = resolve(format)
@@ -71,16 +85,48 @@ def quantize(
     kind: int, noise: Integers, threads: int, given: Codes | None = None, code: str = "uint32",
 ) -> Scales:  # fmt: skip
     """Write the values, flags or codes of elements; the scales."""
-    kernel, scaled = _kernel(
-        format, rounding, random_bits, carrier, kind, code, plan.columns, given is not None
-    )
-    if scaled is not None:
-        found = make_scales(x, carrier, plan, scaled, threads, given)
+    parsed = _resolved(format)
+    key = rounding, random_bits, carrier, kind, code, plan.columns
+    if isinstance(parsed, Scaled) and (parsed.levels or given is not None):
+        found = make_scales(x, carrier, plan, parsed, threads, given)
+        kernel = _kernel(format, *key, True, _tolerates(rounding, carrier) and found.far)
         _run(kernel, x, out, plan, found.states, noise, threads, blocks.QUANTIZE)
         return found
-    dtype = WIDTHS[carrier].unsigned
-    maxima = _run(kernel, x, out, plan, _room(plan, dtype, threads), noise, threads, _BOTH)
+    if plan.columns and kind == cpu.VALUES and _tolerates(rounding, carrier):
+        states = _far_powers(x, carrier, plan, parsed, threads)
+        if states is not None:
+            kernel = _kernel(format, *key, False, True)
+            _run(kernel, x, out, plan, states, noise, threads, blocks.QUANTIZE)
+            return Scales(states, (), far=True)
+    kernel = _kernel(format, *key, False, False)
+    maxima = _run(kernel, x, out, plan, _room(plan, WIDTHS[carrier].unsigned, threads), noise, threads, _BOTH)
     return Scales(maxima, ())
+
+
+@lru_cache(maxsize=256)
+def _tolerates(rounding: str, carrier: str) -> bool:
+    """Whether elements far below the least of the format may be taken for zeros."""
+    mode = Rounding(rounding)
+    return carrier == "float32" and (
+        mode is Rounding.TOWARD_ZERO or mode.startswith("nearest") or mode.takes_random_bits
+    )
+
+
+def _far_powers(x: int, carrier: str, plan: Layout, format: GroupedFormat, threads: int) -> Array | None:
+    """The scales of all groups as patterns of binary32, if they and the elements are far from its ends."""
+    element = format.in_group(0)
+    if element.smallest_subnormal < 2.0**-_FAR_ELEMENT or element.max > 2.0**_FAR_ELEMENT:
+        return None
+    maxima = _maxima(x, carrier, plan, threads)
+    powers = np.ascontiguousarray(_power_scales(maxima, carrier, plan, format))
+    patterns = powers.astype(np.uint32) << np.uint32(23) if isinstance(format, Scaled) else powers
+    least, most = (np.uint32(127 + sign * _FAR_POWER << 23) for sign in (-1, 1))
+    near = (patterns < least) | (patterns > most)
+    if near.any():
+        if (maxima[near] > 0).any():
+            return None
+        patterns[near] = least  # of zeros, which stay zeros over any scale
+    return patterns.reshape(1, -1)
 
 
 def _room(plan: Layout, dtype: Any, threads: int) -> Array:
@@ -162,7 +208,11 @@ def make_scales(
             inner = _power_scales(maxima, carrier, plan, format).view(np.float64)
     states = inner if outer is None else inner * _spread(outer, format.scale, plan.grid)
     levels = (inner,) if outer is None else (inner, outer)
-    return Scales(states.view(np.uint64).reshape(1, -1), levels)
+    least = 2.0**-_FAR_QUOTIENT / format.element.smallest_subnormal
+    far = bool(states.min() >= least)
+    if not far and first is None:  # zeros stay zeros over any scale
+        far = not (maxima[states < least] > 0).any()
+    return Scales(states.view(np.uint64).reshape(1, -1), levels, far)
 
 
 def _powers(x: int, carrier: str, plan: Layout, format: Scaled, threads: int, given: Codes | None) -> Scales:
@@ -178,7 +228,7 @@ def _power_scales(maxima: Array, carrier: str, plan: Layout, format: GroupedForm
     """Powers of two from maxima: in the carrier, as codes of e8m0, or in binary64."""
     numbers, family = describe_block(format, Rounding.NEAREST_EVEN, 32, carrier)
     wide = isinstance(format, Scaled) and bool(format.levels)
-    family = family._replace(quotient=wide)
+    family = family._replace(arithmetic=blocks.QUOTIENTS if wide else blocks.INTEGERS)
     dtype = np.uint64 if wide else np.uint8 if family.scaled else WIDTHS[carrier].memory
     out = np.empty(plan.groups, dtype)
     loop = scales.powers(carrier, family)
@@ -275,7 +325,7 @@ def encode(
     x: int, codes: int, carrier: str, code: str, shape: Integers, format: GroupedFormat, rounding: str,
     *, random_bits: int = 32, seed: int = 0, stream: int = 0, threads: int = 1, given: Codes | None = None,
 ) -> tuple[Array, ...]:  # fmt: skip
-    """Write the codes of contiguous elements; the scales of each level as codes, or as the carrier's powers."""
+    """Write the codes of contiguous elements; the scales of each level as codes, or as powers of two."""
     plan = plan_of(shape, format)
     noise = seed, stream, -1
     found = quantize(
@@ -291,7 +341,7 @@ def decode(
 ) -> None:
     """Write the values of contiguous codes; ``known`` are codes of scales, or patterns of the carrier."""
     plan = plan_of(shape, format)
-    kernel, _ = _kernel(format, "nearest_even", 32, carrier, cpu.DECODED, code, plan.columns, False)
+    kernel = _kernel(format, "nearest_even", 32, carrier, cpu.DECODED, code, plan.columns, False, False)
     if isinstance(format, Scaled):
         states = make_scales(0, carrier, plan, format, 1, known).states
     else:

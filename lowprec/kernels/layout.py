@@ -11,6 +11,9 @@ from lowprec.kernels.philox import TILE
 
 Integers = tuple[int, ...]
 
+SHARED, ADJACENT, APART = range(3)
+"""The groups of a run's elements: some in one; each in one of its own, the next or another."""
+
 _UNITS = 64
 """A tensor of few runs is cut into about this many units, enough to share among threads."""
 
@@ -28,8 +31,8 @@ class Layout:
     groups: int
     shared: bool
     """Whether two units may share a group."""
-    columns: bool
-    """Whether each element of a run is in a group of its own."""
+    columns: int
+    """Whether each element of a run is in a group of its own, and if so, how those lie."""
     grid: Integers
     """How many groups there are along each dimension of the tensor."""
     memory: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -91,7 +94,7 @@ def layout(
     there are no groups.
     """
     if 0 in shape:
-        return _planned([1] * 9, [], 0, 0, (), shared=False, columns=False)
+        return _planned([1] * 9, [], 0, 0, (), shared=False, columns=SHARED)
     tiles = shape if tiles is None else tiles
     counts = tuple(-(-size // tile) for size, tile in zip(shape, tiles, strict=True))
     rows = zip(
@@ -123,10 +126,11 @@ def layout(
         segment = min(inner.size, -(-per_unit // align) * align)
     segments = -(-inner.size // segment)
     shared = any(d.tile > 1 for d in outside) or (segments > 1 and segment % tile != 0)
+    columns = SHARED if tile != 1 else ADJACENT if inner.group <= 1 else APART
     steps = [inner.x, inner.out, inner.index, index_offset]
     run = [inner.size, segment, segments, *steps, tile, inner.group]
     outer = [[d.size, d.x, d.out, d.index, d.group, d.tile] for d in outside]
-    return _planned(run, outer, runs * segments, prod(shape), counts, shared=shared, columns=tile == 1)
+    return _planned(run, outer, runs * segments, prod(shape), counts, shared=shared, columns=columns)
 
 
 def _planned(
@@ -137,7 +141,7 @@ def _planned(
     grid: Integers,
     *,
     shared: bool,
-    columns: bool,
+    columns: int,
 ) -> Layout:
     """A layout with its arrays in memory."""
     first = np.array(run, np.int64)

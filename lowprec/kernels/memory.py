@@ -46,6 +46,18 @@ def at(context, address, dtype):
 
 
 @intrinsic
+def anywhere(context, address, dtype):
+    """The same from an address that need not be a multiple of the element's size."""
+    kind = types.Array(dtype.dtype, 1, "C", aligned=False)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """Of the length that is longer than any."""
+        return _array(context, builder, kind, arguments[0], [context.get_constant(types.intp, EVERYTHING)])
+
+    return kind(types.int64, dtype), generate
+
+
+@intrinsic
 def matrix_at(context, address, rows, columns):
     """A row-major matrix of 64-bit integers."""
     kind = types.Array(types.int64, 2, "C")

@@ -13,7 +13,7 @@ from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Sc
 from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.formats.format import power_of_two
 from lowprec.kernels import groups, scalar
-from lowprec.kernels.blocks import BLOCK, Family
+from lowprec.kernels.blocks import BLOCK, PRODUCTS, QUOTIENTS, Family
 from lowprec.kernels.specialize import WIDTHS
 from lowprec.modes import Overflow, Rounding, ScaleRule
 
@@ -95,7 +95,16 @@ def describe_quotients(
     """The numbers of elements that are quotients in binary64, and which kind of format it is."""
     floating = isinstance(format.element, FloatingPoint)
     numbers, depth, ending = describe(format.element, rounding, random_bits, "float64")
-    return numbers, Family(depth, ending, True, floating, quotient=True, zero_point=format.zero_point)
+    return numbers, Family(depth, ending, True, floating, QUOTIENTS, format.zero_point)
+
+
+@lru_cache(maxsize=1024)
+def describe_products(
+    format: GroupedFormat, rounding: Rounding, random_bits: int
+) -> tuple[npt.NDArray[np.uint32], Family]:
+    """The numbers of elements that are products in binary32, and which kind of format it is."""
+    numbers, depth, ending = describe(format.in_group(0), rounding, random_bits, "float32")
+    return numbers, Family(depth, ending, scaled=True, floating=False, arithmetic=PRODUCTS)
 
 
 @lru_cache(maxsize=64)

@@ -48,6 +48,7 @@ SOURCE_NAN = U64(0x1FF << 22)
 SOURCE_LEAST = U64(897 << 52)  # its smallest normal value, as a binary64
 SOURCE_SHIFT = U64(1023 - 126 + 29 << 52)  # a binary64 whose last place is that of its subnormals
 ROUNDED_DECIDES = True  # whether the hardware's rounding of the quotient is good enough
+HARDWARE = False  # whether the carrier is binary32 and its subnormals may be flushed: no result shows it
 ZERO_POINT = False
 
 _FLOOR = U64(1023 - 600 << 52)
@@ -59,6 +60,8 @@ _ZERO_POINT = U64(0xFFFF)
 
 def widened(magnitude):
     """A finite magnitude of the carrier in binary64."""
+    if HARDWARE:
+        return np.float64(U32(magnitude).view(np.float32)).view(U64)
     if SOURCE_MANTISSA == 52:
         kept = smaller(larger(magnitude, _FLOOR), _CEILING)
         return kept if magnitude > U(0) else U(0)
@@ -71,6 +74,8 @@ def widened(magnitude):
 
 def narrowed(magnitude):
     """A magnitude of binary64 rounded to nearest even in the carrier; infinities and NaN stay."""
+    if HARDWARE:
+        return U64(np.float32(U64(magnitude).view(np.float64)).view(U32))
     if SOURCE_MANTISSA == 52:
         return magnitude
     spare = U(52 - SOURCE_MANTISSA)
@@ -160,6 +165,17 @@ def numbers_of_scale(scale, element):
     for i in (MAX_NEGATIVE, OVER_NEGATIVE, INFINITE_NEGATIVE):
         numbers = tuple_setitem(numbers, i, below)
     return numbers
+
+
+def quantize_product(bits, ceiling, numbers):
+    """The same in binary32 for scales that are powers of two: what they do to normal numbers is exact."""
+    magnitude, _ = split(bits)
+    scale = U32(numbers[SCALE])
+    inverse = U32(U32(254 << 23) - scale)
+    unscaled = np.float32(U32(bits).view(np.float32) * inverse.view(np.float32)).view(U32)
+    value = quantize_bits(unscaled, ceiling, numbers)
+    result = np.float32(U32(value).view(np.float32) * scale.view(np.float32)).view(U32)
+    return bits if magnitude > INFINITY else result
 
 
 def scale_of(dividend, divisor, numbers):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from lowprec.kernels.blocks import BLOCK, Family, decisions_of
+from lowprec.kernels.blocks import BLOCK, INTEGERS, Family, decisions_of
 from lowprec.kernels.cpu import jit
 from lowprec.kernels.groups import BLOCK_COUNT, OFFSET, scale_code, unit_field
 from lowprec.kernels.memory import at
@@ -18,7 +18,8 @@ from lowprec.kernels.specialize import WIDTHS, specialized
 @cache
 def powers(carrier: str, family: Family = BLOCK) -> Any:
     """From maxima to powers of two: in the carrier, as codes of e8m0, or, for quotients, in binary64."""
-    wide, coded = family.quotient, family.scaled and not family.quotient
+    wide = family.arithmetic != INTEGERS
+    coded = family.scaled and not wide
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
     result = np.uint64 if wide else np.uint8 if coded else dtype
 
@@ -34,7 +35,7 @@ def powers(carrier: str, family: Family = BLOCK) -> Any:
             else:
                 out[j] = placed(1, I(0), I(field - I(block[OFFSET])))
 
-    family = family._replace(quotient=False)
+    family = family._replace(arithmetic=INTEGERS)
     return jit(4, loop, decisions_of(carrier, NEAREST_EVEN, family), carrier, wide, *family)
 
 
@@ -44,11 +45,17 @@ def quotients(carrier: str) -> Any:
     U = WIDTHS[carrier].unsigned
 
     def loop(maxima_address, divisors_address, step, out_address, numbers_address, first, last):
-        maxima, divisors = at(maxima_address, U), at(divisors_address, np.uint64)
-        out = at(out_address, np.uint64)
+        maxima, divisors = at(maxima_address, U)[first:last], at(divisors_address, np.uint64)
+        out = at(out_address, np.uint64)[first:last]
         numbers = to_fixed_tuple(at(numbers_address, np.uint64), COUNT)
-        for j in range(first, last):
-            out[j] = scale_of(widened(np.uint64(maxima[j])), divisors[j * step], numbers)
+        if step == 0:
+            divisor = divisors[0]
+            for j in range(maxima.size):
+                out[j] = scale_of(widened(np.uint64(maxima[j])), divisor, numbers)
+        else:
+            own = divisors[first:last]
+            for j in range(maxima.size):
+                out[j] = scale_of(widened(np.uint64(maxima[j])), own[j], numbers)
 
     decisions = specialized("float64", NEAREST_EVEN, ABOVE, GENERAL, source=carrier, exact=True)
     return jit(7, loop, decisions, carrier)

@@ -57,6 +57,7 @@ def specialized(
     zero_point: bool = False,
     side: int = groups.BOTH,
     exact: bool = False,
+    hardware: bool = False,
     compiler: Callable[..., Any] = inline,
 ) -> dict[str, Any]:
     """The names of all decisions, each compiled for these constants when it is first called.
@@ -72,6 +73,7 @@ def specialized(
         source: The carrier whose numbers are divided by scales, where ``carrier`` holds the quotients.
         zero_point: Whether scales come with zero points.
         side: Whose magnitudes count for a group's largest.
+        hardware: Whether subnormals of the source may be flushed.
         exact: Whether quotients are needed to more bits than elements look at.
         compiler: What makes a device function of a Python one; none for a copy in Python.
     """
@@ -94,6 +96,7 @@ def specialized(
         "QUIET_NAN": U(infinity | 1 << (mantissa - 1)),
         "ZERO_POINT": zero_point,
         "SIDE": side,
+        "HARDWARE": hardware,
         **_of_source(source or carrier, mode, exact=exact),
     }
     names: dict[str, Any] = {}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from comparison import words_like
 from decisions import decided
+from hard_formats import ELEMENTWISE
 from hard_inputs import hard_values
 from oracle import SEED, STOCHASTIC, assert_same, tensor_of, with_word, words_for
 from peer_cases import CLASSES, PEER_CASES, PeerCase
@@ -16,6 +17,7 @@ from torch import Tensor
 import lowprec
 from lowprec import FixedPoint, FloatingPoint, reference
 from lowprec.formats import NAMED, BlockFloatingPoint, parse
+from lowprec.formats.scaled import MX
 from lowprec.modes import Rounding
 
 
@@ -60,7 +62,7 @@ def test_d_special_values(case: PeerCase) -> None:
     check(case)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMED if parse(name).bits <= 8 and "bfp" not in name])
+@pytest.mark.parametrize("name", [name for name in ELEMENTWISE if name in NAMED and parse(name).bits <= 8])
 def test_d_codes_that_do_not_come_back(name: str) -> None:
     """Through values: decoding a code, and quantizing and encoding what it says, gives the code."""
     codes = torch.arange(1 << parse(name).bits, dtype=torch.uint8)
@@ -69,6 +71,23 @@ def test_d_codes_that_do_not_come_back(name: str) -> None:
     assert_same(values, torch.from_numpy(want))
     numbers = ~values.isnan()
     assert torch.equal(lowprec.encode(values[numbers], name), codes[numbers])
+
+
+@pytest.mark.parametrize("name", MX)
+def test_d_codes_of_groups_that_do_not_come_back(name: str) -> None:
+    """The same beside the largest value, which sets the scale."""
+    format = parse(name)
+    every = torch.arange(1 << format.bits, dtype=torch.uint8)
+    largest = torch.full_like(every, reference.code_of(format.max, format.in_group(0)))
+    codes = torch.stack([every, largest], 1)
+    scales = lowprec.encode(torch.full(codes.shape, format.max), name)[1]
+    values = lowprec.decode(codes, name, scales=scales)
+    first = values[:, 0]
+    known = (first.abs() <= format.max) | first.isinf()  # no NaN, nor what a symmetric element leaves out
+    assert known.sum() >= len(every) - 6
+    back, of_groups = lowprec.encode(values[known], name)
+    assert torch.equal(back, codes[known])
+    assert_same(of_groups, scales[known])
 
 
 @cases("e")

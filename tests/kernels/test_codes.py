@@ -8,7 +8,7 @@ from comparison import assert_same_bits
 from decisions import decoded, encoded
 from hard_formats import ELEMENTWISE, GROUPS
 from hard_inputs import hard_values
-from oracle import SEED, as_array, assert_same, expected, holders, spread, tensor_of, words_for
+from oracle import SEED, as_array, assert_same, expected, holders, scales_of, spread, tensor_of, words_for
 
 import lowprec
 from lowprec import reference
@@ -116,10 +116,10 @@ def test_groups(format: str, dtype: torch.dtype) -> None:
     x = x.nan_to_num(nan=1.0).to(dtype)
     codes, scales = lowprec.encode(x, format)
     carrier = str(dtype).removeprefix("torch.")
-    want, steps = reference.encode(as_array(x), format, carrier=carrier)
+    want, of_groups = reference.encode(as_array(x), format, carrier=carrier)
     np.testing.assert_array_equal(codes.numpy(), want)
-    assert_same(scales, tensor_of(steps, dtype))
-    assert_same(lowprec.decode(codes, format, scales=scales), expected(x, format))
+    assert_same(scales, scales_of(of_groups, dtype))
+    assert_same(lowprec.decode(codes, format, dtype=dtype, scales=scales), expected(x, format))
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (2, 0, 3), (1, 1)])

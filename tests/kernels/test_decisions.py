@@ -8,10 +8,10 @@ import pytest
 from comparison import assert_same_bits
 from decisions import decided
 from hard_formats import ELEMENTWISE, FORMATS, GROUPS
-from hard_inputs import hard_values, tipping_number
+from hard_inputs import anchor, hard_values, tipping_number
 
 from lowprec import reference
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, PerTensor, parse
+from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat, PerTensor, parse
 from lowprec.formats.carriers import CARRIERS
 from lowprec.modes import Rounding
 
@@ -29,7 +29,7 @@ PAIRS = [
 def check(
     x: npt.NDArray[np.floating],
     carrier: str,
-    format: FloatingPoint | FixedPoint | BlockFloatingPoint,
+    format: FloatingPoint | FixedPoint | GroupedFormat,
     rounding: Rounding,
     words: npt.NDArray[np.uint32] | None = None,
     random_bits: int = 32,
@@ -53,11 +53,11 @@ def _hard_values(format: str, carrier: str) -> npt.NDArray[np.floating]:
 
 
 def inputs(format: str, carrier: str, count: int, turn: int) -> npt.NDArray[np.floating]:
-    """About ``count`` hard values; every turn other ones. In a block format with a 1, so that E is 0."""
+    """About ``count`` hard values; every turn other ones. With groups, also the anchor of one."""
     x = _hard_values(format, carrier)
     stride = max(x.size // count, 1)
     x = x[turn % stride :: stride]
-    return x if format in ELEMENTWISE else np.append(x, x.dtype.type(1))
+    return x if format in ELEMENTWISE else np.append(x, x.dtype.type(anchor(parse(format))))
 
 
 @pytest.mark.parametrize(("format", "carrier"), PAIRS)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from hard_formats import FORMATS, GROUPS
-from hard_inputs import all_bfloat16, all_float16, hard_values
+from hard_inputs import all_bfloat16, all_float16, anchor, hard_values
 from oracle import SEED, assert_same, expected, expected_overflow, holders, tensor_of, with_word
 from torch import Tensor
 
@@ -41,12 +41,13 @@ SPREAD = {
 
 
 def in_groups(x: Floats, format: str, *, anchored: bool) -> list[Floats]:
-    """``x`` as arrays whose groups hold neighbors in x, and, anchored, a 1 that sets E to 0."""
+    """``x`` as arrays whose groups hold neighbors in x, and, anchored, what gives each the exponent 0."""
     size, arranged = GROUPS[format]
     width = size - anchored
     rows = np.pad(x, (0, -x.size % (8 * width)), mode="wrap").reshape(-1, width)
     if anchored:
-        rows = np.concatenate([rows, np.ones((len(rows), 1), x.dtype)], axis=1)
+        ends = np.full((len(rows), 1), anchor(parse(format)), x.dtype)
+        rows = np.concatenate([rows, ends], axis=1)
     return arranged(rows)
 
 

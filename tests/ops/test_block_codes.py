@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from oracle import SEED, STOCHASTIC, as_array, assert_same, reference_options, spread
+from oracle import SEED, STOCHASTIC, as_array, assert_same, reference_options, scales_of, spread
 from torch import Tensor
 
 import lowprec
@@ -22,6 +22,11 @@ GROUPS = [  # format, shape of x, shape of the scales
     ("bfp8<block16x16>", (2, 33, 17), (2, 3, 2)),
     ("bfp6<block3>", (4, 8), (4, 3)),
     ("bfp8<group5,exponent3>", (9, 11), (9, 3)),
+    ("scaled<e4m3fn,e8m0>", (), ()),
+    ("mxfp8_e5m2", (3, 70), (3, 3)),
+    ("mxint8", (2, 3, 32), (2, 3, 1)),
+    ("scaled<e2m1,e8m0,group4@0>", (10, 3, 2), (3, 3, 2)),
+    ("scaled<e3m2,e8m0,block16x16>", (2, 33, 17), (2, 3, 2)),
 ]
 
 
@@ -42,8 +47,8 @@ def check(x: Tensor, format: str, rounding: str = "nearest_even", random_bits: i
     options = reference_options(x, rounding, random_bits)
     want, want_scales = reference.encode(as_array(x), format, **options)
     assert torch.equal(codes, torch.from_numpy(want))
-    assert_same(scales, torch.from_numpy(want_scales).to(x.dtype))
-    assert_same(decode(codes, format, scales=scales), lowprec.quantize(x, format, **noise))
+    assert_same(scales, scales_of(want_scales, x.dtype))
+    assert_same(decode(codes, format, dtype=x.dtype, scales=scales), lowprec.quantize(x, format, **noise))
     return scales
 
 

@@ -226,6 +226,8 @@ def _by_groups(
     rounded = np.ldexp(_by_elements(scaled, format.in_group(0), rounding, random_bits, words), exponent)
     if isinstance(format, BlockFloatingPoint):
         return rounded
+    if carrier == "float64":  # which ldexp rounded to
+        return rounded
     past = np.abs(rounded) >= 2.0 ** (CARRIERS[carrier].highest_exponent + 1)
     rounded = np.where(past, np.copysign(np.inf, rounded), rounded)
     unit = 2.0 ** CARRIERS[carrier].lowest_exponent  # to which an end far below it is rounded
