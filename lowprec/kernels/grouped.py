@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lowprec.formats import FloatingPoint, Format, GroupedFormat, Scaled, resolve
 from lowprec.kernels import blocks, cpu, elementwise, scales
 from lowprec.kernels.elementwise import SERIAL_BELOW, Kernel
-from lowprec.kernels.groups import BLOCK_COUNT, BOTH, NEGATIVE, POSITIVE
+from lowprec.kernels.groups import BLOCK_COUNT, BOTH, INFINITE, NEGATIVE, POSITIVE
 from lowprec.kernels.layout import Integers, Layout, layout, row_major
 from lowprec.kernels.numbers import (
     MODES,
@@ -123,10 +123,17 @@ def _far_powers(x: int, carrier: str, plan: Layout, format: GroupedFormat, threa
     least, most = (np.uint32(127 + sign * _FAR_POWER << 23) for sign in (-1, 1))
     near = (patterns < least) | (patterns > most)
     if near.any():
-        if (maxima[near] > 0).any():
+        if not _are_zeros(near, maxima, x, carrier, plan, threads):
             return None
-        patterns[near] = least  # of zeros, which stay zeros over any scale
+        patterns[near] = least  # over any scale zeros stay zeros
     return patterns.reshape(1, -1)
+
+
+def _are_zeros(groups: Array, maxima: Array, x: int, carrier: str, plan: Layout, threads: int) -> bool:
+    """Whether some groups hold nothing but zeros and NaN."""
+    if (maxima[groups] > 0).any():
+        return False
+    return not _maxima(x, carrier, plan, threads, INFINITE)[groups].any()
 
 
 def _room(plan: Layout, dtype: Any, threads: int) -> Array:
@@ -210,8 +217,8 @@ def make_scales(
     levels = (inner,) if outer is None else (inner, outer)
     least = 2.0**-_FAR_QUOTIENT / format.element.smallest_subnormal
     far = bool(states.min() >= least)
-    if not far and first is None:  # zeros stay zeros over any scale
-        far = not (maxima[states < least] > 0).any()
+    if not far and first is None and _tolerates("nearest_even", carrier):
+        far = _are_zeros(states < least, maxima, x, carrier, plan, threads)
     return Scales(states.view(np.uint64).reshape(1, -1), levels, far)
 
 
