@@ -83,24 +83,28 @@ def _resolved(format: Format | str) -> GroupedFormat:
 def quantize(
     x: int, out: int, carrier: str, plan: Layout, format: Format | str, rounding: str, random_bits: int,
     kind: int, noise: Integers, threads: int, given: Codes | None = None, code: str = "uint32",
-) -> Scales:  # fmt: skip
-    """Write the values, flags or codes of elements; the scales."""
-    parsed = _resolved(format)
-    key = rounding, random_bits, carrier, kind, code, plan.columns
-    if isinstance(parsed, Scaled) and (parsed.levels or given is not None):
-        found = make_scales(x, carrier, plan, parsed, threads, given)
-        kernel = _kernel(format, *key, True, _tolerates(rounding, carrier) and found.far)
+) -> tuple[Array, tuple[Array, ...]]:  # fmt: skip
+    """Write the values, flags or codes of elements; the largest magnitude or the scale of each group."""
+    key = format, rounding, random_bits, carrier, kind, code, plan.columns
+    if given is not None or _is_apart(format):
+        found = make_scales(x, carrier, plan, _resolved(format), threads, given)  # type: ignore[arg-type]
+        kernel = _kernel(*key, True, _tolerates(rounding, carrier) and found.far)
         _run(kernel, x, out, plan, found.states, noise, threads, blocks.QUANTIZE)
-        return found
+        return found.states, found.levels
     if plan.columns and kind == cpu.VALUES and _tolerates(rounding, carrier):
-        states = _far_powers(x, carrier, plan, parsed, threads)
+        states = _far_powers(x, carrier, plan, _resolved(format), threads)
         if states is not None:
-            kernel = _kernel(format, *key, False, True)
-            _run(kernel, x, out, plan, states, noise, threads, blocks.QUANTIZE)
-            return Scales(states, (), far=True)
-    kernel = _kernel(format, *key, False, False)
-    maxima = _run(kernel, x, out, plan, _room(plan, WIDTHS[carrier].unsigned, threads), noise, threads, _BOTH)
-    return Scales(maxima, ())
+            _run(_kernel(*key, False, True), x, out, plan, states, noise, threads, blocks.QUANTIZE)
+            return states, ()
+    room = _room(plan, WIDTHS[carrier].unsigned, threads)
+    return _run(_kernel(*key, False, False), x, out, plan, room, noise, threads, _BOTH), ()
+
+
+@lru_cache(maxsize=256)
+def _is_apart(format: Format | str) -> bool:
+    """Whether scales are no powers of two, and found before elements are looked at."""
+    parsed = _resolved(format)
+    return isinstance(parsed, Scaled) and bool(parsed.levels)
 
 
 @lru_cache(maxsize=256)
@@ -317,15 +321,15 @@ def _decoded(codes: Array, format: FloatingPoint) -> npt.NDArray[np.float64]:
     return out
 
 
-def coded(found: Scales, format: Scaled) -> tuple[Array, ...]:
+def coded(levels: tuple[Array, ...], format: Scaled) -> tuple[Array, ...]:
     """The scales of each level as codes, zero points as they are."""
     codes = []
-    for values, level in zip(found.levels, format.levels, strict=False):
+    for values, level in zip(levels, format.levels, strict=False):
         width = next(width for width in (8, 16, 32) if level.bits <= width)
         out = np.empty(values.size, f"uint{width}")
         elementwise.encode(values.ctypes.data, out.ctypes.data, "float64", str(out.dtype), values.size, level)
         codes.append(out)
-    return (*codes, *found.levels[len(codes) :])
+    return (*codes, *levels[len(codes) :])
 
 
 def encode(
@@ -335,12 +339,12 @@ def encode(
     """Write the codes of contiguous elements; the scales of each level as codes, or as powers of two."""
     plan = plan_of(shape, format)
     noise = seed, stream, -1
-    found = quantize(
+    states, levels = quantize(
         x, codes, carrier, plan, format, rounding, random_bits, cpu.CODES, noise, threads, given, code
     )
-    if isinstance(format, Scaled) and found.levels:
-        return coded(found, format)
-    return (_power_scales(np.ascontiguousarray(found.states), carrier, plan, format),)
+    if isinstance(format, Scaled) and levels:
+        return coded(levels, format)
+    return (_power_scales(np.ascontiguousarray(states), carrier, plan, format),)
 
 
 def decode(
