@@ -1,5 +1,6 @@
 """Hypothesis strategies for every format that can be built, each of its options included."""
 
+from hard_formats import MX
 from hypothesis import strategies as st
 
 from lowprec.formats import (
@@ -10,8 +11,10 @@ from lowprec.formats import (
     PerChannel,
     PerGroup,
     PerTensor,
+    Scaled,
+    parse,
 )
-from lowprec.modes import Overflow, Specials
+from lowprec.modes import Overflow, ScaleRule, Specials
 
 
 @st.composite
@@ -65,5 +68,13 @@ blocks = st.builds(
     exponent_bits=st.none() | st.integers(2, 11),
 )
 
-bounded_formats = floating_points() | fixed_points | blocks
+_elements = st.sampled_from(
+    ["e2m1", "e4m3fn", "e5m2<saturate>", "e5m2", "e3m0fn<bias7>", "e2m3<saturate_all>", "fixed8f6<symmetric>",
+     "fixed5f-9<symmetric>"]
+)  # fmt: skip
+scaled = st.builds(
+    Scaled, _elements, granularity=granularities, scale_rule=st.sampled_from(ScaleRule)
+) | st.sampled_from([parse(name) for name in MX])
+
+bounded_formats = floating_points() | fixed_points | blocks | scaled
 formats = bounded_formats | unbounded
