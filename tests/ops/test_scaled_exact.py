@@ -31,12 +31,18 @@ from lowprec.formats import parse
 from lowprec.modes import Rounding
 
 
+OTHERS = ("to_odd", "down", "stochastic_midpoint")
+"""Modes of other kinds."""
+
+
 def grid_of_modes() -> Iterator[object]:
     """Every mode with every carrier and kind of format; most of them where there is time."""
     for carrier in CARRIERS:
         for rounding in Rounding:
             for formats in (FLOATING, INTEGERS, ZERO_POINTS):
-                few = rounding in FEW or (carrier == torch.float32 and formats is INTEGERS)
+                few = rounding in FEW or (
+                    rounding in OTHERS and (carrier, formats) == (torch.float32, INTEGERS)
+                )
                 marks = () if few else pytest.mark.exhaustive
                 kind = {FLOATING: "floating", INTEGERS: "integers", ZERO_POINTS: "zero_points"}[formats]
                 yield pytest.param(formats, rounding, carrier, marks=marks, id=f"{kind}-{rounding}-{carrier}")
