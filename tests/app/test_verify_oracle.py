@@ -97,3 +97,20 @@ def test_words_that_a_mode_cannot_tell_apart_are_given_once() -> None:
         kept = 32 - (setting.random_bits or 1)
         assert len({(s.word or 0) >> kept for s in same}) == len(same)
     assert {s.rounding for s in settings()} == set(Rounding)
+
+
+def test_hard_inputs_show_a_division_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rounded(x: np.ndarray, divisor: np.ndarray) -> np.ndarray:
+        """Quotients as float32 has them."""
+        return (x.astype(np.float32) / divisor.astype(np.float32)).astype(np.float64)
+
+    for name in ("nvfp4", "int8", "uint8", "scaled<e4m3fn,float32,group7,amax>"):
+        format, outcome = parse(name), Outcome()
+        for setting in settings()[:4]:
+            x = hard_inputs(format, setting, torch.float32)
+            want = grids.by_table(x, format, setting, torch.float32)
+            with monkeypatch.context() as patched:
+                patched.setattr(oracle.scaling, "divided", rounded)
+                got = torch.from_numpy(grids.by_table(x, format, setting, torch.float32))
+            outcome.add(x, got, want, of=Asked(format, setting))
+        assert outcome.wrong > 0
