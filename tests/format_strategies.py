@@ -72,9 +72,41 @@ _elements = st.sampled_from(
     ["e2m1", "e4m3fn", "e5m2<saturate>", "e5m2", "e3m0fn<bias7>", "e2m3<saturate_all>", "fixed8f6<symmetric>",
      "fixed5f-9<symmetric>"]
 )  # fmt: skip
-scaled = st.builds(
-    Scaled, _elements, granularity=granularities, scale_rule=st.sampled_from(ScaleRule)
-) | st.sampled_from([parse(name) for name in MX])
+_over_powers = st.builds(
+    Scaled,
+    _elements,
+    granularity=granularities,
+    scale_rule=st.sampled_from([rule for rule in ScaleRule if rule is not ScaleRule.AMAX]),
+)
+_over_numbers = st.builds(
+    Scaled,
+    _elements,
+    st.sampled_from(["float32", "float16", "bfloat16", "e5m2", "e4m3fn"]),
+    granularities,
+    scale_rule=st.sampled_from(ScaleRule),
+)
+_over_scaled = st.builds(
+    Scaled,
+    _elements,
+    st.builds(
+        Scaled,
+        st.sampled_from(["binary16", "bfloat16", "e5m2", "e4m3fn"]),
+        st.just("float32"),
+        granularities,
+        scale_rule=st.just("amax"),
+    ),
+    granularities,
+    scale_rule=st.just("amax"),
+)
+_affine = st.builds(
+    Scaled,
+    st.sampled_from(["ufixed8f0", "ufixed4f0"]),
+    st.sampled_from(["float32", "bfloat16"]),
+    granularities,
+    scale_rule=st.just("amax"),
+    zero_point=st.just(True),
+)
+scaled = _over_powers | _over_numbers | _over_scaled | _affine | st.sampled_from([parse(name) for name in MX])
 
 bounded_formats = floating_points() | fixed_points | blocks | scaled
 formats = bounded_formats | unbounded

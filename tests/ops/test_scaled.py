@@ -16,6 +16,9 @@ from lowprec.formats import parse
 from lowprec.functional import linear
 from lowprec.modes import Rounding, ScaleRule
 
+POWERS = [rule for rule in ScaleRule if rule is not ScaleRule.AMAX]
+"""The rules whose scales are powers of two."""
+
 CARRIERS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 ELEMENTS = {
     "mxfp8_e4m3": ml_dtypes.float8_e4m3fn,
@@ -96,7 +99,8 @@ def test_codes_and_scales(format: str, carrier: torch.dtype) -> None:
     if format == "scaled<e5m2,e8m0,group8,rceil>":
         x = x.where(x.isfinite(), 0.25)  # an infinity would become one
     codes, scales = lowprec.encode(x, format)
-    assert codes.dtype == torch.uint8 and scales.dtype == torch.float8_e8m0fnu
+    assert codes.dtype == torch.uint8
+    assert scales.dtype == torch.float8_e8m0fnu
     assert_same(array(lowprec.decode(codes, format, scales=scales, dtype=carrier)),
                 array(lowprec.quantize(x, format)))  # fmt: skip
     name = str(carrier).removeprefix("torch.")
@@ -119,7 +123,7 @@ def test_every_code_with_every_scale(format: str) -> None:
         assert got[255].isnan().all()
 
 
-@pytest.mark.parametrize("rule", ScaleRule)
+@pytest.mark.parametrize("rule", POWERS)
 @pytest.mark.parametrize("element", ["e2m1", "e4m3fn", "fixed8f6<symmetric>"])
 def test_maxima_around_every_power_of_two(element: str, rule: ScaleRule) -> None:
     powers = torch.tensor([2.0**e for e in range(-149, 128)])
@@ -195,7 +199,7 @@ def test_names(name: str) -> None:
 
 def test_names_of_others() -> None:
     for rule, group, element in itertools.product(
-        ScaleRule, ("", ",group4@0", ",block2x2"), ("e3m0fn", "e5m2<saturate,bias3>")
+        POWERS, ("", ",group4@0", ",block2x2"), ("e3m0fn", "e5m2<saturate,bias3>")
     ):
         name = f"scaled<{element},e8m0{group}" + ("" if rule == "floor" else f",{rule}") + ">"
         assert str(parse(name)) == name
