@@ -137,7 +137,8 @@ def code_of_quotient(bits, ceiling, numbers):
     if FLOATING:
         return floating_code(value, numbers)
     code = integer_code(value, numbers)
-    return U(code + numbers[CODE_SIGN]) if ZERO_POINT else code
+    mask = U(U(U(1) << numbers[WORD_BITS]) - U(1))
+    return U(U(code + numbers[CODE_SIGN]) & mask) if ZERO_POINT else code
 
 
 def value_of_quotient_code(code, _ceiling, numbers):

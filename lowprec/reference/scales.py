@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -220,9 +220,7 @@ def _largest_integer(format: Scaled) -> int:
 
 def _outer(format: Scaled) -> Scaled:
     """The format whose values are the scales, where these have scales."""
-    if not isinstance(format.scale, Scaled):
-        raise type_error("scale", "be a Scaled", format.scale)
-    return format.scale
+    return cast(Scaled, format.scale)
 
 
 def _level(format: Scaled, level: int) -> FloatingPoint | None:

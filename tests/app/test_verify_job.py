@@ -59,6 +59,19 @@ def test_a_format_is_verified_and_the_report_written(lowprec_command, tmp_path) 
 
 
 @pytest.mark.usefixtures("few")
+def test_scaled_formats_are_verified() -> None:
+    for part in plan(["nvfp4", "int8", "uint8", "scaled<e4m3fn,float32,amax>"]):
+        outcome = part.work(lambda share: None)
+        assert outcome.mismatches == []
+        assert outcome.results > 100
+
+
+def test_sums_of_squares_are_left_to_the_reference() -> None:
+    parts = plan(["scaled<e2m1,e8m0,group32,mse>"])
+    assert [part.claim.name for part in parts] == ["reference", "flush", "threads"]
+
+
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize(
     ("setting", "name"), [(NEAREST, "e4m3fn"), (WORD, "e4m3fn"), (NEAREST, "bfp4<group32>")]
 )
