@@ -72,10 +72,7 @@ class Observed(torch.nn.Module):
             current = current.reshape(before.shape[self.observer.delayed :])  # of one group
         after = self.observer.update(before, current)
         used = self.observer.statistic(before if self.observer.delayed and before is not None else after)
-        if before is not None:
-            before.copy_(after)
-        else:
-            self._start(after)
+        self._keep(after)
         if not torch.compiler.is_compiling():
             self._last = used
         return used
@@ -90,13 +87,14 @@ class Observed(torch.nn.Module):
         self._check_grid(self._last, x)
         return self._last
 
-    def _start(self, state: Tensor) -> None:
-        """Make the first state the buffer's."""
+    def _keep(self, state: Tensor) -> None:
+        """Make a state the buffer's."""
         if torch.compiler.is_compiling():
-            self.statistic = state.clone()
+            self.statistic = state.clone()  # a graph must not change what a checkpoint in it reads again
             return
-        with torch.inference_mode(mode=False):  # else no call outside of it could update the state
-            self.statistic = torch.empty(state.shape, dtype=state.dtype, device=state.device)
+        if self.statistic is None:
+            with torch.inference_mode(mode=False):  # else no call outside of it could update the state
+                self.statistic = torch.empty(state.shape, dtype=state.dtype, device=state.device)
         self.statistic.copy_(state)
 
     def _check_grid(self, used: Tensor, x: Tensor) -> None:

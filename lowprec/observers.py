@@ -7,7 +7,7 @@ carrier; the scales follow from them by the format's own rule.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -134,6 +134,7 @@ class Percentile(_Averaged):
 
     percent: float = 99.9
     momentum: float = 0.9
+    _decimal: str = field(init=False, repr=False, compare=False)  # torch.compile writes no floats
 
     def __post_init__(self) -> None:
         """Check both."""
@@ -141,10 +142,11 @@ class Percentile(_Averaged):
         _check_number("percent", self.percent)
         if not 0 < self.percent <= 100:
             raise value_error("percent", "lie above 0 and be at most 100", self.percent)
+        object.__setattr__(self, "_decimal", str(self.percent))
 
     def measure(self, x: Tensor, format: str) -> Tensor:
         """The percentiles of one input."""
-        return statistic(x, format, percent=str(self.percent))
+        return statistic(x, format, percent=self._decimal)
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,12 @@ class Quantizer(torch.nn.Module):
     in training mode each input is observed first; in ``eval()``, of this module alone if need be, what was
     observed stays as it is. The statistics are ``observed.statistic``, a float64 buffer that goes into the
     ``state_dict``, can be loaded into a Quantizer that has seen nothing, and keeps its dtype in ``.to()``.
-    A tensor without elements is not observed. Within a backward nothing is observed: a forward that a
-    checkpoint runs again uses the scales of the last training call, which are those of its first run if
-    the Quantizer was called once in between. A compiled graph cannot tell, so compile the function that
-    checkpoints rather than what is checkpointed.
+    A tensor without elements is not observed.
+
+    Within a backward nothing is observed: a forward that a checkpoint runs again uses the scales of the last
+    training call, which are those of its first run if the Quantizer was not called in between. A compiled
+    graph cannot tell whether it is run again, so compile what contains the checkpoint, not what it contains;
+    fullgraph then needs ``torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True``.
 
     Args:
         format: Format of the forward, its name, or a torch dtype; None to pass values on.

@@ -54,13 +54,15 @@ class _Ruled(torch.autograd.Function):
         rule: GradientRule | None,
         stream: int,
         owner: int,
-        *scales: Tensor | None,
+        levels: int,
+        inner: Tensor | None,
+        outer: Tensor | None,
     ) -> Tensor:
-        """Quantize if a spec is given; else pass x on."""
+        """Quantize if a spec is given; else pass x on. ``levels`` of the scales are used."""
+        scales = [inner, outer][:levels]  # no `*scales`, of which torch.compile miscounts two
         y = x.view_as(x) if spec is None else run(x, seed, spec, stream, scales)
-        kept = scales if clip_gradient else ()
+        kept = scales if clip_gradient else []
         ctx.save_for_backward(x if clip_gradient or rule else None, y if rule else None, seed, *kept)
-        ctx.inputs = 8 + len(scales)
         ctx.options = spec, error, clip_gradient, rule, stream, owner
         return y
 
@@ -78,7 +80,7 @@ class _Ruled(torch.autograd.Function):
             incoming = gradient
             gradient = run(incoming, seed, error, BACKWARD)
             observe("error", owner, incoming, gradient, seed, error, BACKWARD)
-        return gradient, *[None] * (ctx.inputs - 1)
+        return gradient, *[None] * 10
 
 
 def quantize_ruled(
@@ -98,5 +100,8 @@ def quantize_ruled(
     ``owner`` is the id of the layer to whose record the error belongs; ``scales``, if any, are those of
     the forward.
     """
-    result: Tensor = _Ruled.apply(x, seed, spec, error, clip_gradient, rule, stream, owner, *scales)
+    inner, outer = (*scales, None, None)[:2]
+    result: Tensor = _Ruled.apply(
+        x, seed, spec, error, clip_gradient, rule, stream, owner, len(scales), inner, outer
+    )
     return result
