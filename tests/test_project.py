@@ -47,6 +47,7 @@ PUBLIC_NAMES = {
     "functional",
     "load_packed",
     "nn",
+    "observers",
     "optim",
     "pack",
     "prepare",
