@@ -71,7 +71,7 @@ def maxima() -> Tensor:
 
     Example:
         >>> maxima().shape
-        torch.Size([830, 32])
+        torch.Size([827, 32])
     """
     powers = torch.tensor([2.0**exponent for exponent in range(-149, 128)])
     tops = torch.cat([torch.nextafter(powers, torch.zeros(())), powers, torch.nextafter(powers, powers * 2)])
