@@ -13,6 +13,7 @@ from lowprec.formats import FloatingPoint, Scaled
 from lowprec.formats.format import power_of_two
 from lowprec.modes import Rounding, ScaleRule
 from lowprec.reference.blocks import FloatArray, Partition, largest_magnitudes, partition
+from lowprec.reference.elements import element_of
 from lowprec.reference.grid import floor_log2, neighbors
 from lowprec.reference.rounding import rounds_up
 
@@ -37,6 +38,8 @@ def scales_for(x: FloatArray, format: Scaled, groups: Partition, scale: Scales |
         return given_scales(scale, "scale", x, format, groups)
     if format.zero_point:
         return _affine_scales(x, format, groups)
+    if format.scale_rule is ScaleRule.MSE:
+        return _searched_scales(x, format, groups)
     largest = [Fraction(magnitude) for magnitude in largest_magnitudes(x, groups)]
     if isinstance(format.scale, Scaled):
         wanted = [magnitude / Fraction(format.element.max) for magnitude in largest]
@@ -119,6 +122,33 @@ def _exponent(largest: Fraction, format: Scaled) -> int:
         unit = power_of_two(below - kept)
         below = floor_log2(math.floor(largest / unit + Fraction(1, 2)) * unit)
     return below - emax
+
+
+def _searched_scales(x: FloatArray, format: Scaled, groups: Partition) -> GroupScales:
+    """The scales with the least squared error, of three candidates for each group."""
+    members: list[list[float]] = [[] for _ in range(math.prod(groups.shape))]
+    for group, value in zip(groups.of_elements, x.ravel().tolist(), strict=True):
+        if math.isfinite(value):
+            members[group].append(value)
+    lowest, highest = format.lowest_group_exponent, format.highest_group_exponent
+    scales = []
+    for values in members:
+        largest = max((abs(value) for value in values), default=0.0)
+        floor = _exponent(Fraction(largest), format) if largest else lowest - 1
+        candidates = [power_of_two(max(min(floor + step, highest), lowest)) for step in (1, 0, -1)]
+        scales.append(min(candidates, key=lambda scale: _squared_error(values, format, scale)))
+    return _collected(groups.shape, scales)
+
+
+def _squared_error(values: Sequence[float], format: Scaled, scale: Fraction) -> Fraction | float:
+    """What rounding to nearest even over a scale loses; infinite where a value does not stay finite."""
+    error = Fraction(0)
+    for value in values:
+        rounded, _ = element_of(format.element, scale).quantized(value, Rounding.NEAREST_EVEN, 32, 0)
+        if not math.isfinite(rounded):
+            return math.inf
+        error += (Fraction(value) - Fraction(rounded) * scale) ** 2
+    return error
 
 
 def _outer_scales(wanted: Sequence[Fraction], scale: Scaled, grid: tuple[int, ...]) -> list[Fraction]:
