@@ -133,7 +133,7 @@ class Observed(torch.nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> "Observed":  # noqa: FBT002 (torch's signature)
         """Move as every module does, but keep the dtype."""
         before = self.statistic
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         after = self.statistic
         if before is not None and after is not None and after.dtype != before.dtype:
             self.statistic = before.to(after.device)
