@@ -211,9 +211,9 @@ class TestShapesAndTypes:
             words = None if word is None else np.full(x.shape, word, np.uint32)
             assert_same_bits(reference.quantize(x, name, rounding=rounding, words=words), got)
 
-    @pytest.mark.parametrize("name", NAMED)
+    @pytest.mark.parametrize("name", [name for name in NAMED if not getattr(parse(name), "levels", ())])
     def test_a_wider_carrier_changes_nothing(self, name: str) -> None:
-        """But the least step of a block format."""
+        """But the least step of a block format, and products with scales that are no powers of two."""
         format = parse(name)
         dtypes = [np.dtype(c.name) for c in CARRIERS.values() if c.name != "bfloat16"]
         holders = [dtype for dtype in dtypes if format.missing_in(CARRIERS[dtype.name]) is None]

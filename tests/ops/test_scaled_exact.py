@@ -30,7 +30,6 @@ from lowprec import reference
 from lowprec.formats import parse
 from lowprec.modes import Rounding
 
-
 OTHERS = ("to_odd", "down", "stochastic_midpoint")
 """Modes of other kinds."""
 
