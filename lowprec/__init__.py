@@ -3,6 +3,7 @@
 from lowprec import formats as formats
 from lowprec import functional as functional
 from lowprec import nn as nn
+from lowprec import observers as observers
 from lowprec import optim as optim
 from lowprec.cast import Cast as Cast
 from lowprec.cast import Operands as Operands
@@ -43,6 +44,6 @@ __all__ = [
     "SCHEMES", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint", "Operands",
     "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
     "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats",
-    "functional", "load_packed", "nn", "optim", "pack", "prepare", "quantize", "record", "revert",
-    "save_packed", "scales", "unpack",
+    "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare", "quantize", "record",
+    "revert", "save_packed", "scales", "unpack",
 ]  # fmt: skip

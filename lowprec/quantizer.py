@@ -1,11 +1,15 @@
 """Quantizer: the nn.Module that rounds activations forward and errors backward."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
 from lowprec.formats import FormatLike
 from lowprec.modes import Rounding, check_random_bits
+from lowprec.observed import Observed
+from lowprec.observers import Observer
 from lowprec.ops.gradients import GradientRule, quantize_ruled, run
 from lowprec.ops.observation import observe, owner_of
 from lowprec.ops.quantize import Spec, check_carrier, check_tensor, make_spec, seed_tensor
@@ -18,6 +22,17 @@ class Quantizer(torch.nn.Module):
     straight-through rule) or ``gradient(grad, x, y)``; zero where overflow fired in that very forward,
     if ``clip_gradient``; rounded to ``error``.
 
+    With an ``observer`` the scales of a scaled format (the outermost, where scales have scales) are static:
+    in training mode each input is observed first; in ``eval()``, of this module alone if need be, what was
+    observed stays as it is. The statistics are ``observed.statistic``, a float64 buffer that goes into the
+    ``state_dict``, can be loaded into a Quantizer that has seen nothing, and keeps its dtype in ``.to()``.
+    A tensor without elements is not observed.
+
+    Within a backward nothing is observed: a forward that a checkpoint runs again uses the scales of the last
+    training call, which are those of its first run if the Quantizer was not called in between. A compiled
+    graph cannot tell whether it is run again, so compile what contains the checkpoint, not what it contains;
+    fullgraph then needs ``torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True``.
+
     Args:
         format: Format of the forward, its name, or a torch dtype; None to pass values on.
         error: Format of the backward; None to pass errors on.
@@ -26,10 +41,15 @@ class Quantizer(torch.nn.Module):
         random_bits: Bits of noise for stochastic modes, 1 to 32; None for 32.
         clip_gradient: Give no gradient where the forward overflowed.
         gradient: A rule ``(grad, x, y) -> grad`` in place of the straight-through one.
+        observer: How static scales follow from the inputs, one of lowprec.observers; None for scales
+            that follow from each input alone. It needs groups that are the same for every input.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a name is unknown, or an option has nothing to act on.
+        ValueError: If a name is unknown, an option has nothing to act on, or an observer is given for a
+            format that is not a scaled one. In a call: if the groups of x are not those of the inputs before.
+        RuntimeError: In a call in eval(), within a backward or under torch.func, before an observer has
+            seen data.
 
     Shape:
         Any; the output has the shape of the input.
@@ -53,6 +73,7 @@ class Quantizer(torch.nn.Module):
         random_bits: int | None = None,
         clip_gradient: bool = False,
         gradient: GradientRule | None = None,
+        observer: Observer | None = None,
     ) -> None:
         super().__init__()
         forward_mode = Rounding.parse(rounding, "rounding")
@@ -75,6 +96,7 @@ class Quantizer(torch.nn.Module):
         self._error = self._make(error, backward_mode, random_bits)
         self._clip_gradient = clip_gradient
         self._gradient = gradient
+        self.observed = None if observer is None else self._observed(observer)
 
     @staticmethod
     def _make(format: FormatLike | None, mode: Rounding, random_bits: int | None) -> Spec | None:
@@ -83,6 +105,15 @@ class Quantizer(torch.nn.Module):
             return None
         return make_spec(format, mode, random_bits if mode.takes_random_bits else None)
 
+    def _observed(self, observer: Observer) -> Observed:
+        """The state of an observer."""
+        if not isinstance(observer, Observer):
+            remedy = "Call the class: observers.MinMax()." if isinstance(observer, type) else ""
+            raise type_error("observer", "be one of lowprec.observers", observer, remedy)
+        if self._spec is None:
+            raise value_error("observer", "be None without a format", observer)
+        return Observed(observer, self._spec.format)
+
     def forward(self, x: Tensor) -> Tensor:
         """Quantize ``x``; a tensor whose dtype can hold the formats."""
         check_tensor(x)
@@ -90,9 +121,10 @@ class Quantizer(torch.nn.Module):
         for spec in specs:
             check_carrier(spec.format, x.dtype)
         owner = owner_of(self)
+        scales = () if self.observed is None else self.observed.scales(x)
         seed = seed_tensor(x) if any(spec.is_stochastic for spec in specs) else None
         if self._error is None and not self._clip_gradient and self._gradient is None:
-            y = x if self._spec is None else run(x, seed, self._spec)
+            y = x if self._spec is None else run(x, seed, self._spec, scales=scales)
         else:
             y = quantize_ruled(
                 x,
@@ -102,10 +134,30 @@ class Quantizer(torch.nn.Module):
                 clip_gradient=self._clip_gradient,
                 rule=self._gradient,
                 owner=owner,
+                scales=scales,
             )
         if self._spec is not None:
-            observe("input", owner, x, y, seed, self._spec, 0)
+            observe("input", owner, x, y, seed, self._spec, 0, scales)
         return y
+
+    def synchronize(self, group: Any = None) -> None:
+        """Make what was observed the same in all processes of torch.distributed: call it in every one.
+
+        The largest statistic counts, or under an averaging observer their mean.
+
+        Args:
+            group: A process group; None for all processes.
+
+        Raises:
+            RuntimeError: If there is no observer or no process group, or a process has seen nothing or
+                inputs with other groups. Then it is raised in every process.
+        """
+        if self.observed is None:
+            raise RuntimeError(
+                "`synchronize` must be called on a Quantizer with an observer. "
+                "Others keep nothing that could differ."
+            )
+        self.observed.synchronize(group)
 
     def extra_repr(self) -> str:
         """The formats and modes."""

@@ -1,7 +1,7 @@
 """record: what happened inside, counted for each layer and role."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import type_error
+from lowprec.ops.gradients import overflowed
 from lowprec.ops.observation import observers
 from lowprec.ops.quantize import Spec
 from lowprec.optim import LowPrecision
@@ -81,15 +82,14 @@ class Recording:
         seed: Tensor | None,
         spec: Spec,
         stream: int,
+        scales: Sequence[Tensor | None],
     ) -> None:
         """Count one quantization, if it is the model's or the optimizer's."""
         if owner not in self._names:
             return
-        words = seed if spec.is_stochastic else None
-        fired = torch.ops.lowprec.overflowed(x, words, *spec, stream)
         counts = [
             torch.tensor(x.numel()),
-            fired.sum(),
+            overflowed(x, seed, spec, stream, scales).sum(),
             ((y == 0) & (x != 0)).sum(),
             y.isnan().sum(),
         ]

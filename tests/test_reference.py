@@ -213,7 +213,7 @@ class TestShapesAndTypes:
 
     @pytest.mark.parametrize("name", [name for name in NAMED if not getattr(parse(name), "levels", ())])
     def test_a_wider_carrier_changes_nothing(self, name: str) -> None:
-        """But the least step of a block format, and products with scales that are no powers of two."""
+        """But the least step of a block format, and products of elements and scales that it rounds."""
         format = parse(name)
         dtypes = [np.dtype(c.name) for c in CARRIERS.values() if c.name != "bfloat16"]
         holders = [dtype for dtype in dtypes if format.missing_in(CARRIERS[dtype.name]) is None]

@@ -74,7 +74,7 @@ def _run(
         index_strides=None if index_strides is None else tuple(index_strides),
         threads=torch.get_num_threads(),
         kind=kind,
-        scales=found_by_trying(x, CARRIERS[x.dtype], format),
+        scales=found_by_trying(x, CARRIERS[x.dtype], format) if "mse" in format else None,
     )  # fmt: skip
 
 

@@ -1,14 +1,15 @@
 """Who watches quantizations: an empty list costs one look."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from lowprec.ops.quantize import Spec
 
-Observer = Callable[[str, int, Tensor, Tensor, Tensor | None, Spec, int], None]
-"""Called with role, id of the layer or parameter (0 for none), x, y = quantize(x), seed, spec and stream."""
+Observer = Callable[[str, int, Tensor, Tensor, Tensor | None, Spec, int, Sequence[Tensor | None]], None]
+"""Called with role, id of the layer or parameter (0 for none), x, y = quantize(x), seed, spec, stream and
+the scales that were given, if any."""
 
 observers: list[Observer] = []
 
@@ -22,7 +23,14 @@ def owner_of(layer: torch.nn.Module) -> int:
 
 
 def observe(
-    role: str, owner: int, x: Tensor, y: Tensor, seed: Tensor | None, spec: Spec, stream: int
+    role: str,
+    owner: int,
+    x: Tensor,
+    y: Tensor,
+    seed: Tensor | None,
+    spec: Spec,
+    stream: int,
+    scales: Sequence[Tensor | None] = (),
 ) -> None:
     """Show one quantization to every observer."""
     if not observers:
@@ -34,4 +42,4 @@ def observe(
         )
     with torch.no_grad():
         for observer in observers:
-            observer(role, owner, x, y, seed, spec, stream)
+            observer(role, owner, x, y, seed, spec, stream, scales)

@@ -101,9 +101,25 @@ def _(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x, dtype=torch.bool)
 
 
-def _straight_through(_: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+def _note_structure(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Remember what the gradient must be nested like: the arguments, without what the dispatcher drops.
+
+    That is from the end what equals its default: strides, offset and stream.
+    """
+    scales, *rest = inputs[1:]
+    for default in (None, 0, 0):
+        if rest[-1] != default:
+            break
+        rest.pop()
+    of_scales = None if any(level is None for level in scales) else [None] * len(scales)
+    ctx.others = of_scales, *[None] * len(rest)
+
+
+def _straight_through(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     """The gradient of quantize_with: the identity."""
-    return gradient, None, None, None, None, None, None, None, None
+    return gradient, *ctx.others
 
 
-torch.library.register_autograd("lowprec::quantize_with", _straight_through, lib=_library)
+torch.library.register_autograd(
+    "lowprec::quantize_with", _straight_through, setup_context=_note_structure, lib=_library
+)
