@@ -10,10 +10,14 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
-from lowprec import Cast, Scheme
+from lowprec import SCHEMES, Cast, Scheme
 
 INPUT, ERROR, WEIGHT, OUTPUT, GRAD_WEIGHT_ERROR, GRAD_WEIGHT_INPUT, GRAD_INPUT_WEIGHT = range(7)
 """The streams of one product."""
+
+GROUPED = [name for name, scheme in SCHEMES.items() if "contraction" in str(scheme.input)]
+WHOLE = [name for name in SCHEMES if name not in GROUPED]
+"""The named schemes whose operands have groups along each product's own contraction, and the others."""
 
 Function = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Gradients = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]

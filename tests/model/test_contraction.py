@@ -10,6 +10,7 @@ from model.plain_products import (
     GRAD_INPUT_WEIGHT,
     GRAD_WEIGHT_ERROR,
     GRAD_WEIGHT_INPUT,
+    GROUPED,
     INPUT,
     WEIGHT,
     assert_same,
@@ -18,7 +19,8 @@ from model.plain_products import (
     rounded,
 )
 
-from lowprec import BlockFloatingPoint, Cast, Operands, PerGroup, Scheme
+import lowprec
+from lowprec import SCHEMES, BlockFloatingPoint, Cast, Operands, PerGroup, Scheme
 from lowprec.functional import linear
 
 SHAPES = {"vector": (7,), "matrix": (6, 7), "batches": (2, 3, 7), "four": (2, 1, 3, 7)}
@@ -49,6 +51,38 @@ def test_each_operand_is_grouped_along_its_own_contraction(shape, size):
     grad_bias = groups(errors, size).sum(0)
     want = (y.view(error.shape), grad_x.view(x.shape), grad_weight, grad_bias)
     assert_same(got, want)
+
+
+@pytest.mark.parametrize("name", GROUPED)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_named_schemes_group_each_operand_along_its_own_contraction(shape, name):
+    x, weight, bias = operands(SHAPES[shape], (5, 7))
+    error = operands((*x.shape[:-1], 5), (1, 1), seed=1)[0]
+    scheme, seed = SCHEMES[name], 7 if name.endswith("-sr") else None
+
+    def along(t, cast, axis, stream):
+        return rounded(t, Cast(cast.format.along(axis), cast.rounding), seed or 0, stream)
+
+    got = product_and_gradients(
+        lambda *leaves: linear(*leaves, scheme=scheme, seed=seed), x, weight, bias, error
+    )
+    rows, errors = x.reshape(-1, 7), error.reshape(-1, 5)
+    y = F.linear(along(rows, scheme.input, -1, INPUT), along(weight, scheme.weight, -1, WEIGHT), bias)
+    own = along(errors, scheme.error, -1, ERROR)
+    grad_x = own @ along(weight, scheme.weight, 0, GRAD_INPUT_WEIGHT)
+    other = along(errors, scheme.error, 0, GRAD_WEIGHT_ERROR)
+    grad_weight = other.t() @ along(rows, scheme.input, 0, GRAD_WEIGHT_INPUT)
+    want = (y.view(error.shape), grad_x.view(x.shape), grad_weight, own.sum(0))
+    assert_same(got, want)
+
+
+def test_a_training_step_casts_weight_and_input_twice():
+    model = lowprec.convert(torch.nn.Sequential(torch.nn.Linear(64, 8)), "mxfp8")
+    x = torch.randn(4, 64, requires_grad=True)
+    with lowprec.record(model) as recording:
+        model(x).sum().backward()
+    counts = {role: counters.count for role, counters in recording.by_role().items()}
+    assert counts == {"input": 2 * 4 * 64, "weight": 2 * 8 * 64, "error": 2 * 4 * 8}
 
 
 @pytest.mark.parametrize(

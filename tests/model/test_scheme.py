@@ -108,7 +108,14 @@ def test_named_schemes_survive_a_toml_file(tmp_path, name):
 
 
 def test_the_named_schemes_are_those_that_were_promised():
-    assert list(SCHEMES) == ["bf16", "fp8-hybrid", "bfp8", "bfp8-sr", "fixed8", "fixed8-sr"]
+    scaled = ["mxfp8", "mxfp6", "mxfp4", "nvfp4", "int8"]
+    own = ["bf16", "fp8-hybrid", "bfp8", "bfp8-sr", "fixed8", "fixed8-sr"]
+    assert list(SCHEMES) == [*own, *scaled, *(f"{name}-sr" for name in scaled)]
+    elements = [str(SCHEMES[name].weight.format.element) for name in scaled]
+    assert elements == ["e4m3fn", "e2m3", "e2m1", "e2m1", "fixed8f0<symmetric>"]
+    assert str(SCHEMES["mxfp6"].error.format.element) == "e3m2"
+    assert str(SCHEMES["nvfp4"].error.format.along(-1)) == "nvfp4"
+    assert str(SCHEMES["mxfp4"].input.format.along(-1)) == "mxfp4"
     fp8 = SCHEMES["fp8-hybrid"]
     assert (fp8.input, fp8.weight) == (Cast("e4m3fn<saturate_all>"), Cast("e4m3fn<saturate_all>"))
     assert fp8.error == Cast(FloatingPoint(5, 2, overflow="saturate_all"))
@@ -123,7 +130,7 @@ def test_the_named_schemes_are_those_that_were_promised():
     assert set(roles) == {Cast(BlockFloatingPoint(8))}
 
 
-@pytest.mark.parametrize("name", ["bfp8", "fixed8"])
+@pytest.mark.parametrize("name", ["bfp8", "fixed8", "mxfp8", "mxfp6", "mxfp4", "nvfp4", "int8"])
 def test_the_stochastic_schemes_differ_in_rounding_alone_and_evaluate_to_nearest(name):
     plain, noisy = SCHEMES[name].to_dict(), SCHEMES[f"{name}-sr"].to_dict()
     assert list(plain) == list(noisy)
