@@ -118,7 +118,7 @@ def test_groups(format: str, dtype: torch.dtype) -> None:
     carrier = str(dtype).removeprefix("torch.")
     want, of_groups = reference.encode(as_array(x), format, carrier=carrier)
     np.testing.assert_array_equal(codes.numpy(), want)
-    assert_same(scales, scales_of(of_groups, dtype))
+    assert_same(scales, scales_of(of_groups, scales.dtype))
     assert_same(lowprec.decode(codes, format, dtype=dtype, scales=scales), expected(x, format))
 
 
