@@ -44,6 +44,6 @@ __all__ = [
     "SCHEMES", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint", "Operands",
     "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
     "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats",
-    "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare", "quantize", "record", "revert",
-    "save_packed", "scales", "unpack",
+    "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare", "quantize", "record",
+    "revert", "save_packed", "scales", "unpack",
 ]  # fmt: skip

@@ -38,8 +38,15 @@ class Observed(torch.nn.Module):
         """The scales for ``x``, which is observed first in training; none for a tensor without values."""
         if x.numel() == 0 or x.is_meta:
             return []
+        compiling = torch.compiler.is_compiling()
+        if not compiling and torch._C._are_functorch_transforms_active():
+            raise RuntimeError(
+                "A Quantizer with an observer must not be called under the transforms of torch.func: "
+                "they cannot keep what it sees. Call lowprec.quantize with scale= there."
+            )
+        again = not compiling and torch._C._current_graph_task_id() >= 0  # within a backward
         with torch.no_grad():
-            used = self._observe(x) if self.training else self._frozen(x)
+            used = self._frozen(x) if not self.training else self._again(x) if again else self._observe(x)
             scales = scales_from(used, self._name)
         return [None, *scales] if self._nested else [*scales]
 
@@ -56,14 +63,6 @@ class Observed(torch.nn.Module):
 
     def _observe(self, x: Tensor) -> Tensor:
         """Update the state, and give that from which scales follow."""
-        if not torch.compiler.is_compiling():
-            if torch._C._are_functorch_transforms_active():
-                raise RuntimeError(
-                    "A Quantizer with an observer must be in eval() under the transforms of torch.func: "
-                    "they cannot keep what it sees."
-                )
-            if torch._C._current_graph_task_id() >= 0:
-                return self._again(x)
         before = self.statistic
         if before is not None:
             self._check_grid(self.observer.statistic(before), x)
@@ -118,7 +117,7 @@ class Observed(torch.nn.Module):
         states: list[Tensor | None] = [None] * dist.get_world_size(group)
         dist.all_gather_object(states, self.statistic, group)
         shapes = [None if state is None else tuple(state.shape) for state in states]
-        if self.statistic is None or len(set(shapes)) > 1:  # so on every process, and none waits
+        if self.statistic is None or len(set(shapes)) != 1:  # so on every process, and none waits
             raise RuntimeError(
                 "`synchronize` must follow a call of the Quantizer on inputs with the same groups in every "
                 f"process, got statistics of shapes {shapes}. None has seen nothing."
@@ -133,7 +132,7 @@ class Observed(torch.nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> "Observed":  # noqa: FBT002 (torch's signature)
         """Move as every module does, but keep the dtype."""
         before = self.statistic
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         after = self.statistic
         if before is not None and after is not None and after.dtype != before.dtype:
             self.statistic = before.to(after.device)
