@@ -159,5 +159,8 @@ class ScaleRule(_Choice):
     """The least power of two s with A / s <= max: nothing saturates."""
     EVEN = "even"
     """As floor, of A rounded half up to the element's precision."""
+    MSE = "mse"
+    """Of half, once and twice the scale of floor the one over which rounding to nearest even has the least
+    squared error, exactly; of equally good ones the largest. Slow: every candidate is tried."""
     AMAX = "amax"
     """A / max, rounded to nearest even in the format of the scale; what rounds to 0 is its least value."""

@@ -70,8 +70,8 @@ def decided(
     with np.errstate(over="ignore"):  # unsigned integers turn over, as they do when compiled
         if isinstance(format, GroupedFormat):
             array, family = source.describe_block(format, rounding, random_bits, carrier)
-            block, (depth, ending, *scaled) = tuple(array), family
-            made = source.decisions(carrier, MODES[rounding], depth, ending, full, *scaled)
+            block, (depth, ending, scaled, floating, *_) = tuple(array), family
+            made = source.decisions(carrier, MODES[rounding], depth, ending, full, scaled, floating)
             largest = max((made["finite_magnitude"](pattern) for pattern in bits), default=bits.dtype.type(0))
             terms = made["group_numbers"](made["unit_field"](largest, block), block)
         else:

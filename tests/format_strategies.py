@@ -1,5 +1,6 @@
 """Hypothesis strategies for every format that can be built, each of its options included."""
 
+from hard_formats import MX
 from hypothesis import strategies as st
 
 from lowprec.formats import (
@@ -10,8 +11,10 @@ from lowprec.formats import (
     PerChannel,
     PerGroup,
     PerTensor,
+    Scaled,
+    parse,
 )
-from lowprec.modes import Overflow, Specials
+from lowprec.modes import Overflow, ScaleRule, Specials
 
 
 @st.composite
@@ -65,5 +68,45 @@ blocks = st.builds(
     exponent_bits=st.none() | st.integers(2, 11),
 )
 
-bounded_formats = floating_points() | fixed_points | blocks
+_elements = st.sampled_from(
+    ["e2m1", "e4m3fn", "e5m2<saturate>", "e5m2", "e3m0fn<bias7>", "e2m3<saturate_all>", "fixed8f6<symmetric>",
+     "fixed5f-9<symmetric>"]
+)  # fmt: skip
+_over_powers = st.builds(
+    Scaled,
+    _elements,
+    granularity=granularities,
+    scale_rule=st.sampled_from([rule for rule in ScaleRule if rule is not ScaleRule.AMAX]),
+)
+_over_numbers = st.builds(
+    Scaled,
+    _elements,
+    st.sampled_from(["float32", "float16", "bfloat16", "e5m2", "e4m3fn"]),
+    granularities,
+    scale_rule=st.sampled_from(ScaleRule),
+)
+_over_scaled = st.builds(
+    Scaled,
+    _elements,
+    st.builds(
+        Scaled,
+        st.sampled_from(["binary16", "bfloat16", "e5m2", "e4m3fn"]),
+        st.just("float32"),
+        granularities,
+        scale_rule=st.just("amax"),
+    ),
+    granularities,
+    scale_rule=st.just("amax"),
+)
+_affine = st.builds(
+    Scaled,
+    st.sampled_from(["ufixed8f0", "ufixed4f0"]),
+    st.sampled_from(["float32", "bfloat16"]),
+    granularities,
+    scale_rule=st.just("amax"),
+    zero_point=st.just(True),
+)
+scaled = _over_powers | _over_numbers | _over_scaled | _affine | st.sampled_from([parse(name) for name in MX])
+
+bounded_formats = floating_points() | fixed_points | blocks | scaled
 formats = bounded_formats | unbounded

@@ -1,7 +1,16 @@
 """Formats that rounding code gets wrong, besides the named ones; the ends of every range."""
 
 from lowprec.formats import NAMED, GroupedFormat, parse
-from lowprec.formats.scaled import MX
+
+MX = {
+    "mxfp8_e5m2": "e5m2<saturate>",
+    "mxfp8_e4m3": "e4m3fn",
+    "mxfp6_e3m2": "e3m2",
+    "mxfp6_e2m3": "e2m3",
+    "mxfp4": "e2m1",
+    "mxint8": "fixed8f6<symmetric>",
+}
+"""The formats of OCP by name, with their elements."""
 
 _FLOATING = [
     # Every rule for what lies past the ends.

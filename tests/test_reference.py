@@ -139,7 +139,7 @@ class TestAgainstTheListOfValues:
 
 
 class TestUnchanged:
-    @pytest.mark.parametrize("name", NAMED)
+    @pytest.mark.parametrize("name", [name for name in NAMED if name != "nvfp4"])  # its scale is not 1
     def test_values_of_every_format_in_every_mode(self, name: str) -> None:
         format = parse(name)
         if format.bits > 16:
@@ -211,9 +211,9 @@ class TestShapesAndTypes:
             words = None if word is None else np.full(x.shape, word, np.uint32)
             assert_same_bits(reference.quantize(x, name, rounding=rounding, words=words), got)
 
-    @pytest.mark.parametrize("name", NAMED)
+    @pytest.mark.parametrize("name", [name for name in NAMED if not getattr(parse(name), "levels", ())])
     def test_a_wider_carrier_changes_nothing(self, name: str) -> None:
-        """But the least step of a block format."""
+        """But the least step of a block format, and products of elements and scales that it rounds."""
         format = parse(name)
         dtypes = [np.dtype(c.name) for c in CARRIERS.values() if c.name != "bfloat16"]
         holders = [dtype for dtype in dtypes if format.missing_in(CARRIERS[dtype.name]) is None]

@@ -200,9 +200,7 @@ class Scaled(GroupedFormat):
 
     def in_group(self, exponent: int) -> FloatingPoint | FixedPoint:
         """The element's values times 2 to an exponent."""
-        if isinstance(self.element, FloatingPoint):
-            return self.element.shifted(-exponent)
-        return FixedPoint(self.element.word_bits, self.element.fraction_bits - exponent, symmetric=True)
+        return self.element.shifted(-exponent)
 
     def _on_grid(self, x: Fraction) -> bool:
         """Whether ``x`` is a value of the element."""

@@ -94,7 +94,7 @@ def integer_bits(code, numbers):
     lead, unit = leading_bit(count), I(numbers[UNIT_FIELD])
     magnitude = rounded_into_range(count, lead, unit) if SCALED else placed(count, lead, unit)
     magnitude = magnitude if count > U(0) else U(0)
-    return U(magnitude | (SIGN if negative else U(0)))
+    return U(magnitude | (SIGN if negative and magnitude > U(0) else U(0)))
 
 
 def code_of_element(bits, ceiling, numbers):

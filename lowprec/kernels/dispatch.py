@@ -76,7 +76,7 @@ def make_scales(
     """The scales of a tensor that is not empty: codes of each level, zero points as they are."""
     _announce_compilation()
     plan = layout(shape, strides, strides, None, 0, format.granularity.tiles(shape))
-    return grouped.coded(grouped.make_scales(x, carrier, plan, format, threads), format)
+    return grouped.coded(grouped.make_scales(x, carrier, plan, format, threads).levels, format)
 
 
 def encode(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lowprec.formats import FloatingPoint, Format, GroupedFormat, Scaled, resolve
 from lowprec.kernels import blocks, cpu, elementwise, scales
 from lowprec.kernels.elementwise import SERIAL_BELOW, Kernel
-from lowprec.kernels.groups import BLOCK_COUNT, BOTH, NEGATIVE, POSITIVE
+from lowprec.kernels.groups import BLOCK_COUNT, BOTH, INFINITE, NEGATIVE, POSITIVE
 from lowprec.kernels.layout import Integers, Layout, layout, row_major
 from lowprec.kernels.numbers import (
     MODES,
@@ -83,24 +83,28 @@ def _resolved(format: Format | str) -> GroupedFormat:
 def quantize(
     x: int, out: int, carrier: str, plan: Layout, format: Format | str, rounding: str, random_bits: int,
     kind: int, noise: Integers, threads: int, given: Codes | None = None, code: str = "uint32",
-) -> Scales:  # fmt: skip
-    """Write the values, flags or codes of elements; the scales."""
-    parsed = _resolved(format)
-    key = rounding, random_bits, carrier, kind, code, plan.columns
-    if isinstance(parsed, Scaled) and (parsed.levels or given is not None):
-        found = make_scales(x, carrier, plan, parsed, threads, given)
-        kernel = _kernel(format, *key, True, _tolerates(rounding, carrier) and found.far)
+) -> tuple[Array, tuple[Array, ...]]:  # fmt: skip
+    """Write the values, flags or codes of elements; the largest magnitude or the scale of each group."""
+    key = format, rounding, random_bits, carrier, kind, code, plan.columns
+    if given is not None or _is_apart(format):
+        found = make_scales(x, carrier, plan, _resolved(format), threads, given)  # type: ignore[arg-type]
+        kernel = _kernel(*key, True, _tolerates(rounding, carrier) and found.far)
         _run(kernel, x, out, plan, found.states, noise, threads, blocks.QUANTIZE)
-        return found
+        return found.states, found.levels
     if plan.columns and kind == cpu.VALUES and _tolerates(rounding, carrier):
-        states = _far_powers(x, carrier, plan, parsed, threads)
+        states = _far_powers(x, carrier, plan, _resolved(format), threads)
         if states is not None:
-            kernel = _kernel(format, *key, False, True)
-            _run(kernel, x, out, plan, states, noise, threads, blocks.QUANTIZE)
-            return Scales(states, (), far=True)
-    kernel = _kernel(format, *key, False, False)
-    maxima = _run(kernel, x, out, plan, _room(plan, WIDTHS[carrier].unsigned, threads), noise, threads, _BOTH)
-    return Scales(maxima, ())
+            _run(_kernel(*key, False, True), x, out, plan, states, noise, threads, blocks.QUANTIZE)
+            return states, ()
+    room = _room(plan, WIDTHS[carrier].unsigned, threads)
+    return _run(_kernel(*key, False, False), x, out, plan, room, noise, threads, _BOTH), ()
+
+
+@lru_cache(maxsize=256)
+def _is_apart(format: Format | str) -> bool:
+    """Whether scales are no powers of two, and found before elements are looked at."""
+    parsed = _resolved(format)
+    return isinstance(parsed, Scaled) and bool(parsed.levels)
 
 
 @lru_cache(maxsize=256)
@@ -123,10 +127,17 @@ def _far_powers(x: int, carrier: str, plan: Layout, format: GroupedFormat, threa
     least, most = (np.uint32(127 + sign * _FAR_POWER << 23) for sign in (-1, 1))
     near = (patterns < least) | (patterns > most)
     if near.any():
-        if (maxima[near] > 0).any():
+        if not _are_zeros(near, maxima, x, carrier, plan, threads):
             return None
-        patterns[near] = least  # of zeros, which stay zeros over any scale
+        patterns[near] = least  # over any scale zeros stay zeros
     return patterns.reshape(1, -1)
+
+
+def _are_zeros(groups: Array, maxima: Array, x: int, carrier: str, plan: Layout, threads: int) -> bool:
+    """Whether some groups hold nothing but zeros and NaN."""
+    if (maxima[groups] > 0).any():
+        return False
+    return not _maxima(x, carrier, plan, threads, INFINITE)[groups].any()
 
 
 def _room(plan: Layout, dtype: Any, threads: int) -> Array:
@@ -210,8 +221,8 @@ def make_scales(
     levels = (inner,) if outer is None else (inner, outer)
     least = 2.0**-_FAR_QUOTIENT / format.element.smallest_subnormal
     far = bool(states.min() >= least)
-    if not far and first is None:  # zeros stay zeros over any scale
-        far = not (maxima[states < least] > 0).any()
+    if not far and first is None and _tolerates("nearest_even", carrier):
+        far = _are_zeros(states < least, maxima, x, carrier, plan, threads)
     return Scales(states.view(np.uint64).reshape(1, -1), levels, far)
 
 
@@ -310,15 +321,15 @@ def _decoded(codes: Array, format: FloatingPoint) -> npt.NDArray[np.float64]:
     return out
 
 
-def coded(found: Scales, format: Scaled) -> tuple[Array, ...]:
+def coded(levels: tuple[Array, ...], format: Scaled) -> tuple[Array, ...]:
     """The scales of each level as codes, zero points as they are."""
     codes = []
-    for values, level in zip(found.levels, format.levels, strict=False):
+    for values, level in zip(levels, format.levels, strict=False):
         width = next(width for width in (8, 16, 32) if level.bits <= width)
         out = np.empty(values.size, f"uint{width}")
         elementwise.encode(values.ctypes.data, out.ctypes.data, "float64", str(out.dtype), values.size, level)
         codes.append(out)
-    return (*codes, *found.levels[len(codes) :])
+    return (*codes, *levels[len(codes) :])
 
 
 def encode(
@@ -328,12 +339,12 @@ def encode(
     """Write the codes of contiguous elements; the scales of each level as codes, or as powers of two."""
     plan = plan_of(shape, format)
     noise = seed, stream, -1
-    found = quantize(
+    states, levels = quantize(
         x, codes, carrier, plan, format, rounding, random_bits, cpu.CODES, noise, threads, given, code
     )
-    if isinstance(format, Scaled) and found.levels:
-        return coded(found, format)
-    return (_power_scales(np.ascontiguousarray(found.states), carrier, plan, format),)
+    if isinstance(format, Scaled) and levels:
+        return coded(levels, format)
+    return (_power_scales(np.ascontiguousarray(states), carrier, plan, format),)
 
 
 def decode(

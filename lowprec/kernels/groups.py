@@ -41,14 +41,16 @@ from lowprec.kernels.scalar import (
 ) = range(24)  # fmt: skip
 BLOCK_COUNT = 24
 
-# Whose magnitudes count for the largest of a group, a constant of a copy.
-BOTH, POSITIVE, NEGATIVE = range(3)
+# Whose magnitudes count for the largest of a group, a constant of a copy: finite numbers, or infinities.
+BOTH, POSITIVE, NEGATIVE, INFINITE = range(4)
 SIDE = BOTH
 
 
 def finite_magnitude(bits):
     """The magnitude of a finite element of the sign that counts, 0 for others."""
     magnitude, sign = split(bits)
+    if SIDE == INFINITE:
+        return magnitude if magnitude == INFINITY else U(0)
     counts = magnitude < INFINITY
     if SIDE == POSITIVE:
         counts = counts and sign == U(0)

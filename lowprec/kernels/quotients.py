@@ -32,6 +32,7 @@ from lowprec.kernels.scalar import (
     U64,
     UNIT,
     WORD_BITS,
+    ZERO_SIGN,
     U,
     larger,
     overflow_fired,
@@ -114,7 +115,9 @@ def scaled_value(value, numbers):
     """An element times its scale, in the carrier."""
     magnitude, sign = split(value)
     product = np.float64(U64(magnitude).view(np.float64) * U64(numbers[SCALE]).view(np.float64)).view(U64)
-    return U(narrowed(product) | (SOURCE_SIGN if sign != U(0) else U(0)))
+    result = narrowed(product)
+    signed = sign != U(0) and (result != U(0) or numbers[ZERO_SIGN] != U(0))
+    return U(result | (SOURCE_SIGN if signed else U(0)))
 
 
 def quantize_quotient(bits, ceiling, numbers):
@@ -134,7 +137,8 @@ def code_of_quotient(bits, ceiling, numbers):
     if FLOATING:
         return floating_code(value, numbers)
     code = integer_code(value, numbers)
-    return U(code + numbers[CODE_SIGN]) if ZERO_POINT else code
+    mask = U(U(U(1) << numbers[WORD_BITS]) - U(1))
+    return U(U(code + numbers[CODE_SIGN]) & mask) if ZERO_POINT else code
 
 
 def value_of_quotient_code(code, _ceiling, numbers):

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, GroupedFormat, Scaled, resolve
+from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, GroupedFormat, resolve
 from lowprec.modes import Rounding
 from lowprec.ops import scaling
 from lowprec.ops.coding import code_dtype
+from lowprec.ops.constant import constant
 from lowprec.ops.library import CARRIERS
 from lowprec.ops.quantize import (
     Spec,
-    _constant,
     check_carrier,
     check_sources,
     check_tensor,
@@ -114,24 +114,24 @@ def decode(
         tensor([   1., -448.,   nan])
     """
     target = dtype or torch.float32
-    parsed = resolve(format)
     _check_place("codes", codes)
+    count, name = scaling.level_count(format)
     levels: list[Any] = []
-    if isinstance(parsed, Scaled):
-        levels = [None] if scales is None else list(scaling.as_list("scales", scales, parsed))
+    if count:
+        levels = [None] if scales is None else list(scaling.as_list("scales", scales, count, name))
         if any(level is None for level in levels):
-            raise value_error("scales", f"be given for {parsed}", None)
+            raise value_error("scales", f"be given for {name}", None)
     elif scales is not None:
         levels = [scales]
     for level in levels:
         _check_place("scales", level)
-    if levels and not isinstance(parsed, Scaled):
+    if levels and not count:
         if dtype not in (None, levels[0].dtype):
             raise value_error("dtype", "be None or the dtype of scales", dtype)
         target = levels[0].dtype
     if target not in CARRIERS:
-        name = "dtype" if scales is None or isinstance(parsed, Scaled) else "scales"
-        raise type_error(name, f"be one of {', '.join(map(str, CARRIERS))}", target)
+        blamed = "dtype" if scales is None or count else "scales"
+        raise type_error(blamed, f"be one of {', '.join(map(str, CARRIERS))}", target)
     spec, wanted, in_groups = _checked(format, Rounding.NEAREST_EVEN, None, target)
     if codes.dtype != wanted:
         raise type_error("codes", f"be {wanted} for {spec.format}", codes.dtype)
@@ -143,7 +143,7 @@ def decode(
     return values
 
 
-@_constant
+@constant
 def _checked(
     format: FormatLike, rounding: Rounding | str, random_bits: int | None, carrier: torch.dtype
 ) -> tuple[Spec, torch.dtype, bool]:

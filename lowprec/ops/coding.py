@@ -25,6 +25,7 @@ from lowprec.formats.carriers import Carrier
 from lowprec.kernels import dispatch
 from lowprec.ops import scaling
 from lowprec.ops.library import CARRIERS
+from lowprec.ops.search import found_by_trying
 
 _library = torch.library.Library("lowprec", "FRAGMENT")
 _library.define("encode(Tensor x, Tensor? seed, str format, str rounding, int random_bits) -> Tensor")
@@ -62,11 +63,13 @@ def _encode_groups(
     if not parsed.has_nan:
         _refuse_nan(x, format)
     codes, *found = _parts(x, format)
-    given = None
+    given: Any = None
     if scales and isinstance(parsed, Scaled):
         given = scaling.codes_of("scale", scales, parsed, x.shape, nan=False)
     if x.numel() == 0:
         return [codes, *found]
+    if given is None:
+        given = found_by_trying(x, CARRIERS[x.dtype], format)
     arrays: Any = dispatch.encode_groups(
         x.data_ptr(), codes.data_ptr(), CARRIERS[x.dtype], _name(codes), tuple(x.shape), parsed, rounding,  # type: ignore[arg-type]
         random_bits=random_bits,

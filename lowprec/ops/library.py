@@ -33,6 +33,7 @@ from lowprec.kernels import dispatch
 from lowprec.kernels.cpu import FLAGS, VALUES
 from lowprec.kernels.threads import use_openmp_of
 from lowprec.modes import Rounding
+from lowprec.ops.search import found_by_trying
 
 _NUMBERS = (
     "str format, str rounding, int random_bits, int stream=0, int index_offset=0, int[]? index_strides=None"
@@ -73,6 +74,7 @@ def _run(
         index_strides=None if index_strides is None else tuple(index_strides),
         threads=torch.get_num_threads(),
         kind=kind,
+        scales=found_by_trying(x, CARRIERS[x.dtype], format) if "mse" in format else None,
     )  # fmt: skip
 
 

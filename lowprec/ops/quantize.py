@@ -1,9 +1,8 @@
 """The public quantize, and what every caller of the operators shares: specs and seeds."""
 
 import itertools
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +15,12 @@ from lowprec.modes import Rounding, check_random_bits
 from lowprec.ops import library as library  # registers the operators
 from lowprec.ops import scaling
 from lowprec.ops import static as static  # registers further ones
+from lowprec.ops.constant import constant
 
 CARRIER_DTYPES = tuple(library.CARRIERS)
 _LISTED = "float32, bfloat16, float16 or float64"
 _ARRAYS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.float64))
 Array = TypeVar("Array", bound=npt.NDArray[Any])
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-def _constant(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Have torch.compile run a function once and keep what it returned.
-
-    This is torch.compiler.assume_constant_result, which would import the whole compiler, a second of
-    work, to set one mark.
-    """
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
-    return function
 
 
 _STOCHASTIC = frozenset(str(mode) for mode in Rounding if mode.is_stochastic)
@@ -64,7 +52,7 @@ def make_spec(format: FormatLike, rounding: Rounding | str, random_bits: int | N
     return Spec(str(resolve(format)), str(mode), 32 if random_bits is None else random_bits)
 
 
-@_constant
+@constant
 def constant_spec(
     format: FormatLike, rounding: Rounding | str, random_bits: int | None, dtype: torch.dtype
 ) -> Spec:
@@ -87,7 +75,7 @@ def _checked_spec(
 _remembered_spec = lru_cache(maxsize=1024, typed=True)(_checked_spec)  # typed: True is no 1
 
 
-@_constant
+@constant
 def check_carrier(format: str, dtype: torch.dtype) -> None:
     """Refuse a carrier that cannot hold every finite value of the format exactly."""
     _check_carrier(format, str(dtype).removeprefix("torch."))
@@ -128,7 +116,7 @@ def check_sources(spec: Spec, seed: int | Tensor | None, generator: torch.Genera
 _calls = itertools.count(1)
 
 
-@_constant
+@constant
 def _next_call() -> int:
     """A number that no other call in a compiled graph has; drawn while compiling."""
     return next(_calls)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import FormatLike, Scaled, resolve
+from lowprec.formats import FormatLike
 from lowprec.ops import scaling
 from lowprec.ops.quantize import check_tensor, constant_spec
 
@@ -44,7 +44,6 @@ def scales(x: Tensor, format: FormatLike) -> Any:
         raise type_error("x", "be a tensor", type(x), "Wrap it with torch.tensor.")
     check_tensor(x)
     spec = constant_spec(format, "nearest_even", None, x.dtype)
-    parsed = resolve(spec.format)
-    if not isinstance(parsed, Scaled):
+    if not scaling.level_count(spec.format)[0]:
         raise value_error("format", "be a scaled format", spec.format, "Others have no scales.")
     return scaling.as_scales(torch.ops.lowprec.scales(x.detach(), spec.format))

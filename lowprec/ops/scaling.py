@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import Format, GroupedFormat, Scaled, resolve
+from lowprec.formats import Format, FormatLike, GroupedFormat, Scaled, resolve
 from lowprec.kernels import dispatch
+from lowprec.ops.constant import constant
 
 Scales = Tensor | tuple[Tensor | None, ...]
 """One tensor; or a pair, where scales have scales or zero points."""
@@ -65,9 +66,15 @@ def room_for(x: Tensor, format: Scaled) -> list[Tensor]:
     return [x.new_empty(grid, dtype=dtype) for grid, dtype in zip(shapes, dtypes_of(format), strict=True)]
 
 
-def as_list(name: str, scales: Any, format: Scaled) -> list[Tensor | None]:
+@constant
+def level_count(format: FormatLike) -> tuple[int, str]:
+    """How many tensors the scales of a format are, 0 if it has none; the format's name."""
+    parsed = resolve(format)
+    return len(dtypes_of(parsed)) if isinstance(parsed, Scaled) else 0, str(parsed)
+
+
+def as_list(name: str, scales: Any, count: int, format: str) -> list[Tensor | None]:
     """What a user gives for scales, one entry for each level; dtypes and shapes are not looked at yet."""
-    count = len(dtypes_of(format))
     if count == 1 and isinstance(scales, Tensor):
         return [scales]
     pair = isinstance(scales, tuple | list) and len(scales) == count > 1
@@ -87,10 +94,10 @@ def given_scales(scale: Any, format: str) -> list[Tensor | None]:
     """The scales that a user gives, level by level; an empty list for none."""
     if scale is None:
         return []
-    parsed = resolve(format)
-    if not isinstance(parsed, Scaled):
+    count, _ = level_count(format)
+    if not count:
         raise value_error("scale", f"be None for {format}", type(scale), "Only scaled formats have scales.")
-    levels = as_list("scale", scale, parsed)
+    levels = as_list("scale", scale, count, format)
     for level in levels:
         if level is not None and not (level.is_cpu or level.is_meta):
             raise value_error("scale", "be on the CPU", str(level.device))

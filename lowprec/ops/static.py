@@ -18,6 +18,7 @@ from lowprec.kernels import dispatch
 from lowprec.kernels.cpu import FLAGS, VALUES
 from lowprec.ops import scaling
 from lowprec.ops.library import CARRIERS, Strides
+from lowprec.ops.search import found_by_trying
 
 _ARGUMENTS = (
     "Tensor x, Tensor?[] scales, Tensor? seed, str format, str rounding, int random_bits, int stream=0,"
@@ -34,7 +35,7 @@ def _scales(x: Tensor, format: str) -> list[Tensor]:
     parsed: Any = resolve(format)
     levels = scaling.room_for(x, parsed)
     if x.numel():
-        codes: Any = dispatch.make_scales(
+        codes: Any = found_by_trying(x, CARRIERS[x.dtype], format) or dispatch.make_scales(
             x.data_ptr(),
             CARRIERS[x.dtype],
             tuple(x.shape),

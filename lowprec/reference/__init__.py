@@ -2,11 +2,13 @@
 
 Kernels are proven against this package, so it imports none of them and shares none of their methods.
 The order of every decision is that of the definition: the neighbors in the format continued past its
-largest value (grid), the choice between them (rounding), then overflow (elements).
+largest value (grid), the choice between them (rounding), then overflow (elements). Over a scale, which
+comes first (scales), it is the exact quotient that is rounded so.
 """
 
 from lowprec.reference.arrays import overflowed as overflowed
 from lowprec.reference.arrays import quantize as quantize
+from lowprec.reference.arrays import scales as scales
 from lowprec.reference.codes import code_of as code_of
 from lowprec.reference.codes import decode as decode
 from lowprec.reference.codes import encode as encode

@@ -8,17 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, GroupedFormat, Scaled
+from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, FormatLike, Scaled
 from lowprec.formats.format import check_integer, power_of_two
 from lowprec.modes import Rounding, Specials
-from lowprec.reference.arrays import FloatArray, Words, checked, quantized
-from lowprec.reference.blocks import exponents, partition
+from lowprec.reference.arrays import HOLDING, Words, checked, rounded
+from lowprec.reference.blocks import FloatArray, exponents, partition
+from lowprec.reference.elements import element_of
 from lowprec.reference.grid import ElementFormat, floor_log2
-
-_E8M0_BIAS = 127
-"""What a scale's code has over its exponent."""
-
-_NAN_SCALE = 255
+from lowprec.reference.scales import Scales, given_scales, scales_for
 
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -31,7 +28,8 @@ def encode(
     random_bits: int | None = None,
     words: Words | None = None,
     carrier: str | None = None,
-) -> Codes | tuple[Codes, npt.NDArray[Any]]:
+    scale: Scales | None = None,
+) -> Codes | tuple[Codes, Scales]:
     """The codes of what ``quantize`` makes of every element, by the definition.
 
     A NaN, of ``x`` or by the overflow rule, becomes the code of NaN; infinities and overflow are as
@@ -44,12 +42,13 @@ def encode(
         random_bits: As for ``quantize``.
         words: As for ``quantize``.
         carrier: As for ``quantize``.
+        scale: As for ``quantize``.
 
     Returns:
         Codes as uint8, uint16, uint32 or uint64, whichever is wide enough, in the shape of ``x``. For
         a block format these are mantissas in two's complement, and the scales come with them: 2 to the
-        exponent of each group, in the dtype of ``x``. With the codes of a scaled format come those of its
-        scales: uint8, the exponent plus 127.
+        exponent of each group, in the dtype of ``x``. With the codes of a scaled format comes what
+        ``scales`` returns, or what was given in its place.
 
     Raises:
         TypeError: As ``quantize``.
@@ -60,20 +59,17 @@ def encode(
         array([ 42, 128, 127], dtype=uint8)
     """
     format, holder = checked(x, format, carrier)
-    # Before the carrier makes an infinity of what is past its own range.
-    values = [value for value, _ in quantized(x, format, rounding, random_bits, words, carrier)]
-    if not isinstance(format, GroupedFormat):
-        return _array_of_codes([code_of(value, format) for value in values], format.bits, x.shape)
-    groups = partition(x.shape, format)
-    of_groups = exponents(x, groups, format, holder)
-    formats = [format.in_group(exponent) for exponent in of_groups]
-    codes = [code_of(v, formats[group]) for v, group in zip(values, groups.of_elements, strict=True)]
-    scales: npt.NDArray[Any]
+    rows = rounded(x, format, rounding, random_bits, words, carrier, scale)
+    codes = [code_of(value + by.zero if by.zero else value, by.format) for by, value, _ in rows]
+    array = _array_of_codes(codes, format.bits, x.shape)
     if isinstance(format, Scaled):
-        scales = np.array([exponent + _E8M0_BIAS for exponent in of_groups], np.uint8)
-    else:
-        scales = np.array([math.ldexp(1.0, exponent) for exponent in of_groups], x.dtype)
-    return _array_of_codes(codes, format.bits, x.shape), scales.reshape(groups.shape)
+        groups = partition(x.shape, format.granularity)
+        return array, scales_for(x, format, groups, scale).stored
+    if isinstance(format, BlockFloatingPoint):
+        groups = partition(x.shape, format.granularity)
+        powers = [math.ldexp(1.0, exponent) for exponent in exponents(x, groups, format, holder)]
+        return array, np.array(powers, x.dtype).reshape(groups.shape)
+    return array
 
 
 def decode(
@@ -81,7 +77,8 @@ def decode(
     format: FormatLike,
     *,
     dtype: npt.DTypeLike = np.float32,
-    scales: npt.NDArray[Any] | None = None,
+    scales: Scales | None = None,
+    carrier: str | None = None,
 ) -> FloatArray:
     """The values of codes, by the definition.
 
@@ -92,7 +89,8 @@ def decode(
         codes: Integers, 0 to 2**bits - 1.
         format: The format, its name, or a torch dtype.
         dtype: The dtype of the result: float16, float32 or float64.
-        scales: For a block or scaled format what ``encode`` gives; the code 255 makes a group NaN.
+        scales: For a block or scaled format what ``encode`` gives; a NaN makes a whole group NaN.
+        carrier: ``"bfloat16"`` for numbers of bfloat16 in float32.
 
     Returns:
         Values of ``format`` in the shape of ``codes``.
@@ -108,29 +106,36 @@ def decode(
     """
     if np.dtype(dtype) not in (np.float16, np.float32, np.float64):
         raise type_error("dtype", "be float16, float32 or float64", dtype)
-    format, _ = checked(np.empty(codes.shape, dtype), format, None)
+    format, _ = checked(np.empty(codes.shape, dtype), format, carrier)
     numbers: list[int] = codes.ravel().tolist()
-    if isinstance(format, GroupedFormat):
-        groups = partition(codes.shape, format)
-        if scales is None or scales.shape != groups.shape:
+    if isinstance(format, Scaled):
+        groups = partition(codes.shape, format.granularity)
+        found = given_scales(scales, "scales", None, format, groups)
+        holder = HOLDING[carrier or str(np.dtype(dtype))]
+        flat = [
+            _of_scaled(code, format, found.products[group], found.zeros[group], holder)
+            for code, group in zip(numbers, groups.of_elements, strict=True)
+        ]
+    elif isinstance(format, BlockFloatingPoint):
+        groups = partition(codes.shape, format.granularity)
+        if not isinstance(scales, np.ndarray) or scales.shape != groups.shape:
             raise value_error("scales", f"have the shape {groups.shape}", getattr(scales, "shape", None))
-        unit = format.in_group(0)
-        of_groups = [_scale_of(scale, format) for scale in scales.ravel().tolist()]
+        unit, of_groups = format.in_group(0), scales.ravel().tolist()
         pairs = zip(numbers, groups.of_elements, strict=True)
         flat = [value_of(code, unit) * of_groups[group] for code, group in pairs]  # exact: 2^E
     elif scales is not None:
-        raise value_error("scales", "be None for a format without groups", scales.shape)
+        raise value_error("scales", "be None for a format without groups", getattr(scales, "shape", scales))
     else:
         flat = [value_of(code, format) for code in numbers]
-    with np.errstate(over="ignore"):  # a scaled value past the carrier's range rounds to an infinity
-        return np.array(flat, np.float64).astype(dtype).reshape(codes.shape)
+    return np.array(flat, np.float64).astype(dtype).reshape(codes.shape)
 
 
-def _scale_of(scale: float, format: GroupedFormat) -> float:
-    """The power of two that a scale, or its code, stands for."""
-    if not isinstance(format, Scaled):
-        return scale
-    return math.nan if scale == _NAN_SCALE else math.ldexp(1.0, int(scale) - _E8M0_BIAS)
+def _of_scaled(code: int, format: Scaled, scale: Fraction, zero: int, carrier: ElementFormat) -> float:
+    """The value of a code over a scale and with a zero point."""
+    value = value_of(code, format.element)
+    if scale == 0:  # which stands for NaN
+        return math.nan
+    return element_of(format.element, scale, zero).rescaled(value - zero if zero else value, carrier)
 
 
 def code_of(value: float, format: ElementFormat) -> int:

@@ -70,17 +70,20 @@ def checked_rounding(
 
 
 class Element:
-    """A format that rounds one element at a time."""
+    """A format that rounds one element at a time; over a scale it rounds the exact quotient."""
 
-    def __init__(self, format: ElementFormat) -> None:
+    def __init__(self, format: ElementFormat, scale: Fraction = Fraction(1), zero: int = 0) -> None:
         self.format = format
+        self.scale = scale
+        self.zero = zero
+        """The integer that stands for zero: both ends lie that many steps of 1 lower."""
         # The magnitudes of the largest and of the most negative finite value.
         self._ends: tuple[Fraction, Fraction] | None = None
         if format.overflow is not Overflow.UNBOUNDED:
-            self._ends = Fraction(format.max), Fraction(-format.min)
+            self._ends = Fraction(format.max) - zero, zero - Fraction(format.min)
 
     def quantized(self, x: float, rounding: Rounding, random_bits: int, word: int) -> tuple[float, bool]:
-        """The value that ``x`` becomes, and whether overflow fired."""
+        """The value that ``x`` over the scale becomes, and whether overflow fired."""
         if math.isnan(x):
             return math.nan, False
         negative = math.copysign(1.0, x) < 0
@@ -91,7 +94,21 @@ class Element:
             near = _remembered(abs(x), self)
             up = rounds_up(near, rounding, negative=negative, random_bits=random_bits, word=word)
             value, fired = self._held(near.upper if up else near.lower, negative, rounding)
-        return (value if value != 0 or self.format.has_signed_zero else 0.0), fired
+        return self._unsigned(value), fired
+
+    def rescaled(self, value: float, carrier: ElementFormat) -> float:
+        """A value times the scale, rounded once to nearest even in a carrier."""
+        if not math.isfinite(value):
+            return value
+        negative = math.copysign(1.0, value) < 0
+        near = neighbors(Fraction(abs(value)) * self.scale, carrier)
+        up = rounds_up(near, Rounding.NEAREST_EVEN)
+        held = element_of(carrier)._held(near.upper if up else near.lower, negative, Rounding.NEAREST_EVEN)
+        return self._unsigned(held[0])
+
+    def _unsigned(self, value: float) -> float:
+        """The value; a zero without its sign where the format has none."""
+        return value if value != 0 or self.format.has_signed_zero else 0.0
 
     def _held(self, magnitude: Fraction, negative: bool, rounding: Rounding) -> tuple[float, bool]:
         """The value of a rounded magnitude, and whether it lay past an end."""
@@ -119,15 +136,15 @@ class Element:
 
 
 @lru_cache(maxsize=2**12)
-def element_of(format: ElementFormat) -> Element:
-    """The one Element of a format."""
-    return Element(format)
+def element_of(format: ElementFormat, scale: Fraction = Fraction(1), zero: int = 0) -> Element:
+    """The one Element of a format over a scale."""
+    return Element(format, scale, zero)
 
 
 @lru_cache(maxsize=2**17)
 def _remembered(magnitude: float, element: Element) -> Neighbors:
-    """The neighbors of a float, which are the same in every mode, for both signs and each word."""
-    return neighbors(Fraction(magnitude), element.format)
+    """The neighbors of a float over the scale: the same in every mode, for both signs and each word."""
+    return neighbors(Fraction(magnitude) / element.scale, element.format)
 
 
 def _wrapped(value: Fraction, format: FixedPoint) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lowprec.app.bench import floors, kernels, peers, readme
+from lowprec.app.bench import floors, kernels, packing, peers, readme
 from lowprec.app.bench.figure import Figure, Limit, Probe, Unavailable
 from lowprec.app.bench.measure import in_turns, take
 from lowprec.modes import Rounding
@@ -107,6 +107,15 @@ def test_the_calmest_of_disturbed_turns_count_whatever_their_result(monkeypatch)
         ("bfp8<channel0>", "nearest_even", "bfloat16", "≥ 0.3"),
         ("bfp8<channel0>", "stochastic", "float32", "None"),
         ("bfp8", "nearest_even", "float32", "None"),
+        ("bfp8<group32@0>", "nearest_even", "float32", "≥ 0.3"),
+        ("mxfp8_e4m3", "nearest_even", "float32", "≥ 0.4"),
+        ("mxfp4", "stochastic", "float32", "≥ 0.25"),
+        ("mxfp4", "stochastic_equal", "float32", "None"),
+        ("scaled<e2m1,e8m0,group32@0>", "nearest_even", "float32", "≥ 0.3"),
+        ("scaled<e4m3fn,float32,amax>", "nearest_even", "float32", "≥ 0.4"),
+        ("nvfp4", "nearest_even", "float32", "≥ 0.25"),
+        ("nvfp4", "stochastic", "float32", "None"),
+        ("mxfp8_e4m3", "nearest_even", "bfloat16", "None"),
     ],
 )
 def test_the_floors_of_kernels(format, mode, carrier, floor):
@@ -117,6 +126,14 @@ def test_every_mode_of_floating_point_has_a_floor():
     assert all(floors.of_kernel("e4m3fn", mode, "float32") for mode in Rounding)
 
 
+def test_every_floor_of_groups_is_that_of_a_row():
+    measured = {
+        (format, mode) for format, mode, carrier in kernels.rows(complete=True) if carrier == "float32"
+    }
+    floored = {(format, Rounding.NEAREST_EVEN) for format in floors.GROUPS}
+    assert floored | {(format, Rounding.STOCHASTIC) for format in floors.GROUPS_STOCHASTIC} <= measured
+
+
 def complete_run() -> dict:
     """What the JSON of a complete run holds, in small."""
     figures = [
@@ -124,8 +141,14 @@ def complete_run() -> dict:
         Figure(kernels.KERNELS, "e4m3fn up float32", kernels.INTO, "copy", Limit(0.7, at_least=True), 0.75),
         Figure(kernels.CALLS, "e4m3fn nearest_even", "autograd", "µs", Limit(20, at_least=False), 15.25),
         Figure(kernels.CALLS, "fixed8f6 nearest_even", "autograd", "µs", Limit(20, at_least=False), 17.25),
+        Figure(packing.PACKING, "4 bits", "pack", "copy", Limit(0.25, at_least=True), 0.5),
+        Figure(
+            kernels.KERNELS, "mxfp4 stochastic float32", kernels.INTO, "copy", Limit(0.25, at_least=True), 0.3
+        ),
         Figure(peers.PEERS, "lowprec", peers.FLOAT, "copy", value=0.1875),
         Figure(peers.PEERS, "qtorch", peers.FLOAT, "copy", absent="not installed"),
+        Figure(peers.PEERS_SCALED, "lowprec", peers.NVFP4, "copy", value=0.125),
+        Figure(peers.PEERS_SCALED, "torchao", peers.MXFP8, "copy", value=0.0625),
     ]
     return {
         "effort": {"complete": True, "side": 4096, "repeats": 9},
@@ -137,8 +160,11 @@ def complete_run() -> dict:
 
 def test_the_readme_shows_packages_and_the_worst_of_each_limit():
     lines = readme.readme_table(json.loads(json.dumps(complete_run()))).splitlines()
-    assert "| lowprec | 0.19 | – | – | – | – | – | – |" in lines
-    assert "| qtorch | not installed | – | – | – | – | – | – |" in lines
+    assert "| lowprec | 0.19 | – | – | – | – | – | – | – | 0.12 |" in lines
+    assert "| qtorch | not installed | – | – | – | – | – | – | – | – |" in lines
+    assert "| torchao | – | – | – | – | – | 0.062 | – | – | – |" in lines
+    assert "| pack codes of 4 bits, against a copy of the codes | ≥ 0.25 | 0.50 |" in lines
+    assert "| `mxfp4`, stochastic modes, float32 | ≥ 0.25 | 0.30 |" in lines
     assert "| float and fixed point, other deterministic modes, float32 | ≥ 0.7 | 0.75 |" in lines
     assert "| 64 elements, nearest even, autograd: µs | ≤ 20 | 17.2 |" in lines
 

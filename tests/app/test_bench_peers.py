@@ -81,8 +81,8 @@ def test_a_package_rounds_as_its_row_says(x, peer):
             continue
         as_ours = among_neighbors(result, format, x)
         if operation.endswith("nearest_even"):
-            as_ours = result == ours(operation, x)
-        assert float(as_ours.float().mean()) > 0.99  # ties and ends differ, and are rare here
+            as_ours = torch.isclose(result.float(), ours(operation, x), rtol=2**-22, atol=0)
+        assert float(as_ours.float().mean()) > 0.99  # ties, ends, products of scales differ
 
 
 def test_a_package_that_is_not_installed_is_told(monkeypatch):
@@ -126,11 +126,14 @@ def test_a_failure_of_another_package_is_none_of_ours(monkeypatch):
     assert measured(peers.OURS).take().failure == "RuntimeError: planted"
 
 
-@pytest.mark.parametrize(("seconds", "ratio"), [(0.03, 9), (0.04, 3 / 16)])
-def test_a_slow_package_is_timed_on_a_part(monkeypatch, seconds, ratio):
+@pytest.mark.parametrize(
+    ("seconds", "ratio", "parts"),
+    [(0.4, 9, [256, 16, 1]), (0.6, 3 / 16, [256, 16, 16]), (9.0, 3 / 256, [256, 256])],
+)
+def test_a_slow_package_is_timed_on_a_part(monkeypatch, seconds, ratio, parts):
     sizes = []
     monkeypatch.setitem(peers.PYTORCH, peers.FLOAT, lambda x: sizes.append(x.numel()))
-    monkeypatch.setattr(peers, "seconds", lambda call: seconds)
+    monkeypatch.setattr(peers, "seconds", lambda call: seconds * sizes[-1] / 2**16)
     monkeypatch.setattr(peers, "in_turns", lambda one, other, repeats: (other(), repeats)[1])
-    assert measured("PyTorch", replace(FULL, side=64)).measure() == ratio
-    assert sizes == ([256, 4096] if ratio == 9 else [256, 256])
+    assert measured("PyTorch", replace(FULL, side=256)).measure() == ratio
+    assert sizes == [2**16 // part for part in parts]

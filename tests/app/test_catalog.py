@@ -18,7 +18,20 @@ def drawn(name: str, width: int = 80) -> str:
 
 @pytest.mark.parametrize(
     "name",
-    ["e4m3fn", "e4m3fnuz", "e5m2", "e2m1", "fixed8f7", "ufixed6f2", "bfp4", "e1m2fn", "e2m1<fn>"],
+    [
+        "e4m3fn",
+        "e4m3fnuz",
+        "e5m2",
+        "e2m1",
+        "fixed8f7",
+        "ufixed6f2",
+        "bfp4",
+        "e1m2fn",
+        "e2m1<fn>",
+        "mxfp4",
+        "mxfp8_e5m2",
+        "mxint8",
+    ],
 )
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_all_values_of_a_narrow_format_are_there_exactly(name, width):
@@ -60,6 +73,7 @@ def test_an_unbounded_format_has_properties_only():
         ("e5m2<nosubnormals>", ["infinity yes", "subnormals no", "overflow infinity"]),
         ("fixed8f4<wrap>", ["NaN no", "overflow wrap"]),
         ("bfp8<exponent8>", ["block exponent -127 to 128"]),
+        ("mxfp4", ["element e2m1", "scale e8m0, by the rule floor, for each group32", "bits 4"]),
     ],
 )
 def test_the_properties(name, facts):

@@ -10,7 +10,7 @@ import torch
 from filelock import FileLock
 
 from lowprec.app.interrupt import Interrupted
-from lowprec.app.verify import command, grids, kernel, peers, state
+from lowprec.app.verify import command, grids, kernel, peers, scaled_peers, state
 from lowprec.app.verify.claim import CLAIMS, Part
 from lowprec.app.verify.comparison import Asked, Outcome
 from lowprec.app.verify.job import plan
@@ -56,6 +56,19 @@ def test_a_format_is_verified_and_the_report_written(lowprec_command, tmp_path) 
     assert all(row["results"] > 100 or "missing" in row for row in found["rows"])
     assert found["lowprec"] in readme_table(found)
     assert not (tmp_path / "runs" / "verify" / "state.json").exists()
+
+
+@pytest.mark.usefixtures("few")
+def test_scaled_formats_are_verified() -> None:
+    for part in plan(["nvfp4", "int8", "uint8", "scaled<e4m3fn,float32,amax>"]):
+        outcome = part.work(lambda share: None)
+        assert outcome.mismatches == []
+        assert outcome.results > 100
+
+
+def test_sums_of_squares_are_left_to_the_reference() -> None:
+    parts = plan(["scaled<e2m1,e8m0,group32,mse>"])
+    assert [part.claim.name for part in parts] == ["reference", "flush", "threads"]
 
 
 @pytest.mark.usefixtures("few")
@@ -113,6 +126,25 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch) -> None:
     findings = [Finding(part, part.work(lambda share: None), 0.1) for part in parts]
     assert [f.outcome.missing for f in findings] == ["not installed"] * 2
     assert readme_table(report(findings, state.identity())).count("| not installed |") == 2
+
+
+def test_packages_that_know_scaled_formats_are_oracles(monkeypatch) -> None:
+    assert list(scaled_peers.scaled_peer_parts(parse("nvfp4"))) == []
+    assert list(scaled_peers.scaled_peer_parts(parse("scaled<e2m1,e8m0,group16>"))) == []
+    assert list(scaled_peers.scaled_peer_parts(parse("scaled<e5m2,e8m0,group32>"))) == []
+    ceil = scaled_peers.scaled_peer_parts(parse("scaled<e2m1,e8m0,group32,ceil>"))
+    assert [part.claim.name for part in ceil] == ["torchao"]
+    monkeypatch.setattr(scaled_peers, "_MODES", [NEAREST])
+    parts = list(scaled_peers.scaled_peer_parts(parse("mxfp4")))
+    for outcome in (part.work(lambda share: None) for part in parts):
+        assert outcome.missing or outcome.results > 20_000
+        assert outcome.mismatches == []
+    right = kernel.quantize
+    monkeypatch.setattr(kernel, "quantize", lambda x, *rest: right(x, *rest).where(x != 1.0, 1.5))
+    for outcome in (part.work(lambda share: None) for part in parts):
+        assert outcome.missing or {m.input for m in outcome.mismatches} == {"0x3f800000 = 1.0"}
+    monkeypatch.setattr(peers.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError))
+    assert {part.work(lambda share: None).missing for part in parts} == {"not installed"}
 
 
 def test_the_plan_covers_every_named_format_and_five_on_all_numbers() -> None:

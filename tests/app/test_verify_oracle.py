@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from comparison import assert_same_bits
 
 from lowprec.app.verify import grids, oracle
 from lowprec.app.verify.comparison import Asked, Outcome
@@ -12,13 +13,24 @@ from lowprec.formats import NAMED, FloatingPoint, parse
 from lowprec.modes import Rounding
 
 SMALL = ("e2m1", "e3m2<nosubnormals>", "e2m0ieee", "e1m2fn<infinity>", "e3m1fnuz", "fixed4f2<wrap>",
-         "ufixed4f5", "fixed4f-100<symmetric>", "bfp3<exponent2,group7>")  # fmt: skip
+         "ufixed4f5", "fixed4f-100<symmetric>", "bfp3<exponent2,group7>", "nvfp4",
+         "scaled<e3m1fnuz,e5m2,group4,amax>", "scaled<fixed4f0<symmetric>,e4m3fn,group5,amax>",
+         "scaled<ufixed4f0,float16,group8,amax,zero_point>",
+         "scaled<e2m1,e8m0,group7>", "scaled<fixed4f100<symmetric>,e8m0,group7,rceil>")  # fmt: skip
 AWKWARD = ("fixed24f3", "fixedf6<unbounded>", "ufixed8f3<wrap>", "ufixed1f0", "fixed2f149", "fixed4f-100",
            "e4m3fn<infinity>", "e4m3fn<saturate_all>", "e5m2<saturate>", "e5m2<saturate_all>",
            "e4m3fn<nosubnormals>", "e5m2fnuz<infinity>", "e4m3finite", "e1m0finite", "e1m2fn", "e2m0ieee",
            "e3m0fnuz", "e8m3fn<bias140>", "e8m0finite<bias140>", "e4m3fn<bias-100>", "bfp2",
            "bfp6<exponent4>", "bfp5<group3@0>", "bfp8<channel1>", "bfp8<channel0&2>",
-           "bfp6<exponent2,group7>")  # fmt: skip
+           "bfp6<exponent2,group7>", "scaled<e4m3fn,float32,amax>", "scaled<e5m2,bfloat16,channel1,amax>",
+           "scaled<e4m3fn<infinity>,float16,block2x3,amax>", "scaled<fixed8f3<symmetric>,e5m2,group9,amax>",
+           "scaled<e2m1,scaled<e5m2,bfloat16,channel0,amax>,group16,amax>", "scaled<e2m3,e5m2,group8,even>",
+           "scaled<e2m1,scaled<binary16,float32,amax>,group3@1,amax>", "scaled<e4m3fn,e4m3fn,group7,rceil>",
+           "scaled<ufixed8f0,e4m3fn,channel2,amax,zero_point>", "scaled<e2m1,e4m3fn,group1,amax>",
+           "scaled<ufixed4f0,float32,group1,amax,zero_point>",
+           "scaled<ufixed4f0,float32,group2,amax,zero_point>",
+           "scaled<binary16,float32,group8,amax>",
+           "scaled<e3m2ieee,e8m0,group5@0,even>", "scaled<e2m3,e8m0,channel1,ceil>")  # fmt: skip
 
 
 def compare(name: str) -> Outcome:
@@ -58,6 +70,17 @@ def test_a_word_for_each_element() -> None:
     assert got.tolist() == [1.0, 1.0, 1.125, 1.125]
 
 
+@pytest.mark.parametrize("name", ["mxfp4", "mxint8", "scaled<e5m2,e8m0,ceil>"])
+def test_scaled_numbers_keep_in_float64_what_float32_does_not_hold(name: str) -> None:
+    limits = np.finfo(np.float32)
+    x = np.array([[limits.smallest_subnormal, 0.0, -np.inf], [limits.max, 1.0, np.nan]], np.float32).T
+    x = np.concatenate([x, np.linspace(-6, 6, 93, dtype=np.float32).reshape(31, 3)[:, :2]]).astype(np.float64)
+    for setting in settings():
+        tensor = torch.from_numpy(x)
+        got = grids.by_table(tensor, parse(name), setting, torch.float64)
+        assert_same_bits(got, grids.by_reference(tensor, parse(name), setting))
+
+
 def test_only_numbers_of_float32_are_taken() -> None:
     with pytest.raises(ValueError, match="`x` must be exact in float32"):
         oracle.quantize(np.array([0.1]), parse("e4m3fn"), Rounding.UP)
@@ -74,3 +97,20 @@ def test_words_that_a_mode_cannot_tell_apart_are_given_once() -> None:
         kept = 32 - (setting.random_bits or 1)
         assert len({(s.word or 0) >> kept for s in same}) == len(same)
     assert {s.rounding for s in settings()} == set(Rounding)
+
+
+def test_hard_inputs_show_a_division_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rounded(x: np.ndarray, divisor: np.ndarray) -> np.ndarray:
+        """Quotients as float32 has them."""
+        return (x.astype(np.float32) / divisor.astype(np.float32)).astype(np.float64)
+
+    for name in ("nvfp4", "int8", "uint8", "scaled<e4m3fn,float32,group7,amax>"):
+        format, outcome = parse(name), Outcome()
+        for setting in settings()[:4]:
+            x = hard_inputs(format, setting, torch.float32)
+            want = grids.by_table(x, format, setting, torch.float32)
+            with monkeypatch.context() as patched:
+                patched.setattr(oracle.scaling, "divided", rounded)
+                got = torch.from_numpy(grids.by_table(x, format, setting, torch.float32))
+            outcome.add(x, got, want, of=Asked(format, setting))
+        assert outcome.wrong > 0

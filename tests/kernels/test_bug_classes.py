@@ -8,7 +8,7 @@ import pytest
 import torch
 from comparison import words_like
 from decisions import decided
-from hard_formats import ELEMENTWISE
+from hard_formats import ELEMENTWISE, MX
 from hard_inputs import hard_values
 from oracle import SEED, STOCHASTIC, assert_same, tensor_of, with_word, words_for
 from peer_cases import CLASSES, PEER_CASES, PeerCase
@@ -17,7 +17,6 @@ from torch import Tensor
 import lowprec
 from lowprec import FixedPoint, FloatingPoint, reference
 from lowprec.formats import NAMED, BlockFloatingPoint, parse
-from lowprec.formats.scaled import MX
 from lowprec.modes import Rounding
 
 

@@ -128,6 +128,7 @@ def test_a_cache_folder_that_cannot_be_made_is_no_error(package: Path, tmp_path:
 SPECIALIZED = """
 import json, sys
 import numpy as np
+from lowprec.formats import resolve
 from lowprec.kernels import cpu, dispatch, threads
 values, flags, codes, word, count = json.loads(sys.argv[1])
 x = np.arange(count, dtype=np.uint16) * 129 | np.arange(count, dtype=np.uint16) % 2 << 15
@@ -144,12 +145,14 @@ for case in values:
 for case in flags:
     show(quantize(*case, np.empty(count, np.uint8), cpu.FLAGS))
 for carrier, format, code in codes:
-    coded, scales, decoded = np.empty(count, code), np.empty(count // 4, np.uint16), np.empty_like(x)
+    coded, decoded = np.empty(count, code), np.empty_like(x)
     place, back = coded.ctypes.data, decoded.ctypes.data
     if "bfp" in format:
-        source, target = x.ctypes.data, scales.ctypes.data
-        dispatch.encode_block(source, place, target, carrier, code, (count,), format, "nearest_even")
-        dispatch.decode_block(place, back, scales, carrier, code, (count,), format)
+        parsed = resolve(format)
+        scales = dispatch.encode_groups(
+            x.ctypes.data, place, carrier, code, (count,), parsed, "nearest_even"
+        )
+        dispatch.decode_groups(place, back, scales, carrier, code, (count,), parsed)
     else:
         rounded = quantize(carrier, format, "nearest_even", 32, np.empty_like(x))
         dispatch.encode(rounded.ctypes.data, place, carrier, code, count, format)

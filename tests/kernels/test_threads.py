@@ -19,7 +19,7 @@ from torch import Tensor
 
 import lowprec
 from lowprec.kernels import dispatch, threads
-from lowprec.kernels.dispatch import SERIAL_BELOW
+from lowprec.kernels.elementwise import SERIAL_BELOW
 from lowprec.kernels.memory import at
 from lowprec.modes import Rounding
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import lowprec
 from lowprec import Quantizer, reference
-from lowprec.kernels.dispatch import SERIAL_BELOW
+from lowprec.kernels.elementwise import SERIAL_BELOW
 from lowprec.modes import Rounding
 
 CARRIERS = [torch.float32, torch.bfloat16, torch.float16, torch.float64]

@@ -303,7 +303,8 @@ def test_what_encode_refuses(arguments, error, message) -> None:
         ({"codes": BYTES + 16, "format": "e2m1"}, ValueError, r"`codes` must lie below 2\^4 .*, got 16"),
         ({"codes": torch.tensor([2**63], dtype=torch.uint64), "format": "e11m30ieee<bias1044>",
           "dtype": torch.float64}, ValueError, r"`codes` must lie below 2\^42 .* got 9223372036854775808"),
-        ({"scales": torch.ones(1)}, ValueError, r"`scales` must be None for e4m3fn, got \(1,\). Only block"),
+        ({"scales": torch.ones(1)}, ValueError,
+          r"`scales` must be None for e4m3fn, got \(1,\). Only formats with groups"),
     ],
 )  # fmt: skip
 def test_what_decode_refuses(arguments, error, message) -> None:

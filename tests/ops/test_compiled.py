@@ -163,7 +163,10 @@ def test_codes(backend: str) -> None:
         codes, scales = lowprec.encode(x, "bfp8<group4>", **seeds)
         plain = lowprec.encode(x, "fixed8f4", **seeds)
         values = lowprec.decode(codes, "bfp8<group4>", scales=scales)
-        return [codes, scales, plain, values, lowprec.decode(plain, "fixed8f4", dtype=torch.float64)]
+        small, exponents = lowprec.encode(x, "mxfp4", **seeds)
+        scaled = lowprec.decode(small, "mxfp4", scales=exponents)
+        wide = lowprec.decode(plain, "fixed8f4", dtype=torch.float64)
+        return [codes, scales, plain, values, small, exponents, scaled, wide]
 
     x = spread(40, 33).nan_to_num(0.5)
     compiled = torch.compile(function, fullgraph=True, backend=backend)

@@ -44,10 +44,10 @@ def test_opcheck_of_the_operator_without_a_gradient(rounding: str) -> None:
 def test_opcheck_of_codes(rounding: str) -> None:
     x = spread(6, 8).nan_to_num(0.0, 1.0, -1.0)
     opcheck(OPERATORS.encode.default, (x.T, *arguments("e4m3fn", rounding)))
-    opcheck(OPERATORS.encode_block.default, (x.T, *arguments("bfp8<group4>", rounding)))
-    codes, scales = OPERATORS.encode_block(x.T, *arguments("bfp8<group4>", rounding))
-    opcheck(OPERATORS.decode.default, (codes.T, scales.T, "bfp8<group4@0>", torch.float32))
-    opcheck(OPERATORS.decode.default, (codes % 64, None, "e4m3fn", torch.float64))
+    opcheck(OPERATORS.encode_groups.default, (x.T, [], *arguments("bfp8<group4>", rounding)))
+    codes, scales = OPERATORS.encode_groups(x.T, [], *arguments("bfp8<group4>", rounding))
+    opcheck(OPERATORS.decode.default, (codes.T, [scales.T], "bfp8<group4@0>", torch.float32))
+    opcheck(OPERATORS.decode.default, (codes % 64, [], "e4m3fn", torch.float64))
 
 
 def test_opcheck_of_strides_and_index_maps() -> None:
@@ -64,7 +64,7 @@ def test_opcheck_of_draw_seed() -> None:
     opcheck(OPERATORS.draw_seed.default, (spread(3),), test_utils=checks)
     tags = OPERATORS.draw_seed.default.tags
     assert torch.Tag.nondeterministic_seeded in tags
-    for name in ("quantize", "quantize_plain", "quantize_out", "overflowed", "encode", "encode_block"):
+    for name in ("quantize", "quantize_plain", "quantize_out", "overflowed", "encode", "encode_groups"):
         assert torch.Tag.nondeterministic_seeded not in getattr(OPERATORS, name).default.tags
 
 

@@ -1,6 +1,7 @@
 """Every limit that ``lowprec bench --check`` holds the package to, in one place."""
 
 from lowprec.app.bench.figure import Limit
+from lowprec.formats import GroupedFormat, Scaled, parse
 from lowprec.modes import Rounding
 
 NEAREST_EVEN = 0.9
@@ -9,11 +10,28 @@ STOCHASTIC = 0.35
 """Of float and saturating fixed-point kernels, as speed relative to a copy of the same bytes. Wrapping
 has no floor: a modulo is a second rounding's worth of work."""
 
-BLOCKS = {"bfp8<channel0>": 0.6, "bfp8<group32>": 0.4}
-"""Of block formats under nearest_even."""
+GROUPS = {
+    "bfp8<channel0>": 0.6,
+    "bfp8<group32>": 0.4,
+    "bfp8<group32@0>": 0.3,
+    "mxfp8_e4m3": 0.4,
+    "mxfp4": 0.4,
+    "scaled<e4m3fn,e8m0,group32@0>": 0.3,
+    "scaled<e2m1,e8m0,group32@0>": 0.3,
+    "scaled<e4m3fn,float32,amax>": 0.4,
+    "nvfp4": 0.25,
+}
+"""Of formats with groups under nearest_even; others of them have no floor."""
+
+GROUPS_STOCHASTIC = {"mxfp8_e4m3": 0.25, "mxfp4": 0.25}
+"""Of formats with groups under stochastic."""
 
 OTHER_CARRIER = 0.5
-"""What part of its floor a kernel must reach in bfloat16, float16 and float64."""
+"""What part of its floor a kernel must reach in bfloat16, float16 and float64. Scaled
+formats have no floor there."""
+
+PACK = {4: 0.25}
+"""Of packing codes of so many bits, relative to a copy of the codes."""
 
 CALL = 12.0
 CALL_WITH_AUTOGRAD = 20.0
@@ -48,10 +66,12 @@ def of_kernel(format: str, rounding: Rounding, carrier: str) -> Limit | None:
         '≥ 0.45'
     """
     floor: float | None
-    if "wrap" in format:
+    parsed = parse(format)
+    if "wrap" in format or (carrier != "float32" and isinstance(parsed, Scaled)):
         floor = None
-    elif format.startswith("bfp"):
-        floor = BLOCKS.get(format) if rounding is Rounding.NEAREST_EVEN else None
+    elif isinstance(parsed, GroupedFormat):
+        floors = {Rounding.NEAREST_EVEN: GROUPS, Rounding.STOCHASTIC: GROUPS_STOCHASTIC}
+        floor = floors.get(rounding, {}).get(format)
     elif rounding.startswith("stochastic"):
         floor = STOCHASTIC
     else:

@@ -4,6 +4,7 @@ A fair opponent: powers of two come from the bits, no pass over the data is wast
 is written in place where there is one. Random numbers are PyTorch's own.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -47,9 +48,56 @@ def block_stochastic(x: Tensor, out: Tensor) -> None:
     out.copy_(torch.floor(x * inverse + torch.rand_like(x)).clamp(-127, 127) * step)
 
 
-def groups_nearest(x: Tensor, out: Tensor) -> None:
-    """To 8-bit block floating point, one exponent for 32 elements, nearest even."""
-    block_nearest(x.view(-1, 32), out.view(-1, 32))
+def mxfp8_nearest(x: Tensor, out: Tensor) -> None:
+    """To mxfp8_e4m3, nearest even."""
+    _microscaled(x, out, mantissa_bits=3, lowest=-6, largest=448)
+
+
+def mxfp4_nearest(x: Tensor, out: Tensor) -> None:
+    """To mxfp4, nearest even."""
+    _microscaled(x, out, mantissa_bits=1, lowest=0, largest=6)
+
+
+def mxfp4_stochastic(x: Tensor, out: Tensor) -> None:
+    """To mxfp4, stochastically."""
+    groups, scale, inverse = _groups(x, emax=2)
+    quotients = groups * inverse
+    step, inverse_step = _steps(quotients, 1, lowest=0)
+    rounded = torch.floor(quotients * inverse_step + torch.rand_like(quotients)) * step
+    out.copy_((rounded.clamp(-6, 6) * scale).view_as(x))
+
+
+def nvfp4_nearest(x: Tensor, out: Tensor) -> None:
+    """To nvfp4, nearest even; quotients by the product of both scales are rounded before the element is."""
+    groups = x.view(-1, 16)
+    largest = groups.abs().amax(-1, keepdim=True)
+    outer = largest.amax() / 2688
+    inner = (largest / (6 * outer)).to(torch.float8_e4m3fn).to(torch.float32)
+    quotients = groups / (inner * outer)
+    step, inverse = _steps(quotients, 1, lowest=0)
+    rounded = (torch.round(quotients * inverse) * step).clamp(-6, 6)
+    out.copy_((rounded * inner * outer).view_as(x))
+
+
+def int8_nearest(x: Tensor, out: Tensor) -> None:
+    """To int8 with one scale, nearest even; quotients are rounded before the element is."""
+    scale = x.abs().amax() / 127
+    out.copy_(torch.round(x / scale).clamp(-127, 127) * scale)
+
+
+def _microscaled(x: Tensor, out: Tensor, *, mantissa_bits: int, lowest: int, largest: float) -> None:
+    """To a floating-point element over one power of two for 32 elements."""
+    groups, scale, inverse = _groups(x, emax=math.frexp(largest)[1] - 1)
+    quotients = groups * inverse
+    step, inverse_step = _steps(quotients, mantissa_bits, lowest=lowest)
+    rounded = torch.round(quotients * inverse_step) * step
+    out.copy_((rounded.clamp(-largest, largest) * scale).view_as(x))
+
+
+def _groups(x: Tensor, *, emax: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Groups of 32, their scales by OCP's rule, and the inverse of these."""
+    groups = x.view(-1, 32)
+    return groups, *_steps(groups.abs().amax(-1, keepdim=True), emax, lowest=-100)
 
 
 def _steps(x: Tensor, mantissa_bits: int, *, lowest: int) -> tuple[Tensor, Tensor]:
@@ -72,6 +120,7 @@ def compiled(quantization: Quantization, *, new_output: bool) -> Callable[..., T
         >>> callable(compiled(fixed_nearest, new_output=True))
         True
     """
+    torch.compiler.reset()  # the limit of recompilations counts all functions that `fresh` stands for
     if not new_output:
         return torch.compile(quantization, fullgraph=True, dynamic=False)
 

@@ -28,8 +28,18 @@ _FURTHER = (
     *(("fixed8f6<wrap>", mode) for mode in _COMMON),
     *product(("bfp8", "bfp8<group32>"), (_NEAREST, _STOCHASTIC)),
     ("bfp8<group32@0>", _NEAREST),
+    *product(("mxfp8_e4m3", "mxfp4", "nvfp4"), (_NEAREST, _STOCHASTIC)),
+    *((name, _NEAREST) for name in ("mxfp6_e2m3", "mxint8", "int8", "uint8")),
+    *((f"scaled<{element},e8m0,group32@0>", _NEAREST) for element in ("e4m3fn", "e2m1")),
+    ("scaled<e4m3fn,float32,amax>", _NEAREST),
 )
-_QUICK = (("e4m3fn", _NEAREST), ("e4m3fn", _STOCHASTIC), ("bfp8<channel0>", _NEAREST))
+_SCALED = ("mxfp8_e4m3", "nvfp4")
+"""Of those in the other carriers too, under nearest_even."""
+
+_QUICK = (
+    *(("e4m3fn", mode) for mode in (_NEAREST, _STOCHASTIC)),
+    *((name, _NEAREST) for name in ("bfp8<channel0>", "mxfp4", "nvfp4")),
+)
 
 
 def rows(*, complete: bool) -> Iterator[tuple[str, Rounding, str]]:
@@ -37,7 +47,7 @@ def rows(*, complete: bool) -> Iterator[tuple[str, Rounding, str]]:
 
     Args:
         complete: In float32 every family in every mode, and further formats; in the other carriers
-            floating point in every mode and the other families in three. Else a few.
+            floating point in every mode, the other families in three, and two scaled formats. Else a few.
 
     Returns:
         The rows, in the order of the table.
@@ -52,6 +62,8 @@ def rows(*, complete: bool) -> Iterator[tuple[str, Rounding, str]]:
         for format in FAMILIES:
             for mode in Rounding if format == "e4m3fn" else _COMMON:
                 yield format, mode, carrier
+        for format in _SCALED:
+            yield format, _NEAREST, carrier
 
 
 @lru_cache(maxsize=1)

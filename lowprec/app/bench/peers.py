@@ -1,7 +1,7 @@
 """Other packages beside ours, on the same data in the same run; what is not installed is said to be so.
 
 A peer is given the nearest thing that it has to the format: qtorch's e4m3 has no NaN and breaks ties
-away from zero, pychop's ends at 240, torchao's has no NaN and its groups of 32 hold e4m3fn.
+away from zero, pychop's ends at 240, torchao's has no NaN, and its nvfp4 divides in float32.
 """
 
 import contextlib
@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -24,7 +27,7 @@ from lowprec.app.bench.figure import Probe, Unavailable
 from lowprec.app.bench.measure import Effort, in_turns, seconds
 from lowprec.modes import Rounding
 
-PEERS = "peers"
+PEERS, PEERS_SCALED = "peers", "peers, scaled formats"
 OURS, OURS_INTO = "lowprec", "lowprec, out="
 BY_HAND, BY_HAND_INTO = "by hand", "by hand, out="
 """By hand: what a good programmer writes in PyTorch, under torch.compile."""
@@ -32,12 +35,17 @@ BY_HAND, BY_HAND_INTO = "by hand", "by hand, out="
 FLOAT, FLOAT_SR = "e4m3fn nearest_even", "e4m3fn stochastic"
 FIXED, FIXED_SR = "fixed8f6 nearest_even", "fixed8f6 stochastic"
 BLOCK, BLOCK_SR = "bfp8<channel0> nearest_even", "bfp8<channel0> stochastic"
-GROUPS = "bfp8<group32> nearest_even"
-OPERATIONS = (FLOAT, FLOAT_SR, FIXED, FIXED_SR, BLOCK, BLOCK_SR, GROUPS)
-"""The columns of the table."""
+MXFP8, MXFP4, MXFP4_SR = "mxfp8_e4m3 nearest_even", "mxfp4 nearest_even", "mxfp4 stochastic"
+NVFP4, INT8 = "nvfp4 nearest_even", "int8 nearest_even"
+SECTIONS = {
+    PEERS: (FLOAT, FLOAT_SR, FIXED, FIXED_SR, BLOCK, BLOCK_SR),
+    PEERS_SCALED: (MXFP8, MXFP4, MXFP4_SR, NVFP4, INT8),
+}
+"""The columns of each table."""
+OPERATIONS = tuple(operation for columns in SECTIONS.values() for operation in columns)
 
 _NOT_INSTALLED = "not installed"
-_SLOW, _PART, _SLOW_REPEATS = 0.5, 16, 3
+_SLOW, _PARTS, _SLOW_REPEATS = 0.5, (256, 16, 1), 3
 """A package whose call would take longer than so many seconds is timed on a part, and so often."""
 
 
@@ -98,14 +106,24 @@ INSTALLED = (
                 torch.randint(2**16, x.shape),
                 16,
             ),
+            MXFP8: lambda x, g, f: _block_by_block(x, g, f.format_info_mxfp8_e4m3),
+            MXFP4: lambda x, g, f: _block_by_block(x, g, f.format_info_mxfp4_e2m1),
         },
     ),
     Peer(
         "torchao",
-        ("torchao.prototype.custom_fp_utils", "torchao.prototype.mx_formats.mx_tensor"),
+        (
+            "torchao.prototype.custom_fp_utils",
+            "torchao.prototype.mx_formats.mx_tensor",
+            "torchao.prototype.mx_formats.nvfp4_tensor",
+        ),
         {
-            FLOAT: lambda x, c, _: c._floatx_unpacked_to_f32(c._f32_to_floatx_unpacked(x, 4, 3), 4, 3),
-            GROUPS: lambda x, _, m: m.MXTensor.to_mx(x, torch.float8_e4m3fn, 32).dequantize(),
+            FLOAT: lambda x, c, _, __: c._floatx_unpacked_to_f32(c._f32_to_floatx_unpacked(x, 4, 3), 4, 3),
+            MXFP8: lambda x, _, m, __: m.MXTensor.to_mx(x, torch.float8_e4m3fn, 32).dequantize(),
+            MXFP4: lambda x, _, m, __: m.MXTensor.to_mx(x, torch.float4_e2m1fn_x2, 32).dequantize(),
+            NVFP4: lambda x, _, __, n: n.NVFP4Tensor.to_nvfp4(
+                x, per_tensor_scale=n.per_tensor_amax_to_scale(x.abs().amax())
+            ).dequantize(),
         },
     ),
     Peer(
@@ -117,7 +135,8 @@ INSTALLED = (
             FIXED: lambda x, p: p.Chopf(2, 6, rmode=1)(x),
             FIXED_SR: lambda x, p: p.Chopf(2, 6, rmode=5)(x),
             BLOCK: lambda x, p: p.bfp_quantize(x, (8, x.shape[1])),
-            GROUPS: lambda x, p: p.bfp_quantize(x, (8, 32)),
+            MXFP8: lambda x, p: p.mx_quantize(x, "mxfp8_e4m3"),
+            MXFP4: lambda x, p: p.mx_quantize(x, "mxfp4_e2m1"),
         },
     ),
 )
@@ -126,6 +145,7 @@ INSTALLED = (
 PYTORCH = {
     FLOAT: lambda x: x.to(torch.float8_e4m3fn).to(torch.float32),
     FIXED: lambda x: torch.fake_quantize_per_tensor_affine(x, 2.0**-6, 0, -128, 127),
+    INT8: lambda x: torch.fake_quantize_per_tensor_affine(x, float(x.abs().amax()) / 127, 0, -127, 127),
 }
 """What PyTorch itself has."""
 
@@ -136,16 +156,20 @@ WRITTEN = {
     FIXED_SR: handwritten.fixed_stochastic,
     BLOCK: handwritten.block_nearest,
     BLOCK_SR: handwritten.block_stochastic,
-    GROUPS: handwritten.groups_nearest,
+    MXFP8: handwritten.mxfp8_nearest,
+    MXFP4: handwritten.mxfp4_nearest,
+    MXFP4_SR: handwritten.mxfp4_stochastic,
+    NVFP4: handwritten.nvfp4_nearest,
+    INT8: handwritten.int8_nearest,
 }
 
 NOTE = (
     "All but the rows with out= make a new output, which costs page faults. By hand: a fused formula of the "
     "same values under torch.compile. A package is given the nearest thing that it has to the format, and a "
-    "sixteenth of the elements where a call would take over half a second. Quoted from a measurement "
-    "elsewhere, not measured in this run: cpfloat 0.15 (e4m3fn nearest_even) and 0.11 (stochastic); "
-    "microxcaling 0.006 (MXFP8, groups of 32); mptorch, products with a rounded e4m3fn accumulator, "
-    "0.041 G multiply-adds/s (0.019 stochastic)."
+    "sixteenth of the elements, or a 256th, where a call would take over half a second. Quoted from a "
+    "measurement elsewhere, not measured in this run: cpfloat 0.15 (e4m3fn nearest_even) and 0.11 "
+    "(stochastic); microxcaling 0.006 (MXFP8, groups of 32); mptorch, products with a rounded e4m3fn "
+    "accumulator, 0.041 G multiply-adds/s (0.019 stochastic)."
 )
 """What must be known to read the table."""
 
@@ -164,9 +188,11 @@ def probes(effort: Effort) -> Iterator[Probe]:
         >>> len({probe.row for probe in probes(FULL)})
         10
     """
-    for row, operation, bind in _cells():
-        if effort.complete or (operation == FLOAT and row not in (BY_HAND, BY_HAND_INTO)):
-            yield Probe(PEERS, row, operation, "of copy_", partial(_measure, bind, effort, row))
+    for section, operations in SECTIONS.items():
+        for row, operation, bind in _cells():
+            tried = operation in (FLOAT, MXFP8) and row not in (BY_HAND, BY_HAND_INTO)
+            if operation in operations and (effort.complete or tried):
+                yield Probe(section, row, operation, "of copy_", partial(_measure, bind, effort, row))
 
 
 Bind = Callable[[Tensor, Tensor], Callable[[], Any]]
@@ -189,10 +215,11 @@ def _measure(bind: Bind, effort: Effort, row: str) -> float:
     x, out = kernels.operands("float32", effort.side)
     try:
         if row not in (OURS, OURS_INTO, BY_HAND, BY_HAND_INTO):  # those are fast
-            call = bind(x[: len(x) // _PART], out)
-            call()
-            if seconds(call) * _PART > _SLOW:
-                return in_turns(lambda: out.copy_(x), call, min(effort.repeats, _SLOW_REPEATS)) / _PART
+            for part, larger in pairwise(_PARTS):
+                call = bind(x[: -(-len(x) // part)], out)
+                call()
+                if seconds(call) * part / larger > _SLOW:
+                    return in_turns(lambda: out.copy_(x), call, min(effort.repeats, _SLOW_REPEATS)) / part
         return in_turns(lambda: out.copy_(x), bind(x, out), effort.repeats)
     except Unavailable:
         raise
@@ -217,6 +244,13 @@ def _by_hand(function: handwritten.Quantization, into: bool, x: Tensor, out: Ten
 def _torch(call: Callable[[Tensor], Tensor], x: Tensor, _: Tensor) -> Callable[[], Any]:
     """PyTorch."""
     return partial(call, x)
+
+
+def _block_by_block(x: Tensor, gfloat: ModuleType, block: Any) -> npt.NDArray[np.float64]:
+    """What gfloat makes of groups of 32, which it takes one at a time."""
+    groups = x.numpy().reshape(-1, 32)
+    quantized = [gfloat.quantize_block(block, group, gfloat.compute_scale_amax) for group in groups]
+    return np.stack(quantized).reshape(x.shape)
 
 
 def _peer(peer: Peer, operation: str, x: Tensor, _: Tensor) -> Callable[[], Any]:

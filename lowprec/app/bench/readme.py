@@ -3,12 +3,19 @@
 from collections.abc import Iterable
 from typing import Any
 
-from lowprec.app.bench import kernels, peers, processes, step
+from lowprec.app.bench import kernels, packing, peers, processes, step
 from lowprec.app.bench.figure import number
 from lowprec.errors import value_error
+from lowprec.formats import GroupedFormat, parse
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 """The table stands between these lines."""
+
+COLUMNS = (
+    *(peers.FLOAT, peers.FLOAT_SR, peers.FIXED, peers.BLOCK, peers.BLOCK_SR),
+    *(peers.MXFP8, peers.MXFP4, peers.MXFP4_SR, peers.NVFP4),
+)
+"""The operations that are shown."""
 
 _DETERMINISTIC = ("nearest", "toward", "away", "up", "down", "to_odd")
 
@@ -62,14 +69,12 @@ def with_table(readme: str, found: dict[str, Any]) -> str:
 
 def _packages(found: dict[str, Any]) -> str:
     """Packages against operations."""
-    cells = {(f["row"], f["column"]): f for f in _section(found, peers.PEERS)}
-    lines = [
-        _line(["speed relative to `copy_`", *(f"`{o.split()[0]}` {_short(o)}" for o in peers.OPERATIONS)])
-    ]
-    lines.append(_line(["---", *["---:"] * len(peers.OPERATIONS)]))
+    figures = [figure for section in peers.SECTIONS for figure in _section(found, section)]
+    cells = {(figure["row"], figure["column"]): figure for figure in figures}
+    titles = (f"`{operation.split()[0]}` {_short(operation)}" for operation in COLUMNS)
+    lines = [_line(["speed relative to `copy_`", *titles]), _line(["---", *["---:"] * len(COLUMNS)])]
     for row in dict.fromkeys(row for row, _ in cells):
-        shown = (_shown(cells.get((row, operation))) for operation in peers.OPERATIONS)
-        lines.append(_line([row, *shown]))
+        lines.append(_line([row, *(_shown(cells.get((row, operation))) for operation in COLUMNS)]))
     return "\n".join(lines)
 
 
@@ -112,11 +117,14 @@ def _kind(figure: dict[str, Any]) -> str:
     section, row, column = figure["section"], figure["row"], figure["column"]
     if section == kernels.KERNELS:
         format, mode, carrier = row.split()
-        family = f"`{format}`" if format.startswith("bfp") else "float and fixed point"
+        in_groups = isinstance(parse(format), GroupedFormat)
+        family = f"`{format}`" if in_groups else "float and fixed point"
         modes = "stochastic modes" if mode.startswith("stochastic") else mode.replace("_", " ")
         if mode.startswith(_DETERMINISTIC) and mode != "nearest_even":
             modes = "other deterministic modes"
         return f"{family}, {modes}, {'float32' if carrier == 'float32' else 'other carriers'}"
+    if section == packing.PACKING:
+        return f"{column} codes of {row}, against a copy of the codes"
     if section == kernels.CALLS:
         return f"64 elements, {'stochastic' if 'stochastic' in row else 'nearest even'}, {column}: µs"
     return {

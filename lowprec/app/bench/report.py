@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from lowprec.app.bench import kernels, peers, processes, step
+from lowprec.app.bench import kernels, packing, peers, processes, step
 from lowprec.app.bench.figure import Figure, number
 from lowprec.app.bench.measure import Effort
 from lowprec.app.environment import described
@@ -20,11 +20,15 @@ CAPTIONS = {
         "out= against copy_, new output against clone; 1 is as fast as the copy."
     ),
     kernels.CALLS: "Microseconds of one call.",
+    packing.PACKING: (
+        "Speed relative to copy_ of the codes, uint8, timed in turns with it; a new output is made."
+    ),
     processes.IMPORT: "Seconds that `import lowprec` adds to `import torch`.",
     processes.FIRST: "Seconds of the first call in a fresh interpreter, imports excluded.",
     processes.MEMORY: "Peak memory that a call adds, in clones of its input; 1 is its output alone.",
     step.STEP: "Time relative to the same step in float32, timed in turns with it.",
     peers.PEERS: f"Speed relative to copy_. {peers.NOTE}",
+    peers.PEERS_SCALED: "As above; nvfp4 has a scale of the whole tensor besides those of its groups.",
 }  # fmt: skip
 """What the numbers of each table mean."""
 
@@ -72,7 +76,7 @@ def _table(section: str, figures: Sequence[Figure]) -> Table:
 
 def _heading(section: str, column: str) -> str:
     """A column's name; operations take a line for each word."""
-    if section != peers.PEERS:
+    if section not in peers.SECTIONS:
         return column
     return column.replace("nearest_even", "nearest").replace(" ", "\n").replace("<", "\n<")
 

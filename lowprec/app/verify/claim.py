@@ -33,6 +33,12 @@ CLAIMS = {
         Claim("torch", "all bfloat16 and float16 numbers", "casts of torch"),
         Claim("ml_dtypes", "all bfloat16 and float16 numbers", "casts of ml_dtypes"),
         Claim("gfloat", "codes, midpoints, thresholds, their neighbors", "gfloat"),
+        Claim("gfloat blocks", "groups with maxima around powers of two", "gfloat, block by block"),
+        Claim(
+            "torchao",
+            "groups with maxima around powers of two; all bfloat16 numbers",
+            "`MXTensor` of torchao",
+        ),
         Claim("all", "all 2^32 float32 numbers", "casts of torch; `numpy.rint` in float64"),
         Claim(
             "proof",

@@ -14,9 +14,9 @@ from lowprec.app.verify.claim import CLAIMS, Part, Tick
 from lowprec.app.verify.comparison import Asked, Outcome
 from lowprec.app.verify.inputs import FEW_CODES, hard_inputs, holders, patterns, shuffled
 from lowprec.app.verify.setting import Setting, seeded_settings, settings
-from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat
+from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
 from lowprec.formats.carriers import CARRIERS
-from lowprec.modes import Overflow
+from lowprec.modes import Overflow, ScaleRule
 
 SEEDS = (0, 0x9E3779B97F4A7C15)
 
@@ -71,6 +71,8 @@ def is_wide(format: Format) -> bool:
 
 def sources(format: Format) -> list[torch.dtype]:
     """The 16-bit types whose numbers an oracle can round to the format."""
+    if isinstance(format, Scaled) and format.scale_rule is ScaleRule.MSE:
+        return []  # float64 rounds the sums of squares that decide
     if not isinstance(format, FloatingPoint) or format.largest_code < oracle.LARGEST_TABLE:
         return list(_NARROW)
     return [source for source in _NARROW if _includes(format, source)]

@@ -14,11 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lowprec.app.verify.anchors import over_scales
 from lowprec.app.verify.setting import Setting
 from lowprec.errors import type_error
 from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
 from lowprec.formats.carriers import CARRIERS
-from lowprec.modes import Rounding
+from lowprec.modes import Rounding, ScaleRule
 
 Float64 = npt.NDArray[np.float64]
 
@@ -124,13 +125,18 @@ def hard_inputs(
 
     Returns:
         Both signs, each number once; for a block format in groups whose largest magnitude has
-        exponent 0, or the ends of the carrier's exponents.
+        exponent 0, or the ends of the carrier's exponents. Over scales that are no powers of two all
+        of that times the scales of the groups that it stands in.
 
     Example:
         >>> from lowprec.formats import parse
         >>> hard_inputs(parse("e2m1"), Setting(Rounding.UP), torch.float32).isnan().any()
         tensor(True)
     """
+    if isinstance(format, Scaled) and format.scale_rule is ScaleRule.AMAX:
+        lower, upper = ladder(format.element, every_code=False)
+        own = lower + (upper - lower) * position(setting)
+        return over_scales(np.concatenate([lower, (lower + upper) / 2, own]), format, carrier, setting)
     if isinstance(format, GroupedFormat):
         one_group = hard_inputs(format.in_group(0), setting, carrier)
         return in_groups(one_group, format)

@@ -9,6 +9,7 @@ from lowprec.app.verify.grids import grid_parts
 from lowprec.app.verify.inputs import holders
 from lowprec.app.verify.peers import peer_parts
 from lowprec.app.verify.progress import Display
+from lowprec.app.verify.scaled_peers import scaled_peer_parts
 from lowprec.app.verify.state import Finding, State
 from lowprec.app.verify.sweeps import SWEPT, check_provable, sweep_parts
 from lowprec.errors import value_error
@@ -41,7 +42,8 @@ def plan(names: Sequence[str] = (), *, exhaustive: bool = False) -> list[Part]:
             raise value_error("format", "be exact in some carrier", str(format))
     for format in swept:
         check_provable(format)
-    parts = [part for format in formats for part in (*grid_parts(format), *peer_parts(format))]
+    sources = (grid_parts, peer_parts, scaled_peer_parts)
+    parts = [part for format in formats for source in sources for part in source(format)]
     parts += [part for format in swept for part in sweep_parts(format)]
     order = list(CLAIMS)
     return sorted(parts, key=lambda part: order.index(part.claim.name))

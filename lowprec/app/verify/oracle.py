@@ -7,7 +7,8 @@ the multiples of a step; all else is float64 arithmetic that is exact:
 
 - inputs have at most 24 significant bits and lie within float32's range;
 - the distance of two neighbors is a power of two, so the fraction of the way between them is exact;
-- a fraction times ``2**random_bits`` is a scaling, and is compared with an integer or a half.
+- a fraction times ``2**random_bits`` is a scaling, and is compared with an integer or a half;
+- quotients by scales that are no powers of two decide as they are: scaling.py.
 
 Hence float64 inputs of more bits are refused: those are held against the reference.
 """
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lowprec.app.verify import scaling
 from lowprec.errors import type_error, value_error
 from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
 from lowprec.formats.carriers import CARRIERS
@@ -212,26 +214,39 @@ def _of_infinity(infinity: float, format: FloatingPoint | FixedPoint) -> float:
 def _by_groups(
     x: Float64, format: GroupedFormat, rounding: Rounding, random_bits: int, words: Words, carrier: str
 ) -> Float64:
-    """Each group scaled by its power of two, as its element is rounded, and back."""
+    """Each group over its scale, as its element is rounded, and back."""
+    if isinstance(format, Scaled) and format.scale_rule is ScaleRule.AMAX:
+        return _by_quotients(x, format, rounding, random_bits, words, carrier)
     tiles = format.granularity.tiles(x.shape)
-    largest = np.where(np.isfinite(x), np.abs(x), 0.0)
-    for axis, tile in enumerate(tiles):
-        starts = np.arange(0, x.shape[axis], tile)
-        largest = np.maximum.reduceat(largest, starts, axis=axis)
-    exponent = _exponents(largest, format, carrier)
-    for axis, tile in enumerate(tiles):
-        exponent = np.repeat(exponent, tile, axis=axis)
-        exponent = exponent.take(np.arange(x.shape[axis]), axis=axis)
+    largest = scaling.reduced(np.where(np.isfinite(x), np.abs(x), 0.0), tiles, np.maximum)
+    exponent = scaling.spread(_exponents(largest, format, carrier), tiles, x.shape).astype(np.int64)
     scaled = np.ldexp(x, -exponent)
     rounded = np.ldexp(_by_elements(scaled, format.in_group(0), rounding, random_bits, words), exponent)
     if isinstance(format, BlockFloatingPoint):
         return rounded
-    if carrier == "float64":  # which ldexp rounded to
-        return rounded
-    past = np.abs(rounded) >= 2.0 ** (CARRIERS[carrier].highest_exponent + 1)
-    rounded = np.where(past, np.copysign(np.inf, rounded), rounded)
-    unit = 2.0 ** CARRIERS[carrier].lowest_exponent  # to which an end far below it is rounded
-    return np.where(np.abs(rounded) < 1, np.rint(rounded / unit) * unit, rounded)
+    held = scaling.in_carrier(rounded, carrier)
+    return held if format.has_signed_zero else held + 0.0
+
+
+def _by_quotients(
+    x: Float64, format: Scaled, rounding: Rounding, random_bits: int, words: Words, carrier: str
+) -> Float64:
+    """The quotients, rounded as the element is; all bits that this looks at are theirs."""
+    scale, zero = scaling.scales(x, format)
+    finite = np.isfinite(x)
+    quotient = np.copysign(scaling.divided(np.where(finite, np.abs(x), 0.0), scale), x)
+    quotient = np.where(finite, quotient, x)
+    if format.zero_point:
+        near = _from_step(np.where(finite, np.abs(quotient), 0.0), 1.0)
+        negative = np.signbit(x)
+        up = _goes_up(near, rounding, negative, random_bits, words)
+        signed = np.where(negative, -1.0, 1.0) * np.where(up, near.upper, near.lower)
+        signed = np.where(finite, signed, quotient)
+        element = np.clip(signed, -zero, format.element.max - zero)  # a NaN stays
+    else:
+        element = _by_elements(quotient, format.element, rounding, random_bits, words)
+    result = scaling.in_carrier(element * scale, carrier)
+    return result if format.has_signed_zero else result + 0.0
 
 
 def _exponents(largest: Float64, format: GroupedFormat, carrier: str) -> npt.NDArray[np.int64]:

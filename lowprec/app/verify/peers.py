@@ -60,7 +60,7 @@ GFLOAT = {
 }
 """Formats of gfloat."""
 
-_GFLOAT_MODES = {
+GFLOAT_MODES = {
     Rounding.NEAREST_EVEN: "TiesToEven",
     Rounding.NEAREST_AWAY: "TiesToAway",
     Rounding.TOWARD_ZERO: "TowardZero",
@@ -70,6 +70,8 @@ _GFLOAT_MODES = {
     Rounding.STOCHASTIC_MIDPOINT: "StochasticFast",
     Rounding.STOCHASTIC_NEAREST: "Stochastic",
 }
+"""Modes of gfloat."""
+
 _NEAREST_EVEN = Setting(Rounding.NEAREST_EVEN)
 
 
@@ -130,7 +132,7 @@ def _by_torch(format: Format, tick: Tick) -> Outcome:
 
 def _by_ml_dtypes(format: Format, tick: Tick) -> Outcome:
     """Casts of ml_dtypes; where the format has no NaN, of numbers only."""
-    package = _imported("ml_dtypes")
+    package = imported("ml_dtypes")
     if package is None:
         return Outcome(missing="not installed")
     x = _inputs(format)
@@ -149,12 +151,12 @@ def _compared(x: Tensor, wanted: Float64, format: Format) -> Outcome:
 
 def _gfloat_settings() -> list[Setting]:
     """The modes that gfloat has; its float64 sums are exact for few random bits."""
-    return [s for s in settings() if s.rounding in _GFLOAT_MODES and s.random_bits in (None, FEW_BITS)]
+    return [s for s in settings() if s.rounding in GFLOAT_MODES and s.random_bits in (None, FEW_BITS)]
 
 
 def _by_gfloat(format: Format, tick: Tick) -> Outcome:
     """Deterministic and stochastic modes of gfloat, on hard inputs in float32."""
-    package = _imported("gfloat")
+    package = imported("gfloat")
     if package is None:
         return Outcome(missing="not installed")
     info = getattr(importlib.import_module("gfloat.formats"), f"format_info_{GFLOAT[str(format)]}")
@@ -165,7 +167,7 @@ def _by_gfloat(format: Format, tick: Tick) -> Outcome:
         if setting.word is not None:
             top = setting.word >> (32 - FEW_BITS)
             noise = {"srbits": np.full(numbers.shape, top, np.int64), "srnumbits": FEW_BITS}
-        mode = package.RoundMode[_GFLOAT_MODES[setting.rounding]]
+        mode = package.RoundMode[GFLOAT_MODES[setting.rounding]]
         saturates = format.overflow is Overflow.SATURATE  # type: ignore[attr-defined]
         with np.errstate(all="ignore"):
             wanted = package.round_ndarray(info, numbers, mode, saturates, **noise)
@@ -175,8 +177,19 @@ def _by_gfloat(format: Format, tick: Tick) -> Outcome:
     return outcome
 
 
-def _imported(name: str) -> ModuleType | None:
-    """A package that may not be installed."""
+def imported(name: str) -> ModuleType | None:
+    """A package that may not be installed.
+
+    Args:
+        name: Of the module.
+
+    Returns:
+        It, or None.
+
+    Example:
+        >>> imported("math").__name__, imported("nobody_made_this")
+        ('math', None)
+    """
     try:
         return importlib.import_module(name)
     except ImportError:
