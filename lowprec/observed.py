@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lowprec.errors import value_error
 from lowprec.formats import Scaled, resolve
+from lowprec.modes import ScaleRule
 from lowprec.observers import Delayed, Observer
 from lowprec.ops.scaling import grids_of
 from lowprec.ops.statistics import scales_from
@@ -28,6 +29,10 @@ class Observed(torch.nn.Module):
         parsed = resolve(format)
         if not isinstance(parsed, Scaled):
             raise value_error("format", "be a scaled format where an observer is given", format)
+        if parsed.scale_rule is ScaleRule.MSE:
+            must = "have another scale rule than 'mse' where an observer is given"
+            remedy = "That rule looks at every element of a group; so does the observer MeanSquaredError."
+            raise value_error("format", must, format, remedy)
         self.observer = observer
         self._format, self._name = parsed, format
         self._nested = isinstance(parsed.scale, Scaled)

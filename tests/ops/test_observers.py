@@ -632,6 +632,8 @@ def other_groups(first: tuple[int, ...], second: tuple[int, ...], *, training: b
         (lambda: Quantizer(observer=MinMax()), ValueError, "`observer` must be None without a format"),
         (lambda: Quantizer("e4m3fn", observer=MinMax()), ValueError,
          "`format` must be a scaled format where an observer is given, got 'e4m3fn'"),
+        (lambda: Quantizer("scaled<e2m1,e8m0,mse>", observer=MinMax()), ValueError,
+         "`format` must have another scale rule than 'mse' where an observer is given, got 'scaled<e2m1,e8"),
         (lambda: MovingAverage(1), ValueError, "`momentum` must be at least 0 and below 1, got 1"),
         (lambda: MovingAverage(math.nan), ValueError, "`momentum` must be at least 0 and below 1, got nan"),
         (lambda: Percentile(momentum="0.9"), TypeError, "`momentum` must be a number, got '0.9'"),
