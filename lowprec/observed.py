@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lowprec.errors import value_error
 from lowprec.formats import Scaled, resolve
+from lowprec.modes import ScaleRule
 from lowprec.observers import Delayed, Observer
 from lowprec.ops.scaling import grids_of
 from lowprec.ops.statistics import scales_from
@@ -28,6 +29,10 @@ class Observed(torch.nn.Module):
         parsed = resolve(format)
         if not isinstance(parsed, Scaled):
             raise value_error("format", "be a scaled format where an observer is given", format)
+        if parsed.scale_rule is ScaleRule.MSE:
+            must = "have another scale rule than 'mse' where an observer is given"
+            remedy = "That rule looks at every element of a group; so does the observer MeanSquaredError."
+            raise value_error("format", must, format, remedy)
         self.observer = observer
         self._format, self._name = parsed, format
         self._nested = isinstance(parsed.scale, Scaled)
@@ -38,8 +43,15 @@ class Observed(torch.nn.Module):
         """The scales for ``x``, which is observed first in training; none for a tensor without values."""
         if x.numel() == 0 or x.is_meta:
             return []
+        compiling = torch.compiler.is_compiling()
+        if not compiling and torch._C._are_functorch_transforms_active():
+            raise RuntimeError(
+                "A Quantizer with an observer must not be called under the transforms of torch.func: "
+                "they cannot keep what it sees. Call lowprec.quantize with scale= there."
+            )
+        again = not compiling and torch._C._current_graph_task_id() >= 0  # within a backward
         with torch.no_grad():
-            used = self._observe(x) if self.training else self._frozen(x)
+            used = self._frozen(x) if not self.training else self._again(x) if again else self._observe(x)
             scales = scales_from(used, self._name)
         return [None, *scales] if self._nested else [*scales]
 
@@ -56,14 +68,6 @@ class Observed(torch.nn.Module):
 
     def _observe(self, x: Tensor) -> Tensor:
         """Update the state, and give that from which scales follow."""
-        if not torch.compiler.is_compiling():
-            if torch._C._are_functorch_transforms_active():
-                raise RuntimeError(
-                    "A Quantizer with an observer must be in eval() under the transforms of torch.func: "
-                    "they cannot keep what it sees."
-                )
-            if torch._C._current_graph_task_id() >= 0:
-                return self._again(x)
         before = self.statistic
         if before is not None:
             self._check_grid(self.observer.statistic(before), x)
@@ -118,7 +122,7 @@ class Observed(torch.nn.Module):
         states: list[Tensor | None] = [None] * dist.get_world_size(group)
         dist.all_gather_object(states, self.statistic, group)
         shapes = [None if state is None else tuple(state.shape) for state in states]
-        if self.statistic is None or len(set(shapes)) > 1:  # so on every process, and none waits
+        if self.statistic is None or len(set(shapes)) != 1:  # so on every process, and none waits
             raise RuntimeError(
                 "`synchronize` must follow a call of the Quantizer on inputs with the same groups in every "
                 f"process, got statistics of shapes {shapes}. None has seen nothing."

@@ -168,7 +168,7 @@ class MeanSquaredError(_Averaged):
     Example:
         >>> from lowprec import Quantizer
         >>> layer = Quantizer("int4", observer=MeanSquaredError(4))
-        >>> layer(torch.tensor([1.0] * 99 + [14.0]))[[0, -1]]
+        >>> layer(torch.tensor([1.0] * 999 + [14.0]))[[0, -1]]
         tensor([1., 7.])
 
     Reference:

@@ -47,9 +47,10 @@ class Quantizer(torch.nn.Module):
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If a name is unknown, an option has nothing to act on, or an observer is given for a
-            format that is not a scaled one. In a call: if the groups of x are not those of the inputs before.
-        RuntimeError: In a call in eval(), within a backward or under torch.func, before an observer has
-            seen data.
+            format that is not a scaled one or has the scale rule "mse". In a call: if the groups of x are
+            not those of the inputs before.
+        RuntimeError: In a call with an observer that has seen nothing, in eval() or within a backward; or
+            under the transforms of torch.func.
 
     Shape:
         Any; the output has the shape of the input.

@@ -97,15 +97,18 @@ def _least_error(x: Tensor, format: Scaled, steps: int) -> Tensor:
     tiles, largest = _tiles(format, x.shape), _largest(x, format)
     rows = _rows(x, tiles, 0.0).double()
     unit = (largest.amax(-1) if format.zero_point else largest).reshape(-1, 1)
-    unit = unit.where(unit > 0, 1.0)  # errors relative to the largest magnitude cannot overflow
+    unit = unit.where(unit > 0, 1.0)
     inner = [None] if isinstance(format.scale, Scaled) else []
     best, least = largest.clone(), torch.full((len(rows),), math.inf, dtype=torch.float64)
     for step in range(steps, 0, -1):
         clipped = largest * (step / steps)
         levels = [*inner, *_scales_from(clipped, str(format))]
         y = torch.ops.lowprec.quantize_with(x, levels, None, str(format), "nearest_even", 32)
-        errors = ((rows - _rows(y, tiles, 0.0).double()) / unit).square().nan_to_num(math.inf)
-        sums = torch.from_numpy(errors.numpy().sum(1))  # torch's sums depend on the number of threads
+        errors = rows - _rows(y, tiles, 0.0)
+        if x.dtype == torch.float64:  # whose squares may overflow
+            errors /= unit
+        total = errors.square_().numpy().sum(1)  # torch's sums depend on the number of threads
+        sums = torch.from_numpy(total).nan_to_num(math.inf, math.inf)
         less = (sums < least).reshape(largest.shape[: -1 if format.zero_point else None])
         least = torch.minimum(least, sums)
         best = torch.where(less.unsqueeze(-1) if format.zero_point else less, clipped, best)
