@@ -27,7 +27,7 @@ from lowprec.kernels.cpu import (
     jit,
     locate,
 )
-from lowprec.kernels.groups import BLOCK_COUNT, BOTH, SIDE, finite_magnitude, numbers_of_largest
+from lowprec.kernels.groups import BLOCK_COUNT, BOTH, finite_magnitude, numbers_of_largest
 from lowprec.kernels.lanes import LANES, largest_lane
 from lowprec.kernels.layout import ADJACENT
 from lowprec.kernels.memory import at, matrix_at
@@ -76,6 +76,8 @@ BLOCK = Family(EITHER, CLAMPED, scaled=False, floating=False)
 
 _SPAN = 4096
 """Elements that are read for their maxima and again for their values: they stay in the first cache."""
+BY_LANES = False
+"""Whether maxima of short runs are worth code of their own: not in a loop that has much else to compile."""
 write = quantize_bits
 numbers_of = numbers_of_largest
 """What makes one element, and the numbers of a group; a loop has its own."""
@@ -83,11 +85,12 @@ numbers_of = numbers_of_largest
 
 def largest_of(source, first, count):
     """The largest finite magnitude among ``count`` elements from ``first`` on."""
-    largest = U(0)
-    whole = count // LANES if SIDE == BOTH and count <= 4 * LANES else 0  # longer runs vectorize anyway
-    for chunk in range(whole):
-        largest = larger(largest, largest_lane(source, np.uintp(first + chunk * LANES), U(INFINITY)))
-    rest = source[first + whole * LANES : first + count]
+    largest, done = U(0), 0
+    if BY_LANES and count <= 4 * LANES:  # longer runs vectorize anyway
+        while done + LANES <= count:
+            largest = larger(largest, largest_lane(source, np.uintp(first + done), U(INFINITY)))
+            done += LANES
+    rest = source[first + done : first + count]
     for j in range(rest.size):
         largest = larger(largest, finite_magnitude(U(rest[j])))
     return largest
@@ -145,7 +148,7 @@ def block(
 @cache
 def extremes(carrier: str, columns: int, side: int = BOTH) -> Any:
     """The loop that only collects each group's largest finite magnitude of a side."""
-    decisions = specialized(carrier, NEAREST_EVEN, *BLOCK[:2], side=side)
+    decisions = specialized(carrier, NEAREST_EVEN, *BLOCK[:2], side=side) | {"BY_LANES": side == BOTH}
     return _loop(carrier, NEAREST_EVEN, VALUES, "uint32", True, columns, BLOCK, decisions, side, writes=False)
 
 
@@ -257,7 +260,7 @@ def decisions_of(carrier: str, mode: int, family: Family, *, full: bool = True) 
         full=full,
         scaled=family.scaled and family.arithmetic == INTEGERS,
         floating=family.floating,
-        source=carrier,
+        source=None if family.arithmetic == INTEGERS else carrier,
         zero_point=family.zero_point,
         hardware=family.hardware,
     )

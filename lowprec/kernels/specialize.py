@@ -100,7 +100,7 @@ def specialized(
         **_of_source(source or carrier, mode, exact=exact),
     }
     names: dict[str, Any] = {}
-    for module in DECISIONS:
+    for module in DECISIONS if source or exact else DECISIONS[:-1]:
         names.update(vars(module))
     names.update(constants)
     for name, function in list(names.items()):

@@ -18,7 +18,7 @@ from oracle import ROUNDINGS, SEED, STOCHASTIC, assert_same, expected, spread
 from torch import Tensor
 
 import lowprec
-from lowprec.kernels import dispatch, threads
+from lowprec.kernels import elementwise, grouped, threads
 from lowprec.kernels.elementwise import SERIAL_BELOW
 from lowprec.kernels.memory import at
 from lowprec.modes import Rounding
@@ -91,14 +91,16 @@ class TestCounts:
             assert_same(got, expected(x, format, STOCHASTIC))
 
     def test_alone_for_small_tensors_and_for_one_thread(self, monkeypatch) -> None:
-        monkeypatch.setattr(dispatch, "share", lambda kernel, calls, count: pytest.fail(f"{count} threads"))
-        torch.set_num_threads(2)
-        lowprec.quantize(spread(SERIAL_BELOW - 1), "e4m3fn")
-        torch.set_num_threads(1)
-        lowprec.quantize(spread(SERIAL_BELOW), "e4m3fn")
-        torch.set_num_threads(3)
-        with pytest.raises(pytest.fail.Exception, match="3 threads"):
-            lowprec.quantize(spread(SERIAL_BELOW), "e4m3fn")
+        for module in (elementwise, grouped):
+            monkeypatch.setattr(module, "share", lambda kernel, calls, count: pytest.fail(f"{count} threads"))
+        for format in ("e4m3fn", "bfp8<channel0>", "int8"):
+            torch.set_num_threads(2)
+            lowprec.quantize(spread(1, SERIAL_BELOW - 1), format)
+            torch.set_num_threads(1)
+            lowprec.quantize(spread(1, SERIAL_BELOW), format)
+            torch.set_num_threads(3)
+            with pytest.raises(pytest.fail.Exception, match="3 threads"):
+                lowprec.quantize(spread(1, SERIAL_BELOW), format)
 
 
 @njit("void(int64, int64)", nogil=True)
