@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lowprec.cast import Cast, Operands
 from lowprec.errors import value_error
-from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat
+from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat, Scaled
 from lowprec.ops.quantize import Spec, make_spec
 from lowprec.scheme import Scheme
 
@@ -105,8 +105,15 @@ def _along(format: object, axis: int) -> object:
 
 def _shifted(format: object, exponent: int) -> object:
     """The format that rounds x as ``format`` rounds x times 2**exponent; groups adapt by themselves."""
-    if exponent == 0 or isinstance(format, GroupedFormat):
+    if exponent == 0 or (isinstance(format, GroupedFormat) and _adapts(format)):
         return format
     if isinstance(format, FloatingPoint | FixedPoint):
         return format.shifted(exponent)
     raise value_error("loss_scale", "be 1 for this error format", str(format))
+
+
+def _adapts(format: GroupedFormat) -> bool:
+    """Whether groups, or groups of groups, follow the numbers over the whole range of float32."""
+    if isinstance(format, Scaled) and format.levels:
+        return format.levels[-1].exponent_bits >= 8
+    return format.lowest_group_exponent is None or format.lowest_group_exponent <= -126

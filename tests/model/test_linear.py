@@ -91,6 +91,25 @@ def test_output_cast_and_channels_of_a_matrix_of_rows():
     assert_same(simulated(x, weight, None, error, split)[:2], want[:2])
 
 
+@pytest.mark.parametrize(
+    "format", ["bfp8<exponent4>", "scaled<e2m1,e4m3fn,group16,amax>", "scaled<fixed4f0<symmetric>,float16>"]
+)
+def test_loss_scale_is_refused_where_scales_have_a_narrow_range(format):
+    x, weight, _ = operands((6, 16), (4, 16))
+    linear(x, weight, scheme=Scheme(error=format))
+    with pytest.raises(ValueError, match=r"`loss_scale` must be 1 for this error format, got"):
+        linear(x, weight, scheme=Scheme(error=format, loss_scale=64))
+
+
+@pytest.mark.parametrize("format", ["bfp8<group8>", "mxfp4", "nvfp4", "int8", "uint8"])
+def test_groups_follow_a_loss_scale(format):
+    x, weight, bias = operands((6, 16), (4, 16))
+    error = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    got = simulated(x, weight, bias, error, Scheme(error=format, loss_scale=64))
+    assert_same(got, simulated(x, weight, bias, error, Scheme(error=format)))
+    assert_same(got, plain_product(plain, x, weight, bias, error, Scheme(error=format, loss_scale=64)))
+
+
 @pytest.mark.parametrize("scale", [2.0**-20, 2.0**-3, 1.0, 64.0, 2.0**16])
 @pytest.mark.parametrize("format", ["e5m2", "e4m3fn<saturate_all>", "fixed8f7", "bfp8"])
 @pytest.mark.parametrize("rounding", ["nearest_even", "toward_zero", "stochastic"])
