@@ -74,9 +74,9 @@ def encode(
     spec, _, in_groups = _checked(format, rounding, random_bits, x.dtype)
     check_sources(spec, seed, generator)
     seeds = seed_tensor(x, seed, generator) if spec.is_stochastic else None
+    given = scaling.given_scales(scale, spec.format, x.device)
     if not in_groups:
         return torch.ops.lowprec.encode(x.detach(), seeds, *spec)
-    given = scaling.given_scales(scale, spec.format)
     codes, *levels = torch.ops.lowprec.encode_groups(x.detach(), given, seeds, *spec)
     return codes, scaling.as_scales(levels)
 

@@ -241,7 +241,7 @@ def quantize(
     check_sources(spec, seed, generator)
     seeds = seed_tensor(x, seed, generator) if spec.is_stochastic else None
     if scale is not None:
-        return _quantize_with(x, scaling.given_scales(scale, spec.format), seeds, spec, out)
+        return _quantize_with(x, scaling.given_scales(scale, spec.format, x.device), seeds, spec, out)
     if out is None:
         return library.quantized(x, seeds, spec)
     _check_out(x, out)

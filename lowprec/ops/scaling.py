@@ -90,7 +90,7 @@ def as_scales(levels: Sequence[Tensor]) -> Any:
     return levels[0] if len(levels) == 1 else tuple(levels)
 
 
-def given_scales(scale: Any, format: str) -> list[Tensor | None]:
+def given_scales(scale: Any, format: str, device: torch.device) -> list[Tensor | None]:
     """The scales that a user gives, level by level; an empty list for none."""
     if scale is None:
         return []
@@ -99,8 +99,8 @@ def given_scales(scale: Any, format: str) -> list[Tensor | None]:
         raise value_error("scale", f"be None for {format}", type(scale), "Only scaled formats have scales.")
     levels = as_list("scale", scale, count, format)
     for level in levels:
-        if level is not None and not (level.is_cpu or level.is_meta):
-            raise value_error("scale", "be on the CPU", str(level.device))
+        if level is not None and level.device != device:
+            raise value_error("scale", f"be on {device}", str(level.device))
         if level is not None and level.requires_grad and torch.is_grad_enabled():
             raise value_error("scale", "not require a gradient", level, "Pass scale.detach().")
     return levels
