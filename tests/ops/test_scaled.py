@@ -78,7 +78,8 @@ def by_definition(x: Tensor, format: str, rounding: str) -> tuple[np.ndarray, di
         pytest.param(format, rounding, carrier, marks=() if few else pytest.mark.exhaustive)
         for format, rounding, carrier in itertools.product((*MX, *MIXED), Rounding, CARRIERS)
         for every_mode in [format == "mxfp8_e5m2" and carrier == torch.float32]
-        for few in [rounding in ("nearest_even", "stochastic") or every_mode]
+        for wide in [carrier in (torch.float32, torch.float64)]
+        for few in [rounding == "nearest_even" or (rounding == "stochastic" and wide) or every_mode]
     ],
 )
 def test_equal_to_the_definition(format: str, rounding: str, carrier: torch.dtype) -> None:

@@ -91,7 +91,7 @@ def test_around_every_boundary(name: str, carrier: torch.dtype) -> None:
         format, x, scale = static_case(name, carrier, seed)
         if parse(format).missing_in(RANGES[str(carrier)[6:]]):
             return
-        for rounding in FEW:
+        for rounding in FEW if carrier in (torch.float32, torch.float64) else FEW[:1]:
             assert_same(*given(x, format, scale, rounding))
 
 
