@@ -217,10 +217,10 @@ def _loop(
                                 own = maxima[group : group + count]
                             else:
                                 own = maxima[group : group + count * group_step : group_step]
-                            if reads and part == MAXIMA:
+                            if not writes or (reads and part == MAXIMA):
                                 for j in range(source.size):
                                     own[j] = larger(own[j], finite_magnitude(U(source[j])))
-                            if writes and part == QUANTIZE:
+                            else:
                                 for j in range(source.size):
                                     numbers = numbers_of(own[j], block)
                                     ceiling = words[j] if drawn else U32(0)
@@ -229,14 +229,14 @@ def _loop(
                             done, left = 0, group_size - start % group_size
                             while done < count:
                                 piece = smaller(left, count - done)
-                                if reads and part == MAXIMA:
+                                if not writes or (reads and part == MAXIMA):
                                     largest = largest_of(source, done, piece)
                                     maxima[group] = larger(maxima[group], largest)
-                                if writes and part == QUANTIZE:
+                                else:
                                     numbers = numbers_of(maxima[group], block)
                                     write_group(source, target, words, done, piece, numbers)
                                 done, left, group = done + piece, group_size, group + group_step
-                        if writes and part == QUANTIZE and not dense:
+                        if part == QUANTIZE and not dense:
                             for j in range(count):
                                 out[there + j * out_step] = target[j]
                         start += count

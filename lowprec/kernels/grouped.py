@@ -87,7 +87,8 @@ def quantize(
     """Write the values, flags or codes of elements; the largest magnitude or the scale of each group."""
     key = format, rounding, random_bits, carrier, kind, code, plan.columns
     if given is not None or _is_apart(format):
-        found = make_scales(x, carrier, plan, _resolved(format), threads, given)  # type: ignore[arg-type]
+        scaled: Any = _resolved(format)
+        found = make_scales(x, carrier, plan, scaled, threads, given, apart=kind == cpu.CODES)
         kernel = _kernel(*key, True, _tolerates(rounding, carrier) and found.far)
         _run(kernel, x, out, plan, found.states, noise, threads, blocks.QUANTIZE)
         return found.states, found.levels
@@ -188,9 +189,10 @@ def _maxima(x: int, carrier: str, plan: Layout, threads: int, side: int = BOTH) 
 
 
 def make_scales(
-    x: int, carrier: str, plan: Layout, format: Scaled, threads: int, given: Codes | None = None
-) -> Scales:
-    """The scales of all groups: those given, the others from x."""
+    x: int, carrier: str, plan: Layout, format: Scaled, threads: int, given: Codes | None = None, *,
+    apart: bool = True,
+) -> Scales:  # fmt: skip
+    """The scales of all groups: those given, the others from x. ``apart``: the levels are wanted, too."""
     if not format.levels:
         return _powers(x, carrier, plan, format, threads, given)
     first, *rest = given or (None,)
@@ -217,10 +219,14 @@ def make_scales(
             inner = _quotients(carrier, maxima, divisors, format.levels[0], threads)
         else:
             inner = _power_scales(maxima, carrier, plan, format).view(np.float64)
-    states = inner if outer is None else inner * _spread(outer, format.scale, plan.grid)
-    levels = (inner,) if outer is None else (inner, outer)
+    levels: tuple[Array, ...]
+    states, levels, floor = inner, (inner,), format.levels[0].smallest_subnormal
+    if outer is not None:
+        target = None if apart else inner  # new memory costs more than the product
+        states = np.multiply(inner, _spread(outer, format.scale, plan.grid), out=target)
+        levels, floor = (inner, outer), floor * float(outer.min())
     least = 2.0**-_FAR_QUOTIENT / format.element.smallest_subnormal
-    far = bool(states.min() >= least)
+    far = floor >= least or bool(states.min() >= least)
     if not far and first is None and _tolerates("nearest_even", carrier):
         far = _are_zeros(states < least, maxima, x, carrier, plan, threads)
     return Scales(states.view(np.uint64).reshape(1, -1), levels, far)
@@ -257,7 +263,7 @@ def _affine(
     else:
         positive = np.ascontiguousarray(_maxima(x, carrier, plan, threads, POSITIVE))
         negative = np.ascontiguousarray(_maxima(x, carrier, plan, threads, NEGATIVE))
-        numbers = describe_scale(format.levels[0])
+        numbers, _, _ = describe_scale(format.levels[0])
         integers, _ = describe_quotients(format, Rounding.NEAREST_EVEN, 32)
         states = np.empty(plan.groups, np.uint64)
         scales.affine(carrier)(
@@ -272,7 +278,7 @@ def _quotients(
     carrier: str, maxima: Array, divisors: Array, format: FloatingPoint, threads: int
 ) -> npt.NDArray[np.float64]:
     """Maxima over one divisor or one for each, rounded to scales."""
-    count, numbers = maxima.size, describe_scale(format)
+    count, (numbers, depth, ending) = maxima.size, describe_scale(format)
     maxima, divisors = np.ascontiguousarray(maxima), np.ascontiguousarray(divisors, np.float64)
     out = np.empty(count, np.float64)
     walk = (
@@ -281,7 +287,7 @@ def _quotients(
     )  # fmt: skip
     threads = threads if count >= SERIAL_BELOW else 1
     calls = [(*walk, *part) for part in ranges(count, PARTS * threads)]
-    share(scales.quotients(carrier), calls, threads)
+    share(scales.quotients(carrier, depth, ending), calls, threads)
     return out
 
 

@@ -108,11 +108,9 @@ def describe_products(
 
 
 @lru_cache(maxsize=64)
-def describe_scale(format: FloatingPoint) -> npt.NDArray[np.uint64]:
-    """The numbers of a scale in binary64; it saturates."""
-    numbers: npt.NDArray[np.uint64]
-    numbers, _, _ = describe(replace(format, overflow="saturate"), Rounding.NEAREST_EVEN, 32, "float64")
-    return numbers
+def describe_scale(format: FloatingPoint) -> tuple[npt.NDArray[np.uint64], int, int]:
+    """What ``describe`` says of a scale in binary64; it saturates."""
+    return describe(replace(format, overflow="saturate"), Rounding.NEAREST_EVEN, 32, "float64")
 
 
 def _scaled(number: dict[int, int], format: Scaled, rounding: Rounding, carrier: Carrier) -> Family:

@@ -122,6 +122,11 @@ def scaled_value(value, numbers):
 
 def quantize_quotient(bits, ceiling, numbers):
     """The pattern of one element, its quotient rounded and scaled again."""
+    if HARDWARE and ROUNDED_DECIDES:  # signs, infinities and NaN go through as the hardware takes them
+        scale = U64(numbers[SCALE]).view(np.float64)
+        unscaled = np.float64(np.float64(U32(bits).view(np.float32)) / scale).view(U64)
+        value = np.float64(U64(quantize_bits(unscaled, ceiling, numbers)).view(np.float64) * scale)
+        return U64(np.float32(value).view(U32))
     result = scaled_value(quantize_bits(quotient_of_element(bits, numbers), ceiling, numbers), numbers)
     return bits if U(bits & U(SOURCE_SIGN - U(1))) > SOURCE_INFINITY else result
 

@@ -40,7 +40,7 @@ def powers(carrier: str, family: Family = BLOCK) -> Any:
 
 
 @cache
-def quotients(carrier: str) -> Any:
+def quotients(carrier: str, depth: int, ending: int) -> Any:
     """From maxima to what they give divided by divisors in binary64; its result is binary64, too."""
     U = WIDTHS[carrier].unsigned
 
@@ -57,8 +57,8 @@ def quotients(carrier: str) -> Any:
             for j in range(maxima.size):
                 out[j] = scale_of(widened(np.uint64(maxima[j])), own[j], numbers)
 
-    decisions = specialized("float64", NEAREST_EVEN, ABOVE, GENERAL, source=carrier, exact=True)
-    return jit(7, loop, decisions, carrier)
+    decisions = specialized("float64", NEAREST_EVEN, depth, ending, source=carrier, exact=True)
+    return jit(7, loop, decisions, carrier, depth, ending)
 
 
 @cache
