@@ -228,7 +228,9 @@ def bench(
 def verify(
     formats: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FORMAT]...", help="Formats by name (default: every named one)."),
+        typer.Argument(
+            metavar="[FORMAT]...", help="Formats by name (default: every named one that is not scaled)."
+        ),
     ] = None,
     exhaustive: Annotated[  # noqa: FBT002
         bool,

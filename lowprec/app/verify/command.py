@@ -29,7 +29,7 @@ def run(
     """Verify, show the table, and write the report.
 
     Args:
-        formats: Names; none for all.
+        formats: Names; none for those that ``plan`` chooses.
         exhaustive: Whether to go through all float32 numbers too.
         json: Where the report goes.
         resume: Whether to go on with the verification that was interrupted in this folder.
