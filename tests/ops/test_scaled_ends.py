@@ -28,7 +28,7 @@ def quantized(x: torch.Tensor, format: str, *, flushed: bool, **options: Any) ->
     ["scaled<e4m3fn,e8m0,group2@0>", "bfp8<group2@0>", "scaled<e4m3fn,float32,channel1,amax>",
      "scaled<e5m2,float32,group2@0,amax>", "scaled<e2m1,scaled<e4m3fn,float32,amax>,group2@0,amax>"],
 )  # fmt: skip
-@pytest.mark.parametrize("rounding", ["nearest_even", "toward_zero", "up", "stochastic"])
+@pytest.mark.parametrize("rounding", ["nearest_even", "up", "stochastic"])
 @pytest.mark.parametrize("flushed", [False, True], ids=["subnormals", "flushed"])
 def test_groups_without_a_finite_number_beside_others(format: str, rounding: str, flushed: bool) -> None:
     x = torch.randn(4, 40, generator=torch.Generator().manual_seed(0))

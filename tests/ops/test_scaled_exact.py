@@ -39,7 +39,7 @@ def grid_of_modes() -> Iterator[object]:
     for carrier in CARRIERS:
         for rounding in Rounding:
             for formats in (FLOATING, INTEGERS, ZERO_POINTS):
-                few = rounding == "nearest_even" or (
+                few = (rounding == "nearest_even" and carrier in (torch.float64, torch.bfloat16)) or (
                     carrier == torch.float32
                     and (rounding in FEW or (rounding in OTHERS and formats == INTEGERS))
                 )
