@@ -51,7 +51,7 @@ def _listing(columns: tuple[str, ...]) -> Table:
         title="Number formats by name",
         caption="Any width: eXmYieee, eXmYfn, eXmYfnuz, eXmYfinite; fixedNfM, ufixedNfM of N bits, M of\n"
         "them behind the point, and fixedfM<unbounded>; bfpN, here the values of a group whose\n"
-        "largest magnitude lies between 1 and 2; scaled<element,e8m0>, here over the scale 1.",
+        "largest magnitude lies between 1 and 2; scaled<element,scale>, here over the scale 1.",
     )
     table.add_column("name", no_wrap=True)
     for column in columns:
