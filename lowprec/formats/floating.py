@@ -243,6 +243,26 @@ class FloatingPoint(Format):
         return f"{name}<{','.join(options)}>" if options else name
 
 
+def PowerOfTwo(exponent_bits: int) -> FloatingPoint:
+    """The floating-point format without mantissa bits: zero, powers of two and infinities.
+
+    Args:
+        exponent_bits: Width of the exponent field, 1 to 11.
+
+    Returns:
+        ``FloatingPoint(exponent_bits, 0)``.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it is out of range or leaves no value but zero.
+
+    Example:
+        >>> PowerOfTwo(3).values()[-6:]
+        array([0.25, 0.5 , 1.  , 2.  , 4.  , 8.  ])
+    """
+    return FloatingPoint(exponent_bits, 0)
+
+
 def _default_bias(exponent_bits: int, specials: Specials | str) -> int:
     """The bias of IEEE 754, which puts 1.0 in the middle of the exponents; one more for fnuz."""
     return (1 << (exponent_bits - 1)) - (specials is not Specials.FNUZ)

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Any
 
+from lowprec.formats.codebook import Codebook
 from lowprec.formats.fixed import FixedPoint
 from lowprec.formats.floating import FloatingPoint
 from lowprec.formats.format import Format
@@ -32,7 +33,7 @@ class GroupedFormat(Format):
         """The greatest exponent of a group; None where the carrier's own range is the only bound."""
 
     @abstractmethod
-    def in_group(self, exponent: int) -> FixedPoint | FloatingPoint:
+    def in_group(self, exponent: int) -> FixedPoint | FloatingPoint | Codebook:
         """The format that the elements of a group with that exponent have."""
 
     def along(self, axis: int) -> Any:

@@ -18,12 +18,15 @@ at most once; ``str`` writes them in the order given here and leaves out what is
     block              bfp{N}          N bits for each mantissa
         <tensor | channel{A}[&{A}…] | group[{S}][@{A}] | block{S}[x{S}…], exponent{N}>
     scaled             scaled<{element},{scale}>, or one of the names mxfp8_e4m3 mxfp8_e5m2
-                       mxfp6_e3m2 mxfp6_e2m3 mxfp4 mxint8 nvfp4 int8 int4 uint8
+                       mxfp6_e3m2 mxfp6_e2m3 mxfp4 mxint8 nvfp4 int8 int4 uint8 nf4 fp4
         <tensor | channel… | group… | block…, floor|ceil|rceil|even|amax, zero_point>
                        where a scale is e8m0 float32 float16 bfloat16 e5m2 e4m3fn, or scaled<…>
+    posit              posit{N}es{E}, without es{E} where E is 2
+    logarithmic        log{I}f{M}      I and M bits of the logarithm before and behind the point
+    codebook           codebook<{value},{value}…>, or one of the names binary ternary
 
-N, M, E and S are decimal numbers, K and A may be negative, and so may the M of fixed point; the A of
-a group may be ``contraction``.
+and the names of formats that were handed to ``register``. N, M, E, I and S are decimal numbers, K and A
+may be negative, and so may the M of fixed point; the A of a group may be ``contraction``.
 """
 
 import difflib
@@ -34,6 +37,8 @@ from typing import Any
 
 from lowprec.errors import type_error, value_error
 from lowprec.formats.block import BlockFloatingPoint
+from lowprec.formats.codebook import NAMES as CODEBOOKS
+from lowprec.formats.codebook import Codebook
 from lowprec.formats.fixed import FixedPoint
 from lowprec.formats.floating import FINITE_ELSEWHERE, NAMES, FloatingPoint
 from lowprec.formats.format import Format
@@ -45,8 +50,11 @@ from lowprec.formats.granularity import (
     PerGroup,
     PerTensor,
 )
+from lowprec.formats.logarithmic import Logarithmic
+from lowprec.formats.posit import Posit
 from lowprec.formats.scaled import NAMES as SCALED_NAMES
 from lowprec.formats.scaled import Scaled
+from lowprec.formats.tabled import TabledFormat
 from lowprec.modes import Overflow, ScaleRule, Specials
 
 NAMED = (
@@ -54,7 +62,8 @@ NAMED = (
     "e4m3ieee", "e3m4", "e3m2", "e2m3", "e2m1", "fixed8f7", "fixed8f4", "fixed8f4<wrap>", "fixed16f8",
     "ufixed8f8", "bfp8", "bfp8<group32>", "bfp8<block16x16>", "bfp8<exponent8>", "bfp4",
     "mxfp8_e5m2", "mxfp8_e4m3", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4", "mxint8",
-    "nvfp4", "int8", "int4", "uint8",
+    "nvfp4", "int8", "int4", "uint8", "nf4", "fp4",
+    "posit8", "posit16", "posit32", "log4f3", "binary", "ternary",
 )  # fmt: skip
 """The names that a listing of formats shows: every single one, and examples of each family."""
 
@@ -93,6 +102,8 @@ def resolve(format: FormatLike) -> Format:
         448.0
     """
     if isinstance(format, Format):
+        if isinstance(format, TabledFormat) and not isinstance(format, _OURS):
+            register(format)
         return format
     if isinstance(format, str):
         return parse(format)
@@ -114,7 +125,8 @@ def parse(name: str) -> Format:
 
     Raises:
         TypeError: If ``name`` is not a string.
-        ValueError: If no format has that name; the nearest three are suggested.
+        ValueError: If no format has that name; the nearest three are suggested. A format of your own has
+            one from when it was first used, or registered.
 
     Example:
         >>> parse("fixed8f6") == FixedPoint(8, 6)
@@ -122,12 +134,72 @@ def parse(name: str) -> Format:
     """
     if not isinstance(name, str):
         raise type_error("name", "be a string", name)
-    return _parsed(name)
+    return _REGISTERED.get(name) or _parsed(name)
+
+
+def register(format: TabledFormat) -> None:
+    """Make a format of your own known by its name, as every function does that is given one.
+
+    A name in a checkpoint or a scheme's file is read back after this, in a process that has not used the
+    format yet.
+
+    Args:
+        format: An instance of a subclass of TabledFormat; hashable and equal to others that mean the same.
+
+    Raises:
+        TypeError: If it is none, or cannot be hashed.
+        ValueError: If its name means another format, or what it lists is no format.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Fibonacci(TabledFormat):
+        ...     def code_values(self):
+        ...         return [0, 1, 2, 3, 5, 8]
+        ...
+        ...     def __str__(self):
+        ...         return "fibonacci"
+        >>> register(Fibonacci())
+        >>> parse("fibonacci").max
+        8.0
+    """
+    if not isinstance(format, TabledFormat):
+        raise type_error("format", "be a TabledFormat", type(format))
+    try:
+        known = format in _REGISTERED_FORMATS
+    except TypeError:
+        remedy = "Make its class a frozen dataclass."
+        raise type_error("format", "be hashable", type(format), remedy) from None
+    if known:
+        return
+    name = str(format)
+    if name in _REGISTERED:
+        remedy = "Give it a __str__ that says what sets it apart."
+        raise value_error("format", "have a name that no other format has", name, remedy)
+    if _is_ours(name):
+        raise value_error("format", "have a name that means nothing yet", name)
+    _ = format.table
+    _REGISTERED[name] = format
+    _REGISTERED_FORMATS.add(format)
+
+
+_REGISTERED: dict[str, TabledFormat] = {}
+_REGISTERED_FORMATS: set[TabledFormat] = set()
+_OURS = Codebook, Logarithmic
+
+
+def _is_ours(name: str) -> bool:
+    """Whether the grammar has a format of that name."""
+    try:
+        _parsed(name)
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=1024)
 def _parsed(name: str) -> Format:
-    """The format of a name, remembered."""
+    """The format of a name of the grammar, remembered."""
     base, bracket, rest = name.partition("<")
     _refuse_ambiguous(name, base)
     options = _split(rest[:-1]) if rest.endswith(">") else []
@@ -193,6 +265,13 @@ class _Options:
         if not self._left:
             raise _unknown(self._name)
         return self._left.pop(0)
+
+    def all_of(self, pattern: str) -> list[str]:
+        """All options, removed; each must match."""
+        if not all(re.fullmatch(pattern, option, re.ASCII) for option in self._left):
+            raise _unknown(self._name)
+        taken, self._left = self._left, []
+        return taken
 
     def end(self) -> None:
         """Refuse options that nobody took: unknown ones, and the second of two of a kind."""
@@ -270,6 +349,29 @@ def _named(match: re.Match[str], options: _Options) -> Format:
     return _parsed(SCALED_NAMES[match[0]])
 
 
+def _posit(match: re.Match[str], options: _Options) -> Format:
+    """A posit."""
+    options.end()
+    return Posit(int(match["bits"]), int(match["exponent"] or 2))
+
+
+def _logarithmic(match: re.Match[str], options: _Options) -> Format:
+    """Logarithmic numbers."""
+    options.end()
+    return Logarithmic(int(match["integer"]), int(match["fraction"]))
+
+
+def _codebook(match: re.Match[str], options: _Options) -> Format:
+    """A codebook, its entries in brackets."""
+    return Codebook([float(entry) for entry in options.all_of(_ENTRY)])
+
+
+def _named_codebook(match: re.Match[str], options: _Options) -> Format:
+    """A codebook with a name of its own, which has no options."""
+    options.end()
+    return _parsed(CODEBOOKS[match[0]])
+
+
 def _channel(match: re.Match[str]) -> Granularity:
     """A PerChannel by its own name."""
     return PerChannel(tuple(int(axis) for axis in match[1].split("&")))
@@ -287,6 +389,7 @@ def _tile(match: re.Match[str]) -> Granularity:
 
 
 _OVERFLOW = "|".join(Overflow)
+_ENTRY = r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?"
 
 _GRANULARITIES: tuple[tuple[str, Callable[[re.Match[str]], Granularity]], ...] = (
     ("tensor", lambda match: PerTensor()),
@@ -301,4 +404,8 @@ _FAMILIES: tuple[tuple[str, Callable[[re.Match[str], _Options], Format]], ...] =
     (r"bfp(?P<word>\d+)", _block),
     ("scaled", _scaled),
     ("|".join(SCALED_NAMES), _named),
+    (r"posit(?P<bits>\d+)(?:es(?P<exponent>\d+))?", _posit),
+    (r"log(?P<integer>\d+)f(?P<fraction>\d+)", _logarithmic),
+    ("codebook", _codebook),
+    ("|".join(CODEBOOKS), _named_codebook),
 )

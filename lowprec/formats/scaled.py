@@ -4,8 +4,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from lowprec.errors import type_error, value_error
 from lowprec.formats.carriers import Carrier
+from lowprec.formats.codebook import FLOAT_OF_TWELFTHS, NORMAL_FLOAT, Codebook, spelled
 from lowprec.formats.fixed import FixedPoint
 from lowprec.formats.floating import FloatingPoint
 from lowprec.formats.format import check_bool, floor_log2
@@ -25,6 +29,8 @@ SCALES = {
 }
 """The floating-point formats that scales can have, by the names in a format's own; all saturate."""
 
+_DECIDED = 52
+"""Significant bits of a boundary that a quotient of float64, rounded to odd, lies on the right side of."""
 _WIDEST_ELEMENT = 16
 """Significant bits of an element over scales that are no powers of two: the product of an element and two
 scales (11 and 24 bits at most) fits into float64, and so does a quotient with 32 random bits below it."""
@@ -48,7 +54,9 @@ class Scaled(GroupedFormat):
 
     Args:
         element: A FloatingPoint with subnormals, or a symmetric FixedPoint; over scales that are no
-            powers of two at most 16 significant bits wide.
+            powers of two at most 16 significant bits wide. Or, over those, a Codebook of numbers of at most
+            24 significant bits (18 where scales have scales), its largest magnitude positive; the stochastic
+            modes are not for it.
         scale: ``"e8m0"``, the powers of two from 2^-127 to 2^127; or ``"float32"``, ``"float16"``,
             ``"bfloat16"``, ``"e4m3fn"``, ``"e5m2"`` or their torch dtypes; or a Scaled whose elements are
             such scales: they have scales themselves, one for each of *its* groups of groups.
@@ -59,7 +67,7 @@ class Scaled(GroupedFormat):
             spread over all integers, and an integer z of them stands for zero.
 
     Raises:
-        TypeError: If ``element`` is neither, ``granularity`` not a granularity, or ``scale`` no scale.
+        TypeError: If ``element`` is none of these, ``granularity`` not a granularity, or ``scale`` no scale.
         ValueError: If ``element`` wraps, has no subnormals, no bounds or other ends, or an argument is
             unknown, too wide or contradicts another.
 
@@ -77,7 +85,7 @@ class Scaled(GroupedFormat):
         efficient integer-arithmetic-only inference, 2018 (zero points).
     """
 
-    element: FloatingPoint | FixedPoint
+    element: FloatingPoint | FixedPoint | Codebook
     scale: "str | Scaled" = E8M0
     granularity: Granularity = PerTensor()
     scale_rule: ScaleRule | str = ScaleRule.FLOOR
@@ -107,7 +115,9 @@ class Scaled(GroupedFormat):
         object.__setattr__(self, "granularity", granularity)
         object.__setattr__(self, "scale_rule", rule)
         object.__setattr__(self, "zero_point", zero_point)
-        if scale != E8M0 and self.precision > _WIDEST_ELEMENT:
+        if isinstance(element, Codebook):
+            _check_codebook(element, scale, rule)
+        elif scale != E8M0 and self.precision > _WIDEST_ELEMENT:
             must = f"have at most {_WIDEST_ELEMENT} significant bits over scales that are no powers of two"
             raise value_error("element", must, self.precision)
         if scale != E8M0 and not (element.smallest_subnormal >= 2.0**-149 and element.max < 2.0**128):
@@ -126,6 +136,8 @@ class Scaled(GroupedFormat):
         """Significant bits of an element."""
         if isinstance(self.element, FixedPoint):
             return self.element.largest_integer.bit_length()
+        if isinstance(self.element, Codebook):
+            return max(_significant_bits(value) for value in self.element.table.exact)
         return self.element.mantissa_bits + 1
 
     @property
@@ -192,13 +204,17 @@ class Scaled(GroupedFormat):
         """The non-negative finite values over the scale 1, ascending, exact."""
         return self.element.magnitudes()
 
+    def values(self) -> npt.NDArray[np.float64]:
+        """All finite values over the scale 1: the element's."""
+        return self.element.values()
+
     def missing_in(self, carrier: Carrier) -> str | None:
         """What a carrier lacks to hold every value of some group."""
         if self.precision > carrier.precision:
             return f"{self.precision} significant bits, it has {carrier.precision}"
         return None
 
-    def in_group(self, exponent: int) -> FloatingPoint | FixedPoint:
+    def in_group(self, exponent: int) -> FloatingPoint | FixedPoint | Codebook:
         """The element's values times 2 to an exponent."""
         return self.element.shifted(-exponent)
 
@@ -248,8 +264,8 @@ def _name(format: object) -> str:
 
 def _check_element(element: object, *, zero_point: bool) -> None:
     """Refuse what cannot be scaled."""
-    if not isinstance(element, FloatingPoint | FixedPoint):
-        raise type_error("element", "be a FloatingPoint or FixedPoint", element)
+    if not isinstance(element, FloatingPoint | FixedPoint | Codebook):
+        raise type_error("element", "be a FloatingPoint, a FixedPoint or a Codebook", element)
     if zero_point:
         integer = isinstance(element, FixedPoint) and not element.signed and element.fraction_bits == 0
         if not integer or element.overflow is not Overflow.SATURATE:
@@ -258,9 +274,38 @@ def _check_element(element: object, *, zero_point: bool) -> None:
     elif isinstance(element, FloatingPoint):
         if not element.subnormals:
             raise value_error("element", "have subnormals", str(element))
-    elif not (element.signed and element.symmetric and element.overflow is Overflow.SATURATE):
+    elif isinstance(element, FixedPoint) and not (
+        element.signed and element.symmetric and element.overflow is Overflow.SATURATE
+    ):
         remedy = "Pass symmetric=True."
         raise value_error("element", "be signed, symmetric and saturate", str(element), remedy)
+
+
+def _check_codebook(element: Codebook, scale: "str | Scaled", rule: ScaleRule) -> None:
+    """Refuse codebooks whose quotients or products float64 does not decide."""
+    if scale == E8M0:
+        must = "be floating or fixed point over scales of e8m0"
+        raise value_error("element", must, str(element), "A codebook goes over float32 scales.")
+    if rule is ScaleRule.EVEN:
+        raise value_error("scale_rule", "not be 'even' for a codebook", str(rule), "It has no precision.")
+    if element.max < -element.min:
+        must = "have a largest magnitude that is positive"
+        raise value_error("element", must, element.min, "Negate all entries, and what is quantized.")
+    most = 24 if isinstance(scale, str) else 18
+    for number, value in zip(element.table.finite, element.table.exact, strict=True):
+        if _significant_bits(value) > most:
+            remedy = "Round the entries to float32 first." if most == 24 else "Round the entries."
+            raise value_error("element", f"have at most {most} significant bits", number, remedy)
+    for boundary in element.boundaries():
+        if _significant_bits(boundary) > _DECIDED:
+            must = f"have midpoints of at most {_DECIDED} significant bits"
+            raise value_error("element", must, float(boundary), "Its neighbors lie too far apart.")
+
+
+def _significant_bits(x: Fraction) -> int:
+    """How many binary digits lie between the first and the last that is set."""
+    digits = abs(x.numerator)
+    return (digits // (digits & -digits)).bit_length() if digits else 0
 
 
 def _check_rule(rule: ScaleRule, scale: "str | Scaled", *, zero_point: bool) -> None:
@@ -286,6 +331,8 @@ NAMES = {
     "int8": "scaled<fixed8f0<symmetric>,float32,amax>",
     "int4": "scaled<fixed4f0<symmetric>,float32,amax>",
     "uint8": "scaled<ufixed8f0,float32,amax,zero_point>",
+    "nf4": f"scaled<{spelled(NORMAL_FLOAT)},float32,group64,amax>",
+    "fp4": f"scaled<{spelled(FLOAT_OF_TWELFTHS)},float32,group64,amax>",
 }
 """The formats that have a name of their own, spelled out."""
 
