@@ -5,7 +5,7 @@ from abc import abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
@@ -76,10 +76,14 @@ class TabledFormat(Format):
         """The finite values, ascending, as tensors of a carrier hold them: exactly."""
         return self.table.exact
 
-    @property
+    @cached_property
     def table(self) -> "Table":
-        """The values in order."""
+        """The values in order, and the codes of all."""
         return _table(self)
+
+    def __getstate__(self) -> dict[str, object]:
+        """The fields, without the table."""
+        return {name: value for name, value in vars(self).items() if name != "table"}
 
     @property
     def bits(self) -> int:
@@ -183,7 +187,6 @@ class Table(NamedTuple):
     nan: int | None
 
 
-@lru_cache(maxsize=256)
 def _table(format: TabledFormat) -> Table:
     """Sort and check what a format lists."""
     values = [float(value) for value in format.code_values()]
