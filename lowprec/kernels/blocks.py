@@ -70,6 +70,8 @@ class Family(NamedTuple):
     zero_point: bool = False
     hardware: bool = False
     """Whether subnormal elements may be taken for zeros, and no result is subnormal."""
+    exact: bool = False
+    """Whether the hardware's rounding of a quotient could hide on which side of a boundary it lies."""
 
 
 BLOCK = Family(EITHER, CLAMPED, scaled=False, floating=False)
@@ -263,4 +265,5 @@ def decisions_of(carrier: str, mode: int, family: Family, *, full: bool = True) 
         source=None if family.arithmetic == INTEGERS else carrier,
         zero_point=family.zero_point,
         hardware=family.hardware,
+        exact=family.exact,
     )
