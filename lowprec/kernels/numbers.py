@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
+from lowprec.formats import P3109, FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
 from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.formats.format import power_of_two
 from lowprec.kernels import groups, scalar
@@ -197,7 +197,7 @@ def _floating(number: dict[int, int], format: FloatingPoint, carrier: Carrier) -
     lowest = format.lowest_exponent + carrier.highest_exponent
     flushed = not format.subnormals and width > 0
     unit = lowest if flushed else lowest - width
-    sign = 1 << (format.bits - 1)
+    sign = 1 << (format.bits - 1) if format.min < 0 else 0
     nan = _nan_code(format)
     number.update({
         scalar.LEAST_DROP: mantissa - width,
@@ -264,6 +264,9 @@ def _ending(number: dict[int, int], format: Any, rounding: Rounding, carrier: Ca
             over = [over[0], largest[1]]
         elif rounding is Rounding.DOWN:
             over = [largest[0], over[1]]
+        if largest[1] == 0:  # what is below an unsigned format is 0; its infinity saturates or is none
+            over = [over[0], 0]
+            infinite = [infinite[0], nan if format.overflow is Overflow.INFINITY else 0]
     number[scalar.MAX_POSITIVE], number[scalar.MAX_NEGATIVE] = largest
     number[scalar.OVER_POSITIVE], number[scalar.OVER_NEGATIVE] = over
     number[scalar.INFINITE_POSITIVE], number[scalar.INFINITE_NEGATIVE] = infinite
@@ -286,6 +289,8 @@ def _nan_code(format: FloatingPoint) -> int:
     """The code that a NaN is given; no code where the format has none."""
     if not format.has_nan:
         return _NO_CODE
+    if isinstance(format, P3109):
+        return 1 << (format.bits - 1) if format.signed else (1 << format.bits) - 1
     if format.has_infinity:  # quiet
         return format.largest_code + 1 | 1 << (format.mantissa_bits - 1)
     return format.largest_code + 1  # all ones, or the code of -0
@@ -293,6 +298,8 @@ def _nan_code(format: FloatingPoint) -> int:
 
 def _first_nan(format: FloatingPoint) -> int:
     """The least code without a sign that is NaN; no code where there is none."""
+    if isinstance(format, P3109) and not format.signed:
+        return _nan_code(format)
     if not format.has_nan or not format.has_signed_zero:  # fnuz: its one NaN has a sign
         return _NO_CODE
     return format.largest_code + (2 if format.has_infinity else 1)
