@@ -10,7 +10,7 @@ at most once; ``str`` writes them in the order given here and leaves out what is
     e3m2 e2m3 e2m1     with the all-ones code as NaN
         <fn, nosubnormals, saturate|saturate_all|infinity, bias{K}>
     IEEE P3109         binary{N}p{P}{s|u}{e|f}    N bits, precision P, signed or unsigned, extended or finite
-        <saturate|saturate_all|infinity>
+        <saturate|saturate_all|infinity, bias{K}>
     fixed point        fixed{N}f{M}    N bits, M of them behind the point
         <symmetric, saturate|wrap>
                        ufixed{N}f{M}   unsigned
@@ -208,7 +208,7 @@ def _floating(match: re.Match[str], options: _Options) -> Format:
     """A floating-point format, its short name already spelled out."""
     subnormals = options.take("nosubnormals") is None
     overflow = options.take(_OVERFLOW)
-    bias = options.take(r"bias(-?\d+)")
+    bias = options.take(_BIAS)
     options.end()
     return FloatingPoint(
         int(match["exponent"]),
@@ -223,12 +223,14 @@ def _floating(match: re.Match[str], options: _Options) -> Format:
 def _p3109(match: re.Match[str], options: _Options) -> Format:
     """A format of IEEE P3109."""
     overflow = options.take(_OVERFLOW)
+    bias = options.take(_BIAS)
     options.end()
     return P3109(
         int(match["bits"]),
         int(match["precision"]),
         signed=match["signed"] == "s",
         extended=match["domain"] == "e",
+        bias=int(bias[1]) if bias else None,
         overflow=overflow[0] if overflow else None,
     )
 
@@ -304,6 +306,7 @@ def _tile(match: re.Match[str]) -> Granularity:
 
 
 _OVERFLOW = "|".join(Overflow)
+_BIAS = r"bias(-?\d+)"
 
 _GRANULARITIES: tuple[tuple[str, Callable[[re.Match[str]], Granularity]], ...] = (
     ("tensor", lambda match: PerTensor()),

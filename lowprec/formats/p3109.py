@@ -1,6 +1,6 @@
 """The formats of IEEE P3109: any width and precision, signed or not, with infinities or not."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lowprec.errors import value_error
 from lowprec.formats.floating import FloatingPoint
@@ -29,14 +29,15 @@ class P3109(FloatingPoint):
             unsigned to ``bits``.
         signed: Whether there are negative values.
         extended: Whether there are infinities; the standard's finite domain has none.
+        bias: Subtracted from the exponent field; None for the standard's, half of the field's values.
         overflow: ``"infinity"`` (the standard's OvfInf; NaN where there are no infinities),
             ``"saturate"`` (SatPropagate: infinities stay) or ``"saturate_all"`` (SatFinite); None for
             ``"infinity"`` where there are infinities, else ``"saturate"``.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a width is out of range, the exponent field is wider than 11 bits, or the rule is
-            not one of the three.
+        ValueError: If a width is out of range, the exponent field is wider than 11 bits, a value lies
+            outside float64, or the rule is not one of the three.
 
     Example:
         >>> P3109(8, 4).max, P3109(8, 4).smallest_subnormal
@@ -51,7 +52,6 @@ class P3109(FloatingPoint):
     # What follows from the others takes no part in comparing, showing and replacing.
     exponent_bits: int = field(init=False, repr=False, compare=False)
     mantissa_bits: int = field(init=False, repr=False, compare=False)
-    bias: int | None = field(init=False, repr=False, compare=False)
     subnormals: bool = field(init=False, repr=False, compare=False)
     specials: Specials | str = field(init=False, repr=False, compare=False)
     bits: int = 0  # the default hides the property of that name
@@ -66,6 +66,7 @@ class P3109(FloatingPoint):
         *,
         signed: bool = True,
         extended: bool = True,
+        bias: int | None = None,
         overflow: Overflow | str | None = None,
     ) -> None:
         check_integer("bits", bits, 3, 16)
@@ -77,6 +78,8 @@ class P3109(FloatingPoint):
             must = f"leave at most {_WIDEST_EXPONENT} bits to the exponent, for float64 to hold the values"
             least = precision + exponent_bits - _WIDEST_EXPONENT
             raise value_error("precision", must, precision, f"Choose {least} or more.")
+        bias = 1 << (exponent_bits - 1) if bias is None else bias
+        check_integer("bias", bias, -1023, 2047)
         for name, value in (
             ("bits", bits),
             ("precision", precision),
@@ -84,13 +87,14 @@ class P3109(FloatingPoint):
             ("extended", extended),
             ("exponent_bits", exponent_bits),
             ("mantissa_bits", precision - 1),
-            ("bias", 1 << (exponent_bits - 1)),
+            ("bias", bias),
             ("subnormals", True),
             ("specials", Specials.FNUZ if signed else Specials.FN),  # where NaN lies
         ):
             object.__setattr__(self, name, value)
         overflow = _default(extended=extended) if overflow is None else overflow
         object.__setattr__(self, "overflow", self._checked_overflow(overflow))
+        self._check_values()
 
     @property
     def has_infinity(self) -> bool:
@@ -118,15 +122,19 @@ class P3109(FloatingPoint):
         """Most negative finite value, 0 in an unsigned format."""
         return -self.max if self.signed else 0.0
 
-    def shifted(self, exponent: int) -> FloatingPoint:
-        """Refuse to move the bias, which the standard fixes."""
-        raise value_error("format", "be one whose bias can move", str(self), "Use a FloatingPoint.")
+    def shifted(self, exponent: int) -> "P3109":
+        """The format whose values are these times 2 to ``-exponent``: the bias moves."""
+        return replace(self, bias=self._bias + exponent)
 
     def __str__(self) -> str:
-        """The standard's own name, which parse reads back; an overflow rule in brackets if it is another."""
+        """The standard's own name, which parse reads back; options that are not the default follow."""
         kind = f"{'s' if self.signed else 'u'}{'e' if self.extended else 'f'}"
-        name = f"binary{self.bits}p{self.precision}{kind}"
-        return name if self.overflow is _default(extended=self.extended) else f"{name}<{self.overflow}>"
+        name, options = f"binary{self.bits}p{self.precision}{kind}", []
+        if self.overflow is not _default(extended=self.extended):
+            options.append(str(self.overflow))
+        if self.bias != 1 << (self.exponent_bits - 1):
+            options.append(f"bias{self.bias}")
+        return f"{name}<{','.join(options)}>" if options else name
 
 
 def p3109(

@@ -47,7 +47,7 @@ class Scaled(GroupedFormat):
     The properties (``max``, ``eps``, ``values()``, …) describe a group with the scale 1.
 
     Args:
-        element: A FloatingPoint with subnormals, or a symmetric FixedPoint; over scales that are no
+        element: A signed FloatingPoint with subnormals, or a symmetric FixedPoint; over scales that are no
             powers of two at most 16 significant bits wide.
         scale: ``"e8m0"``, the powers of two from 2^-127 to 2^127; or ``"float32"``, ``"float16"``,
             ``"bfloat16"``, ``"e4m3fn"``, ``"e5m2"`` or their torch dtypes; or a Scaled whose elements are
@@ -60,8 +60,8 @@ class Scaled(GroupedFormat):
 
     Raises:
         TypeError: If ``element`` is neither, ``granularity`` not a granularity, or ``scale`` no scale.
-        ValueError: If ``element`` wraps, has no subnormals, no bounds or other ends, or an argument is
-            unknown, too wide or contradicts another.
+        ValueError: If ``element`` wraps, has no subnormals, no negative values, no bounds or other ends,
+            or an argument is unknown, too wide or contradicts another.
 
     Example:
         >>> str(Scaled("e2m1", "e8m0", PerGroup(32)))
@@ -256,6 +256,8 @@ def _check_element(element: object, *, zero_point: bool) -> None:
             must = "be an unsigned integer that saturates where zero_point is True"
             raise value_error("element", must, str(element), "An example is 'ufixed8f0'.")
     elif isinstance(element, FloatingPoint):
+        if element.min == 0:
+            raise value_error("element", "have negative values", str(element), "Choose a signed format.")
         if not element.subnormals:
             raise value_error("element", "have subnormals", str(element))
     elif not (element.signed and element.symmetric and element.overflow is Overflow.SATURATE):

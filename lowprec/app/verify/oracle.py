@@ -187,6 +187,7 @@ def _within_range(
         _R.DOWN: ~negative,
     }
     past = (signed != inside) & ~turned_back.get(rounding, ~everywhere)
+    past &= inside != 0  # an unsigned format ends at zero
     return np.where(past, np.copysign(np.inf if format.has_infinity else np.nan, signed), inside)
 
 
@@ -202,13 +203,14 @@ def _wrapped(signed: Float64, format: FixedPoint) -> Float64:
 def _of_infinity(infinity: float, format: FloatingPoint | FixedPoint) -> float:
     """What an infinite input becomes."""
     end = format.max if infinity > 0 else format.min
+    kept = format.has_infinity and end != 0
     if format.overflow is Overflow.WRAP:
         return np.nan
     if format.overflow is Overflow.UNBOUNDED:
         return infinity
     if format.overflow is Overflow.INFINITY:
-        return infinity if format.has_infinity else np.nan
-    return infinity if format.overflow is Overflow.SATURATE and format.has_infinity else end
+        return infinity if kept else np.nan
+    return infinity if format.overflow is Overflow.SATURATE and kept else end
 
 
 def _by_groups(
