@@ -21,7 +21,8 @@ class P3109(FloatingPoint):
 
     NaN stays NaN. -0, and a negative value that rounds to zero, give +0. A finite value past the
     largest one and an infinite input follow ``overflow``. In an unsigned format a finite negative value
-    becomes 0; -infinity becomes 0 where the rule saturates, and NaN where it is ``"infinity"``.
+    becomes 0; -infinity becomes 0 where the rule saturates, and NaN where it is ``"infinity"``. As in
+    other formats to_odd never overflows, whereas OvfInf of the standard does where there is a sign.
 
     Args:
         bits: Width of a code, K in the standard: 3 to 16.
