@@ -82,6 +82,13 @@ def test_scaled_numbers_keep_in_float64_what_float32_does_not_hold(name: str) ->
         assert_same_bits(got, grids.by_reference(tensor, parse(name), setting))
 
 
+@pytest.mark.parametrize("name", ["e11m3finite<bias1024>", "binary12p1sf"])
+def test_formats_up_to_the_last_number_of_float64(name: str) -> None:
+    x = np.array([1.0, -2.0, 2.0**127, np.inf])
+    want = [1.0, -2.0, 2.0**127, parse(name).max]
+    assert oracle.quantize(x, parse(name), Rounding.NEAREST_EVEN).tolist() == want
+
+
 def test_only_numbers_of_float32_are_taken() -> None:
     with pytest.raises(ValueError, match="`x` must be exact in float32"):
         oracle.quantize(np.array([0.1]), parse("e4m3fn"), Rounding.UP)

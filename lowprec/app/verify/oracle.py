@@ -117,7 +117,8 @@ def _table(format: FloatingPoint) -> tuple[Float64, Bools]:
     codes = np.arange(format.largest_code + 2)
     if not format.subnormals:  # the codes between zero and the smallest normal are left out
         codes = np.concatenate([codes[:1], codes[1 << format.mantissa_bits :]])
-    table = np.array([*listed, float(format.magnitude(format.largest_code + 1))])
+    beyond = format.magnitude(format.largest_code + 1)
+    table = np.array([*listed, float(beyond) if beyond < 2**1024 else np.inf])
     return table, codes % 2 == 1
 
 
