@@ -28,20 +28,13 @@ def value(code: int, bits: int, es: int) -> Fraction | None:
 
 def digits(x: Fraction, es: int) -> str:
     """The bits of a positive number behind the sign, as if there were room for all."""
-    scale = 0
-    while x >= 2:
-        x, scale = x / 2, scale + 1
-    while x < 1:
-        x, scale = x * 2, scale - 1
+    scale = x.numerator.bit_length() - x.denominator.bit_length()
+    scale -= x < Fraction(2) ** scale
     regime, exponent = divmod(scale, 2**es)
     string = "1" * (regime + 1) + "0" if regime >= 0 else "0" * -regime + "1"
     string += f"{exponent:0{es}b}" if es else ""
-    rest = x - 1
-    for _ in range(_LONG):
-        rest *= 2
-        string += "1" if rest >= 1 else "0"
-        rest -= rest >= 1
-    return string + ("1" if rest else "0")
+    fraction, rest = divmod((x / Fraction(2) ** scale - 1) * 2**_LONG, 1)
+    return string + f"{fraction:0{_LONG}b}" + ("1" if rest else "0")
 
 
 def rounded(x: Fraction, bits: int, es: int, tie: str = "even") -> int:
