@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from lowprec.formats import Codebook, Format, Scaled
 from lowprec.modes import Rounding
 
 WORDS = (0x00000000, 0x00000001, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x9E3779B9)
@@ -27,10 +28,13 @@ class Setting(NamedTuple):
         return f"{self.rounding}{bits}{word}"
 
 
-def settings() -> tuple[Setting, ...]:
+def settings(format: Format | None = None) -> tuple[Setting, ...]:
     """Every mode: the deterministic ones once, the stochastic ones with several words.
 
     Words that a mode cannot tell apart are given once.
+
+    Args:
+        format: Leaves out what it does not have: stochastic modes of a codebook over scales.
 
     Returns:
         In the order of the modes.
@@ -40,9 +44,12 @@ def settings() -> tuple[Setting, ...]:
         ['stochastic_equal, word 0x00000000', 'stochastic_equal, word 0x80000000']
     """
     chosen = []
+    deterministic = isinstance(format, Scaled) and isinstance(format.element, Codebook)
     for rounding in Rounding:
         if not rounding.is_stochastic:
             chosen.append(Setting(rounding))
+            continue
+        if deterministic:
             continue
         for random_bits in (32, FEW_BITS) if rounding.takes_random_bits else (None,):
             distinct = {word >> (32 - (random_bits or 1)): word for word in reversed(WORDS)}
@@ -50,8 +57,11 @@ def settings() -> tuple[Setting, ...]:
     return tuple(chosen)
 
 
-def seeded_settings() -> tuple[Setting, ...]:
+def seeded_settings(format: Format | None = None) -> tuple[Setting, ...]:
     """The stochastic modes, for words that follow from a seed.
+
+    Args:
+        format: As for ``settings``.
 
     Returns:
         Each with all the numbers of random bits that ``settings`` has.
@@ -60,4 +70,4 @@ def seeded_settings() -> tuple[Setting, ...]:
         >>> len(seeded_settings())
         7
     """
-    return tuple(dict.fromkeys(s._replace(word=0) for s in settings() if s.rounding.is_stochastic))
+    return tuple(dict.fromkeys(s._replace(word=0) for s in settings(format) if s.rounding.is_stochastic))
