@@ -23,3 +23,4 @@ from lowprec.formats.names import resolve as resolve
 from lowprec.formats.posit import Posit as Posit
 from lowprec.formats.scaled import Scaled as Scaled
 from lowprec.formats.tabled import TabledFormat as TabledFormat
+from lowprec.formats.uniform import UniformFormat as UniformFormat

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
 from lowprec.formats.carriers import CARRIERS, Carrier
+from lowprec.modes import Rounding
 
 
 class Format(ABC):
@@ -128,6 +129,9 @@ class Format(ABC):
     @abstractmethod
     def _on_grid(self, x: Fraction) -> bool:
         """Whether a non-zero value within the range is a multiple of its unit in the last place."""
+
+    def check_rounding(self, rounding: Rounding, carrier: str) -> None:
+        """Refuse a mode that the format cannot follow exactly in a carrier; most follow all."""
 
     def check_carrier(self, name: str) -> None:
         """Refuse a carrier that cannot hold every finite value exactly, naming one that can."""

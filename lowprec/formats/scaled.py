@@ -15,7 +15,7 @@ from lowprec.formats.floating import FloatingPoint
 from lowprec.formats.format import check_bool, floor_log2
 from lowprec.formats.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
 from lowprec.formats.grouped import GroupedFormat
-from lowprec.modes import Overflow, ScaleRule, Specials
+from lowprec.modes import Overflow, Rounding, ScaleRule, Specials
 
 E8M0 = "e8m0"
 """Powers of two from 2^-127 to 2^127, as OCP's scales are."""
@@ -137,7 +137,7 @@ class Scaled(GroupedFormat):
         if isinstance(self.element, FixedPoint):
             return self.element.largest_integer.bit_length()
         if isinstance(self.element, Codebook):
-            return max(_significant_bits(value) for value in self.element.table.exact)
+            return max(significant_bits(value) for value in self.element.table.exact)
         return self.element.mantissa_bits + 1
 
     @property
@@ -213,6 +213,12 @@ class Scaled(GroupedFormat):
         if self.precision > carrier.precision:
             return f"{self.precision} significant bits, it has {carrier.precision}"
         return None
+
+    def check_rounding(self, rounding: Rounding, carrier: str) -> None:
+        """Refuse noise over a codebook."""
+        if isinstance(self.element, Codebook) and rounding.is_stochastic:
+            remedy = "Quantize with the codebook alone, or to floating-point elements."
+            raise value_error("rounding", f"be deterministic for {self}", str(rounding), remedy)
 
     def in_group(self, exponent: int) -> FloatingPoint | FixedPoint | Codebook:
         """The element's values times 2 to an exponent."""
@@ -293,16 +299,16 @@ def _check_codebook(element: Codebook, scale: "str | Scaled", rule: ScaleRule) -
         raise value_error("element", must, element.min, "Negate all entries, and what is quantized.")
     most = 24 if isinstance(scale, str) else 18
     for number, value in zip(element.table.finite, element.table.exact, strict=True):
-        if _significant_bits(value) > most:
+        if significant_bits(value) > most:
             remedy = "Round the entries to float32 first." if most == 24 else "Round the entries."
             raise value_error("element", f"have at most {most} significant bits", number, remedy)
     for boundary in element.boundaries():
-        if _significant_bits(boundary) > _DECIDED:
+        if significant_bits(boundary) > _DECIDED:
             must = f"have midpoints of at most {_DECIDED} significant bits"
             raise value_error("element", must, float(boundary), "Its neighbors lie too far apart.")
 
 
-def _significant_bits(x: Fraction) -> int:
+def significant_bits(x: Fraction) -> int:
     """How many binary digits lie between the first and the last that is set."""
     digits = abs(x.numerator)
     return (digits // (digits & -digits)).bit_length() if digits else 0

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.errors import value_error
-from lowprec.formats.carriers import Carrier
+from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.formats.format import Format, floor_log2, power_of_two
-from lowprec.modes import Overflow
+from lowprec.modes import Overflow, Rounding
 
 _FARTHEST = 500
 """Magnitudes lie between 2 to minus this and 2 to this: differences and their products stay in float64."""
@@ -76,10 +76,14 @@ class TabledFormat(Format):
         """The finite values, ascending, as tensors of a carrier hold them: exactly."""
         return self.table.exact
 
-    @property
+    @cached_property
     def table(self) -> "Table":
-        """The values in order."""
+        """The values in order, and the codes of all."""
         return _table(self)
+
+    def __getstate__(self) -> dict[str, object]:
+        """The fields, without the table."""
+        return {name: value for name, value in vars(self).items() if name != "table"}
 
     @property
     def bits(self) -> int:
@@ -154,6 +158,18 @@ class TabledFormat(Format):
                 return f"{float(value)!r} is past its largest value"
         return None
 
+    def check_rounding(self, rounding: Rounding, carrier: str) -> None:
+        """Refuse proportional noise between neighbors whose distance float64 does not hold."""
+        if not rounding.takes_random_bits:
+            return
+        for low, high in pairwise(self.values_in(CARRIERS[carrier])):
+            if Fraction(float(high - low)) != high - low:
+                must = f"be deterministic for {_shortened(str(self))} in {carrier}"
+                remedy = (
+                    f"The distance from {float(low)!r} to {float(high)!r} is no float64: round the values."
+                )
+                raise value_error("rounding", must, str(rounding), remedy)
+
     def _on_grid(self, x: Fraction) -> bool:
         """Whether ``x`` is a value."""
         exact = self.table.exact
@@ -183,7 +199,6 @@ class Table(NamedTuple):
     nan: int | None
 
 
-@lru_cache(maxsize=256)
 def _table(format: TabledFormat) -> Table:
     """Sort and check what a format lists."""
     values = [float(value) for value in format.code_values()]
@@ -213,6 +228,11 @@ def _table(format: TabledFormat) -> Table:
     exact = tuple(map(Fraction, finite))
     codes = tuple(first[value] for value in finite)
     return Table(len(values), finite, exact, codes, negative_zero, *infinities, nan)
+
+
+def _shortened(name: str) -> str:
+    """A name for a message."""
+    return name if len(name) <= 60 else f"{name[:57]}…"
 
 
 def _once(code: int, value: float, earlier: int | None) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.formats import (
+    Codebook,
     FixedPoint,
     FloatingPoint,
     Format,
@@ -20,6 +21,7 @@ from lowprec.formats import (
 )
 from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.formats.format import power_of_two
+from lowprec.formats.scaled import significant_bits
 from lowprec.kernels import groups, posits, scalar
 from lowprec.kernels.blocks import BLOCK, PRODUCTS, QUOTIENTS, Family
 from lowprec.kernels.specialize import WIDTHS
@@ -30,6 +32,9 @@ MODES = {rounding: mode for mode, rounding in enumerate(Rounding)}
 """The rounding modes as scalar.py numbers them."""
 
 _NO_CODE = 2**64 - 1
+_DECIDED_BY_ROUNDING = 29
+"""Significant bits of a boundary b to which a quotient of 24-bit numbers, unless it is b, is no nearer than
+b * 2^-53, so that a quotient rounded to 53 bits lies on the same side."""
 _FAR = 1 << 20
 """An exponent past all that there are."""
 
@@ -127,7 +132,11 @@ def describe_quotients(
     """The numbers of elements that are quotients in binary64, and which kind of format it is."""
     floating = isinstance(format.element, FloatingPoint)
     numbers, depth, ending = describe(format.element, rounding, random_bits, "float64")
-    return numbers, Family(depth, ending, True, floating, QUOTIENTS, format.zero_point)
+    exact = isinstance(format.element, Codebook) and (
+        isinstance(format.scale, Scaled)
+        or max(map(significant_bits, format.element.boundaries())) > _DECIDED_BY_ROUNDING
+    )
+    return numbers, Family(depth, ending, True, floating, QUOTIENTS, format.zero_point, exact=exact)
 
 
 @lru_cache(maxsize=1024)
