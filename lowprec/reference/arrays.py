@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import BlockFloatingPoint, Codebook, FloatingPoint, FormatLike, Scaled, resolve
+from lowprec.formats import BlockFloatingPoint, FloatingPoint, FormatLike, Scaled, resolve
 from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.modes import Rounding
 from lowprec.reference.blocks import FloatArray, exponents, partition
@@ -60,7 +60,8 @@ def quantize(
         ValueError: If the format or rounding is unknown, the carrier does not go with the dtype or
             cannot hold the format, randomness is missing, malformed, or given to another rounding, or
             scales are of another shape, no values of their format, or given to a format without them; or
-            if the rounding is stochastic and the format a codebook over scales.
+            if the rounding is stochastic and the format a codebook over scales, or one whose neighbors
+            lie too far apart.
 
     Example:
         >>> quantize(np.float32([0.3, -1e9, np.inf]), "e4m3fn")
@@ -185,8 +186,7 @@ def rounded(
     """Check the arguments; what rounds every element in row-major order, its value and overflow there."""
     format, holder = checked(x, format, carrier)
     rounding, random_bits = checked_rounding(rounding, random_bits, "words", words)
-    if isinstance(format, Scaled) and isinstance(format.element, Codebook) and rounding.is_stochastic:
-        raise value_error("rounding", f"be deterministic for {format}", str(rounding))
+    format.check_rounding(rounding, holder.name)
     if words is None:
         words = np.zeros(x.shape, np.uint32)
     elif not isinstance(words, np.ndarray) or words.dtype != np.uint32:

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from lowprec.formats import Codebook, Format, Scaled
+from lowprec.formats import Format
+from lowprec.formats.carriers import CARRIERS
 from lowprec.modes import Rounding
 
 WORDS = (0x00000000, 0x00000001, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x9E3779B9)
@@ -34,7 +35,7 @@ def settings(format: Format | None = None) -> tuple[Setting, ...]:
     Words that a mode cannot tell apart are given once.
 
     Args:
-        format: Leaves out what it does not have: stochastic modes of a codebook over scales.
+        format: Leaves out modes that it refuses in some carrier, as a codebook over scales does noise.
 
     Returns:
         In the order of the modes.
@@ -44,17 +45,27 @@ def settings(format: Format | None = None) -> tuple[Setting, ...]:
         ['stochastic_equal, word 0x00000000', 'stochastic_equal, word 0x80000000']
     """
     chosen = []
-    deterministic = isinstance(format, Scaled) and isinstance(format.element, Codebook)
     for rounding in Rounding:
+        if format is not None and _is_refused(rounding, format):
+            continue
         if not rounding.is_stochastic:
             chosen.append(Setting(rounding))
-            continue
-        if deterministic:
             continue
         for random_bits in (32, FEW_BITS) if rounding.takes_random_bits else (None,):
             distinct = {word >> (32 - (random_bits or 1)): word for word in reversed(WORDS)}
             chosen.extend(Setting(rounding, random_bits, distinct[top]) for top in sorted(distinct))
     return tuple(chosen)
+
+
+def _is_refused(rounding: Rounding, format: Format) -> bool:
+    """Whether a carrier that holds the format does not take the mode."""
+    try:
+        for carrier in CARRIERS.values():
+            if format.missing_in(carrier) is None:
+                format.check_rounding(rounding, carrier.name)
+    except ValueError:
+        return True
+    return False
 
 
 def seeded_settings(format: Format | None = None) -> tuple[Setting, ...]:
