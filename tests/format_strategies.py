@@ -4,6 +4,7 @@ from hard_formats import MX
 from hypothesis import strategies as st
 
 from lowprec.formats import (
+    P3109,
     BlockFloatingPoint,
     FixedPoint,
     FloatingPoint,
@@ -45,6 +46,20 @@ def floating_points(draw: st.DrawFn) -> FloatingPoint:
     )
 
 
+@st.composite
+def p3109s(draw: st.DrawFn) -> P3109:
+    """Any format of P3109 that float64 holds, most with the standard's bias."""
+    bits, signed = draw(st.integers(3, 16)), draw(st.booleans())
+    return P3109(
+        bits,
+        draw(st.integers(max(1, bits - signed - 10), bits - signed)),
+        signed=signed,
+        extended=draw(st.booleans()),
+        bias=draw(st.none() | st.integers(1024, 1050)),
+        overflow=draw(st.sampled_from([None, Overflow.SATURATE, Overflow.SATURATE_ALL, Overflow.INFINITY])),
+    )
+
+
 _fractions = st.integers(-992, 1074)
 _rules = st.sampled_from([Overflow.SATURATE, Overflow.WRAP])
 fixed_points = (
@@ -70,7 +85,7 @@ blocks = st.builds(
 
 _elements = st.sampled_from(
     ["e2m1", "e4m3fn", "e5m2<saturate>", "e5m2", "e3m0fn<bias7>", "e2m3<saturate_all>", "fixed8f6<symmetric>",
-     "fixed5f-9<symmetric>"]
+     "binary8p3se", "fixed5f-9<symmetric>"]
 )  # fmt: skip
 _over_powers = st.builds(
     Scaled,
@@ -108,5 +123,5 @@ _affine = st.builds(
 )
 scaled = _over_powers | _over_numbers | _over_scaled | _affine | st.sampled_from([parse(name) for name in MX])
 
-bounded_formats = floating_points() | fixed_points | blocks | scaled
+bounded_formats = floating_points() | p3109s() | fixed_points | blocks | scaled
 formats = bounded_formats | unbounded

@@ -246,7 +246,7 @@ class TestProperties:
         assert_array_equal([float(m) for m in format.magnitudes()], values[values >= 0])
         if isinstance(format, FloatingPoint):
             flushed = 0 if format.subnormals else 2**format.mantissa_bits - 1
-            assert values.size == 2 * (format.largest_code - flushed) + 1
+            assert values.size == (1 + (format.min < 0)) * (format.largest_code - flushed) + 1
         elif isinstance(format, FixedPoint):
             assert values.size == 2**format.word_bits - format.symmetric
         elif isinstance(format, Posit):

@@ -15,7 +15,7 @@ from lowprec.formats.floating import FloatingPoint
 from lowprec.formats.format import check_bool, floor_log2
 from lowprec.formats.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
 from lowprec.formats.grouped import GroupedFormat
-from lowprec.modes import Overflow, Rounding, ScaleRule, Specials
+from lowprec.modes import Overflow, ScaleRule, Specials
 
 E8M0 = "e8m0"
 """Powers of two from 2^-127 to 2^127, as OCP's scales are."""
@@ -53,7 +53,7 @@ class Scaled(GroupedFormat):
     The properties (``max``, ``eps``, ``values()``, …) describe a group with the scale 1.
 
     Args:
-        element: A FloatingPoint with subnormals, or a symmetric FixedPoint; over scales that are no
+        element: A signed FloatingPoint with subnormals, or a symmetric FixedPoint; over scales that are no
             powers of two at most 16 significant bits wide. Or, over those, a Codebook of numbers of at most
             24 significant bits (18 where scales have scales), its largest magnitude positive; the stochastic
             modes are not for it.
@@ -68,8 +68,8 @@ class Scaled(GroupedFormat):
 
     Raises:
         TypeError: If ``element`` is none of these, ``granularity`` not a granularity, or ``scale`` no scale.
-        ValueError: If ``element`` wraps, has no subnormals, no bounds or other ends, or an argument is
-            unknown, too wide or contradicts another.
+        ValueError: If ``element`` wraps, has no subnormals, no negative values, no bounds or other ends,
+            or an argument is unknown, too wide or contradicts another.
 
     Example:
         >>> str(Scaled("e2m1", "e8m0", PerGroup(32)))
@@ -214,11 +214,11 @@ class Scaled(GroupedFormat):
             return f"{self.precision} significant bits, it has {carrier.precision}"
         return None
 
-    def check_rounding(self, rounding: Rounding, carrier: str) -> None:
-        """Refuse noise over a codebook."""
-        if isinstance(self.element, Codebook) and rounding.is_stochastic:
-            remedy = "Quantize with the codebook alone, or to floating-point elements."
-            raise value_error("rounding", f"be deterministic for {self}", str(rounding), remedy)
+    def undecided(self, carrier: Carrier) -> str | None:
+        """Noise over a codebook is not decided."""
+        if isinstance(self.element, Codebook):
+            return "Quantize with the codebook alone, or to floating-point elements."
+        return None
 
     def in_group(self, exponent: int) -> FloatingPoint | FixedPoint | Codebook:
         """The element's values times 2 to an exponent."""
@@ -278,6 +278,8 @@ def _check_element(element: object, *, zero_point: bool) -> None:
             must = "be an unsigned integer that saturates where zero_point is True"
             raise value_error("element", must, str(element), "An example is 'ufixed8f0'.")
     elif isinstance(element, FloatingPoint):
+        if element.min == 0:
+            raise value_error("element", "have negative values", str(element), "Choose a signed format.")
         if not element.subnormals:
             raise value_error("element", "have subnormals", str(element))
     elif isinstance(element, FixedPoint) and not (

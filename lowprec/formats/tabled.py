@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.errors import value_error
-from lowprec.formats.carriers import CARRIERS, Carrier
+from lowprec.formats.carriers import Carrier
 from lowprec.formats.format import Format, floor_log2, power_of_two
-from lowprec.modes import Overflow, Rounding
+from lowprec.modes import Overflow
 
 _FARTHEST = 500
 """Magnitudes lie between 2 to minus this and 2 to this: differences and their products stay in float64."""
@@ -158,17 +158,13 @@ class TabledFormat(Format):
                 return f"{float(value)!r} is past its largest value"
         return None
 
-    def check_rounding(self, rounding: Rounding, carrier: str) -> None:
-        """Refuse proportional noise between neighbors whose distance float64 does not hold."""
-        if not rounding.takes_random_bits:
-            return
-        for low, high in pairwise(self.values_in(CARRIERS[carrier])):
+    def undecided(self, carrier: Carrier) -> str | None:
+        """Neighbors whose distance float64 does not hold."""
+        for low, high in pairwise(self.values_in(carrier)):
             if Fraction(float(high - low)) != high - low:
-                must = f"be deterministic for {_shortened(str(self))} in {carrier}"
-                remedy = (
-                    f"The distance from {float(low)!r} to {float(high)!r} is no float64: round the values."
-                )
-                raise value_error("rounding", must, str(rounding), remedy)
+                between = f"The distance from {float(low)!r} to {float(high)!r} is no float64"
+                return f"{between}: round the values."
+        return None
 
     def _on_grid(self, x: Fraction) -> bool:
         """Whether ``x`` is a value."""
@@ -228,11 +224,6 @@ def _table(format: TabledFormat) -> Table:
     exact = tuple(map(Fraction, finite))
     codes = tuple(first[value] for value in finite)
     return Table(len(values), finite, exact, codes, negative_zero, *infinities, nan)
-
-
-def _shortened(name: str) -> str:
-    """A name for a message."""
-    return name if len(name) <= 60 else f"{name[:57]}…"
 
 
 def _once(code: int, value: float, earlier: int | None) -> int:

@@ -8,7 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, FormatLike, Scaled, TabledFormat
+from lowprec.formats import (
+    P3109,
+    BlockFloatingPoint,
+    FixedPoint,
+    FloatingPoint,
+    FormatLike,
+    Scaled,
+    TabledFormat,
+)
 from lowprec.formats.format import check_integer, power_of_two
 from lowprec.modes import Rounding, Specials
 from lowprec.reference.arrays import HOLDING, Words, checked, rounded
@@ -149,8 +157,8 @@ def code_of(value: float, format: SingleFormat, *, carrier: str = "float64") -> 
     """The code of a value of a format.
 
     NaN has one code: in an ieee format the highest exponent and only the top mantissa bit set, in fn
-    all ones without the sign, in fnuz the sign alone, as in a posit; in a list its first place. -0 has the
-    sign bit set, or its own place in a list.
+    all ones without the sign, in fnuz, a signed P3109 and a posit the sign alone, in an unsigned P3109 all
+    ones; in a list its first place. -0 has the sign bit set, or its own place in a list.
 
     Args:
         value: A value of the format, an infinity or NaN.
@@ -177,7 +185,10 @@ def code_of(value: float, format: SingleFormat, *, carrier: str = "float64") -> 
         if code is None:
             raise value_error("value", f"be a value of {format}", value)
         return code
-    has_code = format.contains(value) if math.isfinite(value) else format.has_infinity or math.isnan(value)
+    if math.isinf(value):
+        has_code = format.has_infinity and (value > 0 or format.min < 0)
+    else:
+        has_code = math.isnan(value) or format.contains(value)
     if not has_code:
         raise value_error("value", f"be a value of {format}", value)
     if isinstance(format, FixedPoint):
@@ -227,7 +238,9 @@ def value_of(code: int, format: SingleFormat, *, carrier: str = "float64") -> fl
     if isinstance(format, FixedPoint):
         number = code - 2**format.bits if negative and format.signed else code
         return float(number * format.step)
-    if code == 2 ** (format.bits - 1) and format.specials is Specials.FNUZ:
+    if isinstance(format, P3109) and not format.signed:
+        negative, rest = 0, code
+    elif code == 2 ** (format.bits - 1) and format.specials is Specials.FNUZ:
         return math.nan
     if rest <= format.largest_code:
         magnitude = float(format.magnitude(rest))
@@ -240,6 +253,8 @@ def value_of(code: int, format: SingleFormat, *, carrier: str = "float64") -> fl
 
 def _code_of_nan(format: FloatingPoint) -> int:
     """The code that stands for NaN."""
+    if isinstance(format, P3109) and not format.signed:
+        return 2**format.bits - 1
     if format.specials is Specials.FNUZ:
         return 2 ** (format.bits - 1)
     if format.specials is Specials.FN:
