@@ -39,10 +39,10 @@ def tabulate(
     drawn = rounding.is_stochastic
     space, wide = CARRIERS[carrier], CARRIERS["float64" if drawn else carrier]
     sides = [_side(format, space, negative=negative) for negative in (False, True)]
-    thresholds = [
-        np.array([_pattern(*step, wide) for step in _steps(format, side, rounding, negative=bool(n))], np.uint64)
-        for n, side in enumerate(sides)
-    ]
+    thresholds = []
+    for side, negative in zip(sides, (False, True), strict=True):
+        steps = _steps(format, side, rounding, negative=negative)
+        thresholds.append(np.array([_pattern(*step, wide) for step in steps], np.uint64))
     if not drawn:
         sides[1], thresholds[1] = _without_negative_zero(format, sides, thresholds)
     index = index_of(thresholds, "float64" if drawn else carrier)
