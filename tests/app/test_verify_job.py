@@ -30,8 +30,8 @@ WORD = Setting(Rounding.STOCHASTIC, 8, 0x9E3779B9)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two modes and one carrier, so that few kernels are compiled."""
     for module in (grids, peers):
-        monkeypatch.setattr(module, "settings", lambda: (NEAREST, WORD))
-    monkeypatch.setattr(grids, "seeded_settings", lambda: (WORD,))
+        monkeypatch.setattr(module, "settings", lambda format=None: (NEAREST, WORD))
+    monkeypatch.setattr(grids, "seeded_settings", lambda format: (WORD,))
     monkeypatch.setattr(grids, "holders", lambda format: [torch.float32])
 
 

@@ -1,5 +1,7 @@
 """The table oracle, which verification trusts on whole arrays, equals the reference."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +11,18 @@ from lowprec.app.verify import grids, oracle
 from lowprec.app.verify.comparison import Asked, Outcome
 from lowprec.app.verify.inputs import hard_inputs, holders
 from lowprec.app.verify.setting import settings
-from lowprec.formats import NAMED, FloatingPoint, parse
+from lowprec.formats import NAMED, FloatingPoint, TabledFormat, parse
 from lowprec.modes import Rounding
 
 SMALL = ("e2m1", "e3m2<nosubnormals>", "e2m0ieee", "e1m2fn<infinity>", "e3m1fnuz", "fixed4f2<wrap>",
          "binary4p2ue", "ufixed4f5", "fixed4f-100<symmetric>", "bfp3<exponent2,group7>", "nvfp4",
          "scaled<e3m1fnuz,e5m2,group4,amax>", "scaled<fixed4f0<symmetric>,e4m3fn,group5,amax>",
          "scaled<ufixed4f0,float16,group8,amax,zero_point>",
+         "posit2", "posit6es1", "log3f1", "binary", "ternary", "codebook<-1,3>", "nf4",
+         "codebook<2,1,1.5>", "codebook<-3.5,-1,0.25,7,-0.125,0.1015625>",
+         "scaled<binary,float32,group3,ceil>",
+         "scaled<codebook<-1,-0.25,0.5,2>,bfloat16,group5,amax>",
+         "scaled<ternary,scaled<e4m3fn,float32,amax>,group7,amax>",
          "scaled<e2m1,e8m0,group7>", "scaled<fixed4f100<symmetric>,e8m0,group7,rceil>")  # fmt: skip
 AWKWARD = ("fixed24f3", "fixedf6<unbounded>", "ufixed8f3<wrap>", "ufixed1f0", "fixed2f149", "fixed4f-100",
            "e4m3fn<infinity>", "e4m3fn<saturate_all>", "e5m2<saturate>", "e5m2<saturate_all>",
@@ -40,7 +47,7 @@ def compare(name: str) -> Outcome:
     for carrier in holders(format):
         if carrier == torch.float64:
             continue
-        for setting in settings():
+        for setting in settings(format):
             x = hard_inputs(format, setting, carrier)
             got = torch.from_numpy(grids.by_table(x, format, setting, carrier))
             outcome.add(x.double(), got, grids.by_reference(x, format, setting), of=Asked(format, setting))
@@ -95,8 +102,43 @@ def test_only_numbers_of_float32_are_taken() -> None:
 
 
 def test_only_formats_with_a_definition_are_taken() -> None:
-    with pytest.raises(TypeError, match="`format` must be floating, fixed or block"):
+    with pytest.raises(TypeError, match="`format` must be of a family that is known here"):
         oracle.quantize(np.zeros(1), "e4m3fn", Rounding.UP)
+
+
+def test_posits_of_few_bits_are_taken() -> None:
+    with pytest.raises(ValueError, match="`format` must have at most 17 bits, got 'posit18'"):
+        oracle.quantize(np.zeros(1), parse("posit18"), Rounding.UP)
+
+
+def test_zeros_and_infinities_of_ones_own_lists() -> None:
+    @dataclass(frozen=True)
+    class Own(TabledFormat):
+        listed: tuple[float, ...]
+        overflow: str = "saturate"
+        infinity_is_nan: bool = False
+
+        def code_values(self) -> tuple[float, ...]:
+            return self.listed
+
+    x = np.array([-0.0, 0.0, -0.125, 0.125, -5.0, 5.0, np.inf, -np.inf, np.nan])
+    formats = (
+        Own((0, 1, -0.0, 3)),
+        Own((-2, 1, -np.inf, 3)),
+        Own((-2, 2, np.inf, -np.inf), "saturate_all"),
+        Own((-1, 1, 0, -0.0, np.inf), infinity_is_nan=True),
+        Own((-1, 0.5)),
+    )
+    for format in formats:
+        for setting in settings(format):
+            tensor = torch.from_numpy(x)
+            got = grids.by_table(tensor, format, setting, torch.float64)
+            assert_same_bits(got, grids.by_reference(tensor, format, setting))
+
+
+def test_modes_that_a_format_refuses_are_left_out() -> None:
+    assert {s.rounding for s in settings(parse("nf4"))} == {m for m in Rounding if not m.is_stochastic}
+    assert settings(parse("ternary")) == settings()
 
 
 def test_words_that_a_mode_cannot_tell_apart_are_given_once() -> None:
