@@ -49,7 +49,6 @@ PUBLIC_NAMES = {
     "nn",
     "observers",
     "optim",
-    "p3109",
     "pack",
     "prepare",
     "quantize",
@@ -64,6 +63,12 @@ PUBLIC_NAMES = {
 def project() -> dict:
     """The [project] table of pyproject.toml."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def pytest_options() -> list[str]:
+    """What pytest is always called with."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["tool"]["pytest"]["ini_options"]["addopts"]
 
 
 def module_names(requirements: list[str]) -> set[str]:
@@ -191,6 +196,8 @@ def test_every_import_of_the_package_is_declared_and_every_declared_one_is_used(
 
 def test_the_extras_for_testing_are_used() -> None:
     used = third_party_imports(sorted((ROOT / "tests").rglob("*.py")))
+    if any(option.startswith("--numprocesses") for option in pytest_options()):
+        used.add("pytest_xdist")  # a plugin, which nobody imports
     extras = project()["optional-dependencies"]
     assert module_names(extras["test"] + extras["cuda"]) <= used
     optional = extras["test"] + extras["cuda"] + extras["bench"]  # oracles of tests that skip without them
