@@ -26,16 +26,22 @@ class Decided(NamedTuple):
     """None for what is no finite number."""
 
 
-def decided(x: float, definition: Definition, rounding: Rounding, noise: Noise = Noise()) -> Decided:
-    """What ``x`` becomes."""
+_ONE = Fraction(1)
+_QUIET = Noise()
+
+
+def decided(
+    x: float, definition: Definition, rounding: Rounding, noise: Noise = _QUIET, scale: Fraction = _ONE
+) -> Decided:
+    """What ``x`` over a scale becomes."""
     if math.isnan(x):
         return Decided(math.nan, "NaN stays NaN", None)
     negative = math.copysign(1.0, x) < 0
     if math.isinf(x):
         return Decided(definition.of_infinity(negative=negative), "infinities follow the overflow rule", None)
-    place = placed(x, definition)
+    place = placed(x, definition, scale)
     exact = place.near == place.far
-    far = not exact and goes_far(x, place, rounding, noise)
+    far = not exact and goes_far(Fraction(x) / scale, place, rounding, noise)
     value = (place.far if far else place.near) * (-1 if negative else 1)
     ends = definition.ends
     if ends is not None and not ends[0] <= value <= ends[1]:
@@ -48,12 +54,12 @@ def decided(x: float, definition: Definition, rounding: Rounding, noise: Noise =
 
 
 @lru_cache(maxsize=1 << 16)
-def placed(x: float, definition: Definition) -> Place:
-    """Where a finite number lies, remembered for all modes."""
-    return definition.place(abs(Fraction(x)), negative=math.copysign(1.0, x) < 0)
+def placed(x: float, definition: Definition, scale: Fraction = _ONE) -> Place:
+    """Where a finite number over a scale lies, remembered for all modes."""
+    return definition.place(abs(Fraction(x)) / scale, negative=math.copysign(1.0, x) < 0)
 
 
-def goes_far(x: float, place: Place, rounding: Rounding, noise: Noise) -> bool:
+def goes_far(x: Fraction, place: Place, rounding: Rounding, noise: Noise) -> bool:
     """Whether a number that is no value goes to its far neighbor."""
     negative, (near, far, side, near_is_even) = x < 0, place
     nearest = rounding.startswith("nearest")
@@ -77,7 +83,7 @@ def goes_far(x: float, place: Place, rounding: Rounding, noise: Noise) -> bool:
     return abs(far) <= abs(near)  # nearest_zero and toward_zero
 
 
-def covered(x: float, place: Place, rounding: Rounding, noise: Noise) -> bool:
+def covered(x: Fraction, place: Place, rounding: Rounding, noise: Noise) -> bool:
     """Whether a word's top bits reach what the number lacks to its far neighbor."""
     if rounding is Rounding.STOCHASTIC_EQUAL:
         return noise.word >> 31 == 1
@@ -85,9 +91,9 @@ def covered(x: float, place: Place, rounding: Rounding, noise: Noise) -> bool:
     return noise.word >> (32 - noise.random_bits) >= 2**noise.random_bits - ups
 
 
-def chances(x: float, place: Place, rounding: Rounding, random_bits: int) -> int:
+def chances(x: Fraction, place: Place, rounding: Rounding, random_bits: int) -> int:
     """For how many of the words of so many bits a number goes to its far neighbor."""
-    part = (abs(Fraction(x)) - place.near) / (place.far - place.near) * 2**random_bits
+    part = (abs(x) - place.near) / (place.far - place.near) * 2**random_bits
     if rounding is Rounding.STOCHASTIC:
         return math.floor(part)
     if rounding is Rounding.STOCHASTIC_NEAREST:

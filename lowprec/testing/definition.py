@@ -56,11 +56,10 @@ class Definition(ABC):
     def bits(self) -> int:
         """The width of a code."""
 
-    @property
-    def codes(self) -> range:
-        """All codes, or of wide formats some at regular distances."""
+    def some_codes(self, most: int = 1 << 12) -> range:
+        """All codes, or, where there are more than so many, some at a regular distance, an odd one."""
         count = self.code_count
-        return range(0, count, max(1, (count >> 12) | 1 if count > 1 << 16 else 1))
+        return range(0, count, 1 if count <= most else (count // most) | 1)
 
     @property
     def code_count(self) -> int:
@@ -85,9 +84,12 @@ class Definition(ABC):
 
     @cached_property
     def canonical(self) -> dict[float | str, int]:
-        """The code that each value is encoded as: the first of those that mean it. NaN is ``"nan"``."""
+        """The code that each value is encoded as: the first of those that mean it. NaN is ``"nan"``.
+
+        Of wide formats it holds only values that have several codes.
+        """
         found: dict[float | str, int] = {}
-        for code in range(self.code_count):
+        for code in range(self.code_count if self.bits <= 16 else 0):
             found.setdefault(key(self.value_of(code)), code)
         return found
 
@@ -190,10 +192,10 @@ class Floating(Ladder):
     @cached_property
     def canonical(self) -> dict[float | str, int]:
         """As for all, but that the NaN of an ieee format is the quiet one without a payload."""
-        found = dict(super().canonical)
-        if self.specials is Specials.IEEE and self.width:
-            found["nan"] = self.largest_code + 1 + 2 ** (self.width - 1)
-        return found
+        top, ieee = 2 ** (self.bits - 1), self.specials is Specials.IEEE
+        nan = top if self.specials is Specials.FNUZ else self.largest_code + 1
+        quiet = nan + 2 ** (self.width - 1) if ieee and self.width else nan
+        return {**super().canonical, "nan": quiet, 0.0: 0, "-0": top}
 
     def of_infinity(self, *, negative: bool) -> float:
         """By the overflow rule."""

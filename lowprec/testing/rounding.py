@@ -53,7 +53,7 @@ def check_relations(check: Check, subject: Subject, definition: Definition, x: F
             place.equal("idempotent", second, value, input=value)
 
 
-def judge(check: Check, x: float, got: float, want: Decided) -> None:
+def judge(check: Check, x: float, got: float, want: Decided, **more: object) -> None:
     """One result against the definition's; the neighbors stand in the message."""
     check.report.count(want.rule)
     if same(got, want.value):
@@ -63,7 +63,7 @@ def judge(check: Check, x: float, got: float, want: Decided) -> None:
         sign = -1 if x < 0 else 1
         below, above = sorted((sign * want.place.near, sign * want.place.far))
         lines = {"below": float(below), "above": float(above)}
-    check.fail(want.rule, input=x, got=got, want=want.value, **lines)
+    check.fail(want.rule, input=x, got=got, want=want.value, **lines, **more)
 
 
 def noises(rounding: Rounding) -> Iterator[Noise]:
