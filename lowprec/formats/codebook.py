@@ -24,7 +24,7 @@ class Codebook(TabledFormat):
 
     Args:
         entries: 2 to 65536 different finite numbers, of which one is positive, in any order: a sequence,
-            an array or a tensor. Non-zero magnitudes lie between 2^-900 and 2^900. A tensor is quantized
+            an array or a tensor. Non-zero magnitudes lie between 2^-500 and 2^500. A tensor is quantized
             to numbers of its own dtype, so for a float32 tensor each must be a float32 number.
 
     Raises:

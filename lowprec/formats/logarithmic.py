@@ -29,7 +29,7 @@ class Logarithmic(TabledFormat):
     logarithm under a positive sign, that of NaN the same under a negative one.
 
     Args:
-        integer_bits: Bits of the logarithm before the binary point, its sign included: 1 to 10.
+        integer_bits: Bits of the logarithm before the binary point, its sign included: 1 to 9.
         fraction_bits: Bits behind it, 0 to 11; with the sign of the number at most 16 bits in all.
 
     Raises:
@@ -51,7 +51,7 @@ class Logarithmic(TabledFormat):
     fraction_bits: int
 
     def __post_init__(self) -> None:
-        check_integer("integer_bits", self.integer_bits, 1, 10)
+        check_integer("integer_bits", self.integer_bits, 1, 9)
         check_integer("fraction_bits", self.fraction_bits, 0, 11)
         if not 2 <= self.integer_bits + self.fraction_bits <= 15:
             width = 1 + self.integer_bits + self.fraction_bits

@@ -17,7 +17,7 @@ from lowprec.formats.carriers import Carrier
 from lowprec.formats.format import Format, floor_log2, power_of_two
 from lowprec.modes import Overflow
 
-_FARTHEST = 900
+_FARTHEST = 500
 """Magnitudes lie between 2 to minus this and 2 to this: differences and their products stay in float64."""
 
 
@@ -58,7 +58,7 @@ class TabledFormat(Format):
     def code_values(self) -> Sequence[float]:
         """The value of code 0, of code 1, …: 2 to 2^16 of them, one of them positive.
 
-        Each finite value stands once, a non-zero magnitude between 2^-900 and 2^900; beside them there may
+        Each finite value stands once, a non-zero magnitude between 2^-500 and 2^500; beside them there may
         be one zero, one -0.0, either infinity, and any number of NaN, of which the first is the one that
         encode gives. Codes past the list stand for nothing.
         """

@@ -36,7 +36,7 @@ from lowprec.kernels.scalar import (
     quantize_bits,
     smaller,
 )
-from lowprec.kernels.specialize import WIDTHS, rebound, specialized
+from lowprec.kernels.specialize import OTHERS, WIDTHS, rebound, specialized
 
 # Rows of `outer`, one column for each dimension outside the run.
 SIZE, X_STRIDE, OUT_STRIDE, INDEX_STRIDE, GROUP_STRIDE, TILE_SIZE = range(6)
@@ -138,9 +138,10 @@ def draw(ceilings, filled, index, step, count, seed, stream, word):
 @cache
 def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, full: bool) -> Any:
     """The loop for formats whose values do not depend on other elements."""
-    dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
-    result = np.uint8 if kind == FLAGS else dtype
     drawn = is_drawn(mode)
+    wide = drawn and depth in OTHERS  # patterns of the carrier, decided about in binary64
+    dtype, U = WIDTHS[carrier].memory, np.uint64 if wide else WIDTHS[carrier].unsigned
+    result = np.uint8 if kind == FLAGS else dtype
 
     def loop(x_address, out_address, numbers_address, run_address, outer_address, dimensions, scratch,
              first, last, seed, stream, word):  # fmt: skip
@@ -186,11 +187,13 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
                 start += count
 
     identity = carrier, mode, depth, ending, kind, full
-    return jit(12, loop, specialized(carrier, mode, depth, ending, full=full), *identity)
+    computed, source = ("float64", carrier) if wide else (carrier, None)
+    decisions = specialized(computed, mode, depth, ending, full=full, source=source)
+    return jit(12, loop, decisions, *identity)
 
 
 @cache
-def encoding(carrier: str, kind: int, floating: bool, code: str) -> Any:
+def encoding(carrier: str, kind: int, floating: bool, code: str, depth: int = DEEP) -> Any:
     """The loop from a format's values to their codes, or back; both contiguous."""
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
     coded = np.dtype(code).type
@@ -205,5 +208,5 @@ def encoding(carrier: str, kind: int, floating: bool, code: str) -> Any:
             else:
                 out[j] = floating_bits(U(x[j]), numbers) if floating else integer_bits(U(x[j]), numbers)
 
-    decisions = specialized(carrier, NEAREST_EVEN, DEEP, PLAIN)
-    return jit(5, loop, decisions, carrier, kind, floating, code)
+    decisions = specialized(carrier, NEAREST_EVEN, depth, PLAIN)
+    return jit(5, loop, decisions, carrier, kind, floating, code, depth)

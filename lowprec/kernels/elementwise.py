@@ -9,7 +9,9 @@ from lowprec.formats import FloatingPoint, Format, resolve
 from lowprec.kernels import cpu
 from lowprec.kernels.layout import Integers, layout, row_major
 from lowprec.kernels.numbers import MODES, describe
+from lowprec.kernels.scalar import DEEP
 from lowprec.kernels.scratch import own_scratch, scratches
+from lowprec.kernels.specialize import OTHERS
 from lowprec.kernels.threads import PARTS, ranges, share
 from lowprec.modes import Rounding
 
@@ -62,5 +64,7 @@ def encode(
     parsed = resolve(format)
     kernel = kernel_of(parsed, "nearest_even", 32, carrier, cpu.VALUES)
     kind = cpu.DECODED if decode else cpu.CODES
-    loop = cpu.encoding(carrier, kind, isinstance(parsed, FloatingPoint), code)
+    _, depth, _ = describe(parsed, Rounding.NEAREST_EVEN, 32, carrier)
+    depth = depth if depth in OTHERS else DEEP
+    loop = cpu.encoding(carrier, kind, isinstance(parsed, FloatingPoint), code, depth)
     loop(x, out, kernel.numbers, 0, size)

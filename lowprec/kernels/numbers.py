@@ -9,12 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
+from lowprec.formats import (
+    FixedPoint,
+    FloatingPoint,
+    Format,
+    GroupedFormat,
+    Posit,
+    Scaled,
+    TabledFormat,
+)
 from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.formats.format import power_of_two
-from lowprec.kernels import groups, scalar
+from lowprec.kernels import groups, posits, scalar
 from lowprec.kernels.blocks import BLOCK, PRODUCTS, QUOTIENTS, Family
 from lowprec.kernels.specialize import WIDTHS
+from lowprec.kernels.tabulate import tabulate
 from lowprec.modes import Overflow, Rounding, ScaleRule
 
 MODES = {rounding: mode for mode, rounding in enumerate(Rounding)}
@@ -27,6 +36,11 @@ _FAR = 1 << 20
 
 def describe(format: Format, rounding: Rounding, random_bits: int, carrier: str) -> tuple[Any, int, int]:
     """The numbers of a format without groups, where its unit lies, and what its magnitudes end as."""
+    if isinstance(format, TabledFormat):
+        numbers, depth = tabulate(format, rounding, random_bits, carrier)
+        return numbers, depth, scalar.PLAIN
+    if isinstance(format, Posit):
+        return _posit(format, random_bits, "float64" if rounding.is_stochastic else carrier)
     space = CARRIERS[carrier]
     number = dict.fromkeys(range(scalar.COUNT), 0) | _random(random_bits, carrier == "float64")
     if isinstance(format, FloatingPoint):
@@ -40,6 +54,24 @@ def describe(format: Format, rounding: Rounding, random_bits: int, carrier: str)
         depth = scalar.QUICK
     words = [number[i] & (2**64 - 1) for i in range(scalar.COUNT)]
     return np.array(words, np.uint64).astype(WIDTHS[carrier].unsigned), depth, ending
+
+
+def _posit(format: Posit, random_bits: int, carrier: str) -> tuple[Any, int, int]:
+    """The numbers of a posit; its depth and ending."""
+    space = CARRIERS[carrier]
+    mantissa, bias, exponents = space.precision - 1, space.highest_exponent, format.exponent_bits
+    regime = -(-bias >> exponents)
+    number = dict.fromkeys(range(scalar.COUNT), 0) | {
+        scalar.RANDOM_BITS: random_bits,
+        scalar.WORD_BITS: format.bits,
+        scalar.UNIT: bias - format.highest_exponent << mantissa,
+        scalar.MAX_POSITIVE: bias + format.highest_exponent << mantissa,
+        posits.LIFT: (regime << exponents) - bias << mantissa,
+        posits.REGIME_OF_ZERO: regime,
+        posits.EXPONENT_BITS: exponents,
+    }
+    words = np.array([number[i] for i in range(scalar.COUNT)], np.uint64)
+    return words.astype(WIDTHS[carrier].unsigned), posits.TAPERED, scalar.PLAIN
 
 
 def _adds(number: dict[int, int], format: Any, carrier: Carrier) -> bool:

@@ -11,10 +11,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from lowprec.kernels import codes, groups, quotients, scalar
+from lowprec.kernels import codes, groups, posits, quotients, scalar, tables
 
-DECISIONS = (scalar, codes, groups, quotients)
+DECISIONS = (scalar, codes, groups, quotients, tables, posits)
 """The modules of plain functions."""
+
+_LISTED = {
+    "quantize_bits": "listed_bits", "overflow_fired": "listed_fired",
+    "integer_code": "listed_code", "integer_bits": "listed_value",
+}  # fmt: skip
+_TAPERED = {
+    "quantize_bits": "posit_bits", "overflow_fired": "posit_fired",
+    "integer_code": "posit_code", "integer_bits": "posit_value",
+}  # fmt: skip
+OTHERS = {tables.LISTED: _LISTED, tables.SEARCHED: _LISTED, posits.TAPERED: _TAPERED}
+"""What takes the place of scalar.py's decisions, by depth."""
+DRAWN = {
+    "listed_bits": "drawn_bits", "listed_fired": "drawn_fired",
+    "posit_bits": "drawn_posit", "posit_fired": "drawn_posit_fired",
+}  # fmt: skip
+"""What takes their place in the stochastic modes, on patterns of the carrier in 64 bits."""
 
 
 class Width(NamedTuple):
@@ -100,12 +116,14 @@ def specialized(
         **_of_source(source or carrier, mode, exact=exact),
     }
     names: dict[str, Any] = {}
-    for module in DECISIONS if source or exact else DECISIONS[:-1]:
+    for module in DECISIONS:
         names.update(vars(module))
     names.update(constants)
     for name, function in list(names.items()):
         if isinstance(function, FunctionType) and function.__module__ in _MODULES:
             names[name] = compiler(rebound(function, names))
+    for name, other in OTHERS.get(depth, {}).items():
+        names[name] = names[DRAWN.get(other, other) if mode >= scalar.STOCHASTIC else other]
     return names
 
 

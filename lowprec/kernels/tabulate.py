@@ -1,0 +1,283 @@
+"""The tables of formats that list their values: thresholds of every mode, exactly, as patterns."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lowprec.formats import TabledFormat
+from lowprec.formats.carriers import CARRIERS, Carrier
+from lowprec.formats.format import floor_log2, power_of_two
+from lowprec.kernels import scalar, tables
+from lowprec.kernels.specialize import WIDTHS
+from lowprec.modes import Overflow, Rounding
+
+_FEW = 4096
+"""Leading parts of magnitudes that a small table may have for either sign: they stay in the first cache."""
+_LINE = 64
+"""Bytes that are fetched together."""
+_PER_VALUE = 8
+"""How many a large one may have for each value."""
+
+
+class _Side(NamedTuple):
+    """The values of one sign, in the direction in which magnitudes grow."""
+
+    indices: Sequence[int]
+    """Their positions among all."""
+    ladder: Sequence[Fraction]
+    """Them, times the sign; the first may be negative: the nearest one beyond zero."""
+
+
+@lru_cache(maxsize=256)
+def tabulate(
+    format: TabledFormat, rounding: Rounding, random_bits: int, carrier: str
+) -> tuple[npt.NDArray[Any], int]:
+    """The numbers of tables.py for a format, mode and carrier, with the table behind them; the depth."""
+    drawn = rounding.is_stochastic
+    space, wide = CARRIERS[carrier], CARRIERS["float64" if drawn else carrier]
+    sides = [_side(format, space, negative=negative) for negative in (False, True)]
+    mode = Rounding.TOWARD_ZERO if drawn else rounding
+    thresholds = [
+        np.array([_pattern(*step, wide) for step in _steps(format, side, mode, negative=bool(n))], np.uint64)
+        for n, side in enumerate(sides)
+    ]
+    index = _index(thresholds)
+    values = format.values_in(space)
+    infinite = [_of_infinity(format, space, negative=negative) for negative in (False, True)]
+    numbers = dict.fromkeys(range(scalar.COUNT), 0)
+    numbers.update({
+        tables.LEAST: index.least,
+        tables.MOST: index.most,
+        tables.SHIFT: index.shift,
+        tables.PARTS: index.parts,
+        tables.STEP: index.step,
+        tables.UNDER: _pattern(values[0], False, wide) if values[0] > 0 else 0,
+        tables.COUNT_OF_CODES: len(format.code_values()),
+        tables.CODE_OF_NAN: format.table.nan or 0,
+        tables.POSITIVE_CODE: format.table.infinity or 0,
+        tables.NEGATIVE_CODE: format.table.negative_infinity or 0,
+        scalar.RANDOM_BITS: random_bits,
+        scalar.ZERO_SIGN: _sign_bit(space) if format.has_signed_zero else 0,
+        scalar.OVER_POSITIVE: _pattern(values[-1], True, wide),
+        scalar.OVER_NEGATIVE: _pattern(-values[0], True, wide) if values[0] < 0 else 1,
+        scalar.INFINITE_POSITIVE: infinite[0],
+        scalar.INFINITE_NEGATIVE: infinite[1],
+    })  # fmt: skip
+    memory = WIDTHS["float64" if drawn else carrier].unsigned
+    parts = {
+        tables.LOW_ADDRESS: index.starts,
+        tables.THRESHOLDS: index.thresholds.astype(memory),
+        tables.RESULTS: index.aligned([_results(format, side, space) for side in sides], memory),
+        tables.CODES_AT: index.aligned([_codes(format, side) for side in sides], np.uint32),
+        tables.VALUES_AT: np.array(_values(format, space), memory),
+    }
+    if drawn:
+        parts[tables.ENDS] = index.aligned([[float(w) for w in side.ladder] for side in sides], np.float64)
+        parts[tables.GAPS] = index.aligned([_gaps(format, side) for side in sides], np.float64)
+    return _laid_out(numbers, parts, memory), tables.LISTED if index.step <= 1 else tables.SEARCHED
+
+
+def _side(format: TabledFormat, carrier: Carrier, *, negative: bool) -> _Side:
+    """The values of a sign, and before them zero or else the nearest one beyond it."""
+    values = format.values_in(carrier)
+    if negative:
+        start = bisect_left(values, 0)
+        indices = [*range(min(start, len(values) - 1), -1, -1)]
+        return _Side(indices, [-values[i] for i in indices])
+    start = bisect_right(values, 0)
+    indices = [*range(max(start - 1, 0), len(values))]
+    return _Side(indices, [values[i] for i in indices])
+
+
+def _steps(
+    format: TabledFormat, side: _Side, mode: Rounding, *, negative: bool
+) -> list[tuple[Fraction, bool]]:
+    """For each value but the first the least magnitude that becomes it, and whether it itself does not."""
+    sign = -1 if negative else 1
+    boundaries = format.boundaries() if mode.startswith("nearest") else ()
+    steps = []
+    for (i, low), (j, high) in pairwise(zip(side.indices, side.ladder, strict=True)):
+        at_upper, past_lower = (high, False), (low, True)
+        crosses = low < 0 < high
+        if boundaries:
+            boundary = sign * boundaries[min(i, j)]
+            stays = boundary == low or not _tie_goes_on(format, mode, j, low, high, negative=negative)
+            step = boundary, stays
+            if crosses and boundary == 0:
+                step = boundary, negative or mode is Rounding.NEAREST_DOWN
+        elif mode is Rounding.TOWARD_ZERO:
+            step = past_lower if crosses and high <= -low else at_upper
+        elif mode is Rounding.AWAY:
+            step = at_upper if crosses and high < -low else past_lower
+        elif mode is Rounding.TO_ODD:
+            step = at_upper if not format.is_even(i) else past_lower
+        else:
+            step = past_lower if (mode is Rounding.DOWN) == negative else at_upper
+        steps.append(step)
+    return steps
+
+
+def _tie_goes_on(
+    format: TabledFormat, mode: Rounding, index: int, low: Fraction, high: Fraction, *, negative: bool
+) -> bool:  # fmt: skip
+    """Whether a tie goes to the value of this index, the upper one in the direction of its sign."""
+    match mode:
+        case Rounding.NEAREST_EVEN:
+            return format.is_even(index)
+        case Rounding.NEAREST_ODD:
+            return not format.is_even(index)
+        case Rounding.NEAREST_AWAY:
+            return abs(high) >= abs(low)
+        case Rounding.NEAREST_ZERO:
+            return abs(high) < abs(low)
+        case _:
+            return (mode is Rounding.NEAREST_DOWN) == negative
+
+
+def _pattern(bound: Fraction, past: bool, carrier: Carrier) -> int:
+    """The pattern of the least magnitude of a carrier that is at least ``bound``, or is ``past`` it."""
+    if bound <= 0:
+        return int(past and bound == 0)
+    exponent = max(floor_log2(bound), 1 - carrier.highest_exponent)
+    units = bound * power_of_two(carrier.precision - 1 - exponent)
+    count = units.numerator // units.denominator
+    count += past or count != units
+    return count + ((exponent + carrier.highest_exponent - 1) << (carrier.precision - 1))
+
+
+def _sign_bit(carrier: Carrier) -> int:
+    """The sign of a pattern."""
+    return (2 * carrier.highest_exponent + 2) << (carrier.precision - 1)
+
+
+def _signed_pattern(value: Fraction, carrier: Carrier) -> int:
+    """The pattern of a value that a carrier has."""
+    return _pattern(abs(value), False, carrier) | (_sign_bit(carrier) if value < 0 else 0)
+
+
+def _of_infinity(format: TabledFormat, carrier: Carrier, *, negative: bool) -> int:
+    """The pattern of what an infinity becomes."""
+    infinity = _sign_bit(carrier) - (1 << (carrier.precision - 1))
+    if format.infinity_is_nan:
+        return infinity | 1 << (carrier.precision - 2)
+    stays = format.table.negative_infinity if negative else format.table.infinity
+    if stays is not None and format.overflow != Overflow.SATURATE_ALL:
+        return infinity | (_sign_bit(carrier) if negative else 0)
+    return _signed_pattern(format.values_in(carrier)[0 if negative else -1], carrier)
+
+
+def _results(format: TabledFormat, side: _Side, carrier: Carrier) -> list[int]:
+    """The patterns of a side's values."""
+    values = format.values_in(carrier)
+    patterns = [_signed_pattern(values[i], carrier) for i in side.indices]
+    if format.has_signed_zero and side.indices[0] >= side.indices[-1] and values[side.indices[0]] == 0:
+        patterns[0] = _sign_bit(carrier)
+    return patterns
+
+
+def _codes(format: TabledFormat, side: _Side) -> list[int]:
+    """The codes of a side's values."""
+    codes = [format.table.codes[i] for i in side.indices]
+    if format.table.negative_zero is not None and side.indices[0] >= side.indices[-1]:
+        codes[0] = format.table.negative_zero
+    return codes
+
+
+def _values(format: TabledFormat, carrier: Carrier) -> list[int]:
+    """The pattern of each code, and at the end that of those that stand for nothing."""
+    infinity = _sign_bit(carrier) - (1 << (carrier.precision - 1))
+    nan = infinity | 1 << (carrier.precision - 2)
+    patterns = [nan] * (len(format.code_values()) + 1)
+    for code, value in zip(format.table.codes, format.values_in(carrier), strict=True):
+        patterns[code] = _signed_pattern(value, carrier)
+    for special, pattern in (
+        (format.table.negative_zero, _sign_bit(carrier)),
+        (format.table.infinity, infinity),
+        (format.table.negative_infinity, infinity | _sign_bit(carrier)),
+    ):
+        if special is not None:
+            patterns[special] = pattern
+    return patterns
+
+
+def _gaps(format: TabledFormat, side: _Side) -> list[float]:
+    """The distance from each value to the next, infinite from the last."""
+    return [*(float(high - low) for low, high in pairwise(side.ladder)), np.inf]
+
+
+class _Index(NamedTuple):
+    """Where the search for a magnitude begins."""
+
+    least: int
+    most: int
+    shift: int
+    parts: int
+    step: int
+    starts: npt.NDArray[np.int32]
+    thresholds: npt.NDArray[np.uint64]
+    lengths: tuple[int, int]
+
+    def aligned(self, rows: Sequence[Sequence[Any]], dtype: Any) -> npt.NDArray[Any]:
+        """What belongs to the values of either sign, so that both are found at the same place."""
+        out = np.zeros(sum(self.lengths), dtype)
+        out[: len(rows[0])] = rows[0]
+        out[self.lengths[0] : self.lengths[0] + len(rows[1])] = rows[1]
+        return out
+
+
+def _index(thresholds: Sequence[npt.NDArray[np.uint64]]) -> _Index:
+    """Leading parts so short that tables are small, and so long that few thresholds share one."""
+    known = [side for side in thresholds if side.size]
+    least = min((int(side[0]) for side in known), default=0)
+    most = max((int(side[-1]) for side in known), default=0)
+    allowed = max(_FEW, _PER_VALUE * max(side.size for side in thresholds))
+    shift = max((most - least).bit_length() - allowed.bit_length() + 1, 0)
+    step = _step(thresholds, least, shift)
+    while shift < (most - least).bit_length() and _step(thresholds, least, shift + 1) == step:
+        shift += 1
+    parts = ((most - least) >> shift) + 1
+    begins = np.uint64(least) + (np.arange(parts, dtype=np.uint64) << np.uint64(shift))
+    starts, rows, length = [], [], []
+    for side in thresholds:
+        starts.append(np.searchsorted(side, begins, side="left") + sum(length))
+        length.append(side.size + 1 + 2 * step)  # what a search may read past the last one
+        rows.append(np.concatenate([side, np.full(1 + 2 * step, 2**64 - 1, np.uint64)]))
+    return _Index(
+        least, most, shift, parts, step,
+        np.concatenate(starts).astype(np.int32), np.concatenate(rows), (length[0], length[1]),
+    )  # fmt: skip
+
+
+def _step(thresholds: Sequence[npt.NDArray[np.uint64]], least: int, shift: int) -> int:
+    """Half of the power of two above the most thresholds that share a leading part; at least 1."""
+    most = 1
+    for side in thresholds:
+        if side.size:
+            _, counts = np.unique((side - np.uint64(least)) >> np.uint64(shift), return_counts=True)
+            most = max(most, int(counts.max()))
+    return 1 << (most.bit_length() - 1)
+
+
+def _laid_out(numbers: dict[int, int], parts: dict[int, npt.NDArray[Any]], memory: Any) -> npt.NDArray[Any]:
+    """The numbers and, in the same memory, the parts one after the other."""
+    offset = 0
+    for entry, part in parts.items():
+        numbers[entry] = offset
+        offset += -(-part.nbytes // _LINE) * _LINE
+    head = -(-scalar.COUNT * np.dtype(memory).itemsize // _LINE) * _LINE
+    room = np.zeros(head + offset + _LINE, np.uint8)
+    begin = -room.ctypes.data % _LINE
+    address = room.ctypes.data + begin + head
+    for entry, part in parts.items():
+        place = begin + head + numbers[entry]
+        room[place : place + part.nbytes] = part.view(np.uint8)
+    numbers[tables.LOW_ADDRESS], numbers[tables.HIGH_ADDRESS] = address & 0xFFFFFFFF, address >> 32
+    array = room[begin : begin + scalar.COUNT * np.dtype(memory).itemsize].view(memory)
+    array[:] = [numbers[i] for i in range(scalar.COUNT)]
+    return array  # a view, which keeps the room
