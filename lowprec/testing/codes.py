@@ -9,12 +9,14 @@ import numpy.typing as npt
 import torch
 
 from lowprec import ops, reference
+from lowprec.formats import Scaled
 from lowprec.modes import Rounding
 from lowprec.ops.coding import code_dtype
-from lowprec.testing.decide import Noise
-from lowprec.testing.definition import Definition, key
+from lowprec.testing.decide import Noise, decided
+from lowprec.testing.definition import Definition, Uniform, key
 from lowprec.testing.failure import Check
 from lowprec.testing.hard import Floats
+from lowprec.testing.scales import groups_of, shared
 from lowprec.testing.subjects import Subject, array_of, tensor_of
 
 Codes = npt.NDArray[Any]
@@ -33,6 +35,23 @@ class Coder(NamedTuple):
         else:
             codes = reference.encode(x, self.format, carrier=self.subject.carrier)
         return codes.tolist()
+
+    def encode_groups(self, x: Floats) -> tuple[Codes, Any]:
+        """Codes of numbers, and the scales as they are given to decode."""
+        if self.subject.name == "kernels":
+            codes, scales = ops.encode(tensor_of(x, self.subject.carrier), self.format)
+            return codes.numpy(), scales
+        found: Any = reference.encode(x, self.format, carrier=self.subject.carrier)
+        return found
+
+    def decode_groups(self, codes: Codes, scales: Any) -> Floats:
+        """Values of codes over scales."""
+        carrier = self.subject.carrier
+        if self.subject.name == "kernels":
+            dtype = getattr(torch, carrier) if isinstance(self.format, Scaled) else None
+            return array_of(ops.decode(torch.from_numpy(codes), self.format, scales=scales, dtype=dtype))
+        wide = np.float32 if carrier == "bfloat16" else np.dtype(carrier)
+        return reference.decode(codes, self.format, dtype=wide, scales=scales, carrier=carrier)
 
     def decode(self, codes: list[int]) -> Floats:
         """Values of codes."""
@@ -63,6 +82,29 @@ def check_codes(check: Check, subject: Subject, format: Any, definition: Definit
         want = known.get(key(value), code)
         check.equal("codes round-trip", got, want, input=value)
     _check_encoded(check, coder, definition, x)
+
+
+def check_group_codes(check: Check, subject: Subject, format: Any, x: Floats) -> None:
+    """The codes of a tensor over the scales of its groups are those of the quotients; decode undoes them."""
+    check = check.at(f"{subject.name} in {subject.carrier}")
+    parts = shared(x, format, subject.carrier)
+    groups = groups_of(x.shape, format.granularity).ravel().tolist()
+    if not _has_nan(parts[0].definition):
+        x = np.where(np.isnan(x), 0, x).astype(x.dtype)
+    coder = Coder(format, subject)
+    with check.running("codes of groups", input=f"a tensor of shape {x.shape}"):
+        codes, scales = coder.encode_groups(x)
+        decoded = coder.decode_groups(codes, scales)
+    rows = zip(x.ravel().tolist(), codes.ravel().tolist(), groups, strict=True)
+    for number, got, group in rows:
+        definition, scale = parts[group]
+        quotient = decided(number, definition, Rounding.NEAREST_EVEN, scale=scale).value
+        lines = {"group": group, "scale": float(scale), "quotient": quotient}
+        check.equal("codes of groups", got, definition.code_of(quotient), input=number, **lines)
+    values = subject.run(x, Rounding.NEAREST_EVEN, Noise())
+    rows = zip(x.ravel().tolist(), decoded.ravel().tolist(), values.ravel().tolist(), strict=True)
+    for number, got, want in rows:
+        check.equal("decode(encode(x)) is quantize(x)", got, want, input=number)
 
 
 def _check_encoded(check: Check, coder: Coder, definition: Definition, x: Floats) -> None:
@@ -97,5 +139,7 @@ def _digits(definition: Definition) -> int:
 
 def _has_nan(definition: Definition) -> bool:
     """Whether a code is NaN."""
+    if isinstance(definition, Uniform):
+        return False
     nan = definition.canonical.get("nan")
     return nan is not None and math.isnan(definition.value_of(nan))

@@ -66,6 +66,10 @@ class Definition(ABC):
         """How many codes there are."""
         return 1 << self.bits
 
+    def code_of(self, value: float) -> int | None:
+        """The code that a value is encoded as, of a format of at most 16 bits."""
+        return self.canonical.get(key(value))
+
     def past_end(self, value: Fraction, *, below: bool) -> float:
         """What a rounded number past an end becomes in a mode that overflows: the end, if not said otherwise."""
         return self.end(below=below)
@@ -214,9 +218,18 @@ class Uniform(Definition):
     signed_zero = False
 
     def __init__(
-        self, format: Format, step: Fraction, least: int | None, most: int | None, *, word: int = 0
+        self,
+        format: Format,
+        step: Fraction,
+        least: int | None,
+        most: int | None,
+        *,
+        word: int = 0,
+        zero: int = 0,
     ) -> None:
         self.format, self.step, self.least, self.most, self.word = format, step, least, most, word
+        self.zero = zero
+        """The code of zero, where that is not 0."""
         self.rule = format.overflow if isinstance(format, FixedPoint) else Overflow.SATURATE
         self.ends = None if least is None or most is None else (least * step, most * step)
 
@@ -237,9 +250,13 @@ class Uniform(Definition):
 
     def value_of(self, code: int) -> float:
         """Two's complement, or the integer itself where there is no negative one."""
-        signed = self.least is None or self.least < 0
+        signed = self.zero == 0 and (self.least is None or self.least < 0)
         turned = signed and code >= 2 ** (self.bits - 1)
-        return float((code - 2**self.bits if turned else code) * self.step)
+        return float((code - self.zero - (2**self.bits if turned else 0)) * self.step)
+
+    def code_of(self, value: float) -> int:
+        """The multiple of the step, in two's complement."""
+        return (int(Fraction(value) / self.step) + self.zero) % 2**self.bits
 
     def of_infinity(self, *, negative: bool) -> float:
         """By the overflow rule."""

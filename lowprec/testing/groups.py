@@ -1,19 +1,21 @@
 """Formats with groups: one scale for each along the right axis, by its rule, and nothing beyond it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from lowprec import ops, reference
-from lowprec.formats import BlockFloatingPoint, Codebook, PerBlock, PerChannel, PerGroup, Scaled
+from lowprec.formats import BlockFloatingPoint, PerBlock, PerChannel, PerGroup, PerTensor, Scaled
 from lowprec.formats.carriers import CARRIERS
 from lowprec.modes import Rounding
 from lowprec.testing.decide import Decided, Noise, decided
 from lowprec.testing.definition import Definition, Floating
 from lowprec.testing.failure import Check
 from lowprec.testing.hard import Floats, landmarks
+from lowprec.testing.listed import definition_of
 from lowprec.testing.rounding import judge, noises, situation
 from lowprec.testing.scales import CARRIER_FORMATS, Shared, grid_of, groups_of, nearest_even, shared
 from lowprec.testing.subjects import Subject, array_of, tensor_of
@@ -69,9 +71,9 @@ def group_tensors(format: AnyGrouped, carrier: str) -> Iterator[Floats]:
         x = np.zeros(shape)
         for group in range(int(grid.max()) + 1):
             members = grid == group
-            x[members] = _members(group + 5 * number, int(members.sum()), format, carrier, marks, random)
-        with np.errstate(over="ignore", under="ignore"):
-            yield _held(x, carrier)
+            with np.errstate(over="ignore", under="ignore"):
+                x[members] = _members(group + 5 * number, int(members.sum()), format, carrier, marks, random)
+        yield _held(x, carrier)
 
 
 def shape_for(granularity: Any) -> tuple[int, ...]:
@@ -80,10 +82,16 @@ def shape_for(granularity: Any) -> tuple[int, ...]:
         axis, size = int(granularity.axis), granularity.size or 24
         dims = max(2, axis + 1 if axis >= 0 else -axis)
         count = 1 if granularity.size is None else 2
-        return tuple(count * size + (count > 1) * max(1, size // 3) if d == axis % dims else 4 for d in range(dims))
+        return tuple(
+            count * size + (count > 1) * max(1, size // 3) if d == axis % dims else 4 for d in range(dims)
+        )
     if isinstance(granularity, PerBlock):
         sizes = granularity.shape
-        return (2, *(size + max(1, size // 2) for size in sizes)) if len(sizes) < 3 else tuple(s + 1 for s in sizes)
+        return (
+            (2, *(size + max(1, size // 2) for size in sizes))
+            if len(sizes) < 3
+            else tuple(s + 1 for s in sizes)
+        )
     if isinstance(granularity, PerChannel):
         axes = granularity.axis if isinstance(granularity.axis, tuple) else (granularity.axis,)
         dims = max(2, *(axis + 1 if axis >= 0 else -axis for axis in axes))
@@ -94,8 +102,6 @@ def shape_for(granularity: Any) -> tuple[int, ...]:
 
 def _unit(format: AnyGrouped, carrier: str) -> Definition:
     """The definition of elements over the scale 1."""
-    from lowprec.testing.listed import definition_of
-
     return definition_of(format, carrier)
 
 
@@ -105,8 +111,7 @@ def _members(
     """The numbers of a group, its largest first."""
     if group % 11 == 10:
         return np.resize([0.0, np.nan, -0.0], count)  # a group without a finite number but zero
-    held = CARRIERS[carrier]
-    low, high = max(held.lowest_exponent, -126), min(held.highest_exponent, 127)
+    low, high = max(CARRIERS[carrier].lowest_exponent, -126), min(CARRIERS[carrier].highest_exponent, 127)
     exponent = (0, 3, -9, high - 1, 11, low, -4, high, low + 12)[group % 9]
     largest = np.ldexp(_FACTORS[group % len(_FACTORS)], exponent)
     one = np.array([_held(np.array([largest]), carrier)[0]])
@@ -116,7 +121,8 @@ def _members(
     if isinstance(format, BlockFloatingPoint):
         unit = unit * top / float((_unit(format, carrier).ends or (0, 1))[1])
     steps = random.integers(-1, 2, count)
-    x = np.where(steps, np.nextafter(unit.astype(_dtype(carrier)), np.where(steps > 0, np.inf, 0)), unit)
+    held = _dtype(carrier)
+    x = np.where(steps, np.nextafter(unit.astype(held), np.where(steps > 0, np.inf, 0).astype(held)), unit)
     x = np.where(np.abs(x) <= largest, x, largest * 0.75) * np.where(random.random(count) < 0.4, -1, 1)
     x[::17] = np.resize(_SPECIALS, x[::17].size) if group % 3 == 1 else x[::17]
     x[count // 2] = -largest if group % 2 and not getattr(format, "zero_point", False) else largest
@@ -125,10 +131,6 @@ def _members(
 
 def _flat(format: AnyGrouped) -> AnyGrouped:
     """The format with one group, that scales of scales count in as if it were alone."""
-    from dataclasses import replace
-
-    from lowprec.formats import PerTensor
-
     return replace(format, granularity=PerTensor())
 
 
@@ -142,9 +144,7 @@ def _held(x: Any, carrier: str) -> Floats:
     return array_of(tensor_of(x, carrier))
 
 
-def _check_scales(
-    check: Check, subject: Subject, format: AnyGrouped, x: Floats, parts: list[Shared]
-) -> None:
+def _check_scales(check: Check, subject: Subject, format: AnyGrouped, x: Floats, parts: list[Shared]) -> None:
     """One for each group, in the shape of the groups, by the rule."""
     grid = grid_of(x.shape, format.granularity)
     found: Any
@@ -196,4 +196,6 @@ def _check_independent(check: Check, subject: Subject, format: AnyGrouped, x: Fl
         others = groups != group
         rows = zip(x[others].tolist(), after[others].tolist(), before[others].tolist(), strict=True)
         for number, got, want in rows:
-            check.equal("a group changes no other", got, want, input=number, changed=f"group {group} to zeros")
+            check.equal(
+                "a group changes no other", got, want, input=number, changed=f"group {group} to zeros"
+            )

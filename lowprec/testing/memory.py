@@ -17,6 +17,7 @@ from lowprec.testing.rounding import situation
 from lowprec.testing.subjects import Subject, array_of, tensor_of
 
 SEED = 0x9E3779B97F4A7C15
+_MODES = (Rounding.NEAREST_EVEN, Rounding.STOCHASTIC)
 _SHARED = 1 << 17
 """Elements that kernels share among threads."""
 
@@ -34,10 +35,11 @@ def check_noise(check: Check, subject: Subject, format: Any, x: Floats) -> None:
         check.equal("noise of seed and position", value, wanted, input=number, position=at, word=word)
 
 
-def check_strides(check: Check, subject: Subject, format: Any, x: Floats) -> None:
+def check_strides(check: Check, subject: Subject, format: Any, x: Floats, *, noise: bool) -> None:
     """Other strides, same bits, with and without noise."""
     rows = tensor_of(x, subject.carrier)
-    for rounding, options in ((Rounding.NEAREST_EVEN, {}), (Rounding.STOCHASTIC, {"seed": SEED})):
+    for rounding in _MODES[: 1 + noise]:
+        options = {"seed": SEED} if rounding.is_stochastic else {}
         place = check.at(situation(subject, rounding, Noise()))
         for layout, view in layouts(rows):
             got = ops.quantize(view, format, rounding=rounding, **options)
@@ -45,11 +47,11 @@ def check_strides(check: Check, subject: Subject, format: Any, x: Floats) -> Non
             _compare(place, "strides change no bit", view, got, want, strides=f"{layout} {view.stride()}")
 
 
-def check_threads(check: Check, subject: Subject, format: Any, x: Floats) -> None:
+def check_threads(check: Check, subject: Subject, format: Any, x: Floats, *, noise: bool) -> None:
     """Any number of threads, same bits."""
     times = _SHARED // x.size + 1
     many = tensor_of(np.concatenate([x] * times), subject.carrier)
-    for rounding in (Rounding.NEAREST_EVEN, Rounding.STOCHASTIC):
+    for rounding in _MODES[: 1 + noise]:
         place = check.at(situation(subject, rounding, Noise()))
         got, want = (_with_threads(many, format, rounding, threads) for threads in (3, 1))
         _compare(place, "threads change no bit", many, got, want, threads="3 against 1")

@@ -86,7 +86,9 @@ def thinned(x: Floats, most: int = 250) -> Floats:
 
 def situation(subject: Subject, rounding: Rounding, noise: Noise) -> str:
     """Where a result comes from, for a message."""
-    drawn = f", {noise.random_bits} random bits of the word {noise.word:#010x}" if rounding.is_stochastic else ""
+    drawn = (
+        f", {noise.random_bits} random bits of the word {noise.word:#010x}" if rounding.is_stochastic else ""
+    )
     return f"{rounding}{drawn}, {subject.name} in {subject.carrier}"
 
 

@@ -152,7 +152,7 @@ def _affine(format: Scaled, values: Any, top: Fraction) -> Shared:
     low, high = (Fraction(float(end)) for end in (values.min(initial=0), values.max(initial=0)))
     scale = _rounded((high - low) / top, _scale_format(format.scale)[0])
     zero = min(round(-low / scale), int(top))
-    definition = Uniform(format, Fraction(1), -zero, int(top) - zero, word=format.bits)
+    definition = Uniform(format, Fraction(1), -zero, int(top) - zero, word=format.bits, zero=zero)
     return Shared(definition, scale)
 
 
