@@ -102,8 +102,8 @@ def check_group_codes(check: Check, subject: Subject, format: Any, x: Floats) ->
         lines = {"group": group, "scale": float(scale), "quotient": quotient}
         check.equal("codes of groups", got, definition.code_of(quotient), input=number, **lines)
     values = subject.run(x, Rounding.NEAREST_EVEN, Noise())
-    rows = zip(x.ravel().tolist(), decoded.ravel().tolist(), values.ravel().tolist(), strict=True)
-    for number, got, want in rows:
+    triples = zip(x.ravel().tolist(), decoded.ravel().tolist(), values.ravel().tolist(), strict=True)
+    for number, got, want in triples:
         check.equal("decode(encode(x)) is quantize(x)", got, want, input=number)
 
 

@@ -71,7 +71,7 @@ class Definition(ABC):
         return self.canonical.get(key(value))
 
     def past_end(self, value: Fraction, *, below: bool) -> float:
-        """What a rounded number past an end becomes in a mode that overflows: the end, if not said otherwise."""
+        """What a number past an end becomes in a mode that overflows: if not said otherwise, the end."""
         return self.end(below=below)
 
     def end(self, *, below: bool) -> float:
@@ -131,7 +131,7 @@ class Ladder(Definition):
         return [self.magnitude(code) for code in range(self.first_code, self.largest_code + 3)]
 
     def code_below(self, magnitude: Fraction) -> int:
-        """The code of the largest value that is at most the magnitude; one past the largest for all past it."""
+        """The code of the largest value that is at most the magnitude, or one past the largest code."""
         if self._rungs is not None:
             rung = bisect_right(self._rungs, magnitude) - 1
         else:

@@ -17,7 +17,12 @@ Floats = npt.NDArray[np.floating[Any]]
 
 _MOST = 300
 """How many values of a format are looked at, if it has many more, besides the ends and powers of two."""
-_DTYPES = {"bfloat16": np.float32, "float16": np.float16, "float32": np.float32, "float64": np.float64}
+_DTYPES: dict[str, Any] = {
+    "bfloat16": np.float32,
+    "float16": np.float16,
+    "float32": np.float32,
+    "float64": np.float64,
+}
 
 
 def hard_values(format: FormatLike, carrier: str = "float32") -> Floats:
@@ -121,8 +126,9 @@ def _around(targets: list[Fraction], carrier: str) -> Floats:
 def _ends(carrier: str) -> Floats:
     """Zero, the ends of the carrier's subnormal and normal range, infinity and NaN."""
     if carrier == "bfloat16":
-        return (np.uint32([0, 1, 0x7F, 0x80, 0x7F7F, 0x7F80, 0x7FC0]) << 16).view(np.float32)
-    bounds = np.finfo(_DTYPES[carrier])
+        patterns = np.array([0, 1, 0x7F, 0x80, 0x7F7F, 0x7F80, 0x7FC0], np.uint32)
+        return (patterns << 16).view(np.float32)
+    bounds: Any = np.finfo(_DTYPES[carrier])
     below = np.nextafter(bounds.smallest_normal, bounds.dtype.type(0))
     ends = [0, bounds.smallest_subnormal, below, bounds.smallest_normal, bounds.max, np.inf, np.nan]
     return np.array(ends, bounds.dtype)

@@ -4,16 +4,14 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from lowprec.errors import type_error
 from lowprec.formats import (
     BlockFloatingPoint,
-    Codebook,
     FixedPoint,
     FloatingPoint,
-    Format,
     Logarithmic,
     Posit,
     Scaled,
@@ -162,17 +160,15 @@ class Logarithms(Listed):
         self.is_even = lambda index: index % 2 == 0
         middle = self.largest + 1
         half = [*self.powers[middle - 1 :], None, *self.powers[: middle - 1]]
-        signed = [(sign, value) for sign in (1, -1) for value in half]
-        self.entries = [
-            float(sign * value) if value is not None else (0.0 if sign > 0 else math.nan) for sign, value in signed
-        ]  # fmt: skip
+        positive = [0.0 if value is None else float(value) for value in half]
+        self.entries = [*positive, *(-value if value else math.nan for value in positive)]
 
     def of_infinity(self, *, negative: bool) -> float:
         """The end."""
         return self.end(below=negative)
 
     def side(self, x: Fraction, at: int) -> int:
-        """x to a whole power against a power of two: integers, no logarithm."""
+        """X to a whole power against a power of two: integers, no logarithm."""
         middle = len(self.powers)  # the index of zero
         if at in (middle - 1, middle):
             return 1 if x > 0 else -1

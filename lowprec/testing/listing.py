@@ -4,6 +4,7 @@ import math
 import pickle
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from lowprec.formats import Format, parse
@@ -86,7 +87,7 @@ def check_names(check: Check, format: Format) -> None:
 def _check_values(check: Check, format: Any, definition: Definition) -> None:
     """Sorted, unique, and those of the definition; ``contains`` knows them and nothing between."""
     values = format.values().tolist()
-    for first, second in zip(values, values[1:], strict=False):
+    for first, second in pairwise(values):
         check.report.count("values ascend")
         if not first < second:
             check.fail("values ascend", input=first, got=second, want="a larger value next")
@@ -102,7 +103,7 @@ def _check_values(check: Check, format: Any, definition: Definition) -> None:
     stride = max(1, len(listed) // _WIDE)
     for value in listed[::stride]:
         check.equal("contains", format.contains(value), True, input=value)
-    for low, high in list(zip(listed, listed[1:], strict=False))[::stride]:
+    for low, high in list(pairwise(listed))[::stride]:
         middle = (Fraction(low) + Fraction(high)) / 2
         if middle:
             check.equal("contains", format.contains(middle), False, input=float(middle))

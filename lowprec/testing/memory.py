@@ -10,6 +10,7 @@ from torch import Tensor
 from lowprec import ops, reference
 from lowprec.kernels import dispatch
 from lowprec.modes import Rounding
+from lowprec.testing.comparison import equal_tensors
 from lowprec.testing.decide import Noise
 from lowprec.testing.failure import Check
 from lowprec.testing.hard import Floats
@@ -39,12 +40,14 @@ def check_strides(check: Check, subject: Subject, format: Any, x: Floats, *, noi
     """Other strides, same bits, with and without noise."""
     rows = tensor_of(x, subject.carrier)
     for rounding in _MODES[: 1 + noise]:
-        options = {"seed": SEED} if rounding.is_stochastic else {}
+        options: dict[str, Any] = {"seed": SEED} if rounding.is_stochastic else {}
         place = check.at(situation(subject, rounding, Noise()))
         for layout, view in layouts(rows):
             got = ops.quantize(view, format, rounding=rounding, **options)
             want = ops.quantize(view.contiguous(), format, rounding=rounding, **options)
-            _compare(place, "strides change no bit", view, got, want, strides=f"{layout} {view.stride()}")
+            equal_tensors(
+                place, "strides change no bit", view, got, want, strides=f"{layout} {view.stride()}"
+            )
 
 
 def check_threads(check: Check, subject: Subject, format: Any, x: Floats, *, noise: bool) -> None:
@@ -54,7 +57,7 @@ def check_threads(check: Check, subject: Subject, format: Any, x: Floats, *, noi
     for rounding in _MODES[: 1 + noise]:
         place = check.at(situation(subject, rounding, Noise()))
         got, want = (_with_threads(many, format, rounding, threads) for threads in (3, 1))
-        _compare(place, "threads change no bit", many, got, want, threads="3 against 1")
+        equal_tensors(place, "threads change no bit", many, got, want, threads="3 against 1")
 
 
 def layouts(x: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -74,14 +77,3 @@ def _with_threads(x: Tensor, format: Any, rounding: Rounding, threads: int) -> T
         out.stride(), str(format), str(rounding), seed=7, threads=threads,
     )  # fmt: skip
     return out
-
-
-def _compare(check: Check, name: str, x: Tensor, got: Tensor, want: Tensor, **lines: object) -> None:
-    """Equal bits; the first element that differs is told."""
-    check.report.count(name, x.numel())
-    first, second = array_of(got), array_of(want)
-    equal = (first == second) & (np.signbit(first) == np.signbit(second))
-    wrong = np.argwhere(~(equal | np.isnan(first) & np.isnan(second)))
-    for at in map(tuple, wrong[:1].tolist()):
-        results = {"got": float(first[at]), "want": float(second[at])}
-        check.fail(name, input=float(array_of(x)[at]), position=at, **results, **lines)
