@@ -53,10 +53,9 @@ def on_grid(check: Check, name: str, y: Tensor, format: Any, x: Tensor | None = 
             continue
         definition, scale = parts[group]
         place = definition.place(abs(Fraction(value)) / scale, negative=value < 0)
-        sign = -1 if value < 0 else 1
-        below, above = sorted((sign * place.near * scale, sign * place.far * scale))
-        lines = {"below": float(below), "above": float(above)}
-        check.fail(name, got=value, want=f"a value of {format}", **lines)
+        near, far = sorted((1 if value > 0 else -1) * x * scale for x in (place.near, place.far))
+        between = f"between {float(near)!r} and {float(far)!r}" if near != far else "past the end"
+        check.fail(name, got=value, want=f"a value of {format}", position=between)
 
 
 def _is_element(value: float, part: Shared, holder: Definition) -> bool:

@@ -42,7 +42,7 @@ def decided(
     place = placed(x, definition, scale)
     exact = place.near == place.far
     far = not exact and goes_far(Fraction(x) / scale, place, rounding, noise)
-    value = (place.far if far else place.near) * (-1 if negative else 1)
+    value = (place.far if far else place.near) * (-1 if x < 0 else 1)
     ends = definition.ends
     if ends is not None and not ends[0] <= value <= ends[1]:
         below = value < ends[0]
@@ -56,7 +56,7 @@ def decided(
 @lru_cache(maxsize=1 << 16)
 def placed(x: float, definition: Definition, scale: Fraction = _ONE) -> Place:
     """Where a finite number over a scale lies, remembered for all modes."""
-    return definition.place(abs(Fraction(x)) / scale, negative=math.copysign(1.0, x) < 0)
+    return definition.place(abs(Fraction(x)) / scale, negative=x < 0)
 
 
 def goes_far(x: Fraction, place: Place, rounding: Rounding, noise: Noise) -> bool:

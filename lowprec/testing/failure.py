@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from lowprec.formats import Format
+
 
 class FormatError(AssertionError):
     """A property that does not hold, with the first counterexample.
@@ -118,7 +120,9 @@ def same(got: object, want: object) -> bool:
 
 
 def shown(value: object) -> str:
-    """A number in decimal and in hexadecimal; anything else by str."""
+    """A number in decimal and in hexadecimal, a format with its fields; anything else by str."""
+    if isinstance(value, Format):
+        return repr(value)
     if isinstance(value, float) and math.isfinite(value):
         return f"{value!r} ({value.hex()})"
     return str(value)
