@@ -120,7 +120,7 @@ class Quantizer(torch.nn.Module):
         check_tensor(x)
         specs = [spec for spec in (self._spec, self._error) if spec is not None]
         for spec in specs:
-            check_carrier(spec.format, x.dtype)
+            check_carrier(spec, x.dtype)
         owner = owner_of(self)
         scales = () if self.observed is None else self.observed.scales(x)
         seed = seed_tensor(x) if any(spec.is_stochastic for spec in specs) else None

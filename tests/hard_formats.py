@@ -27,6 +27,11 @@ _FLOATING = [
     "e5m2<nosubnormals>", "e3m2<nosubnormals>", "e2m3<nosubnormals>", "e4m3fnuz<nosubnormals,infinity>",
     "bfloat16<nosubnormals>", "e8m3fn<nosubnormals,bias146>", "e4m3fn<nosubnormals,bias22>",
     "binary64<nosubnormals>", "e2m7finite<nosubnormals>",
+    # One zero, one NaN, no sign: every rule, codes that count exponents, 16 bits, an exponent of 11.
+    "binary8p4se<saturate>", "binary8p3se<saturate_all>", "binary6p3sf<infinity>", "binary8p4ue<saturate>",
+    "binary8p3ue<saturate_all>", "binary5p2uf", "binary5p2uf<infinity>", "binary8p1se", "binary7p1ue",
+    "binary8p1uf", "binary3p2se", "binary8p7se", "binary8p8ue", "binary16p11ue", "binary16p6uf",
+    "binary11p1se", "binary8p4se<bias24>",
 ]  # fmt: skip
 _FIXED = [
     "fixed16f8<symmetric>", "fixed2f0<symmetric>", "fixed8f-3", "fixed4f-100", "fixed8f130", "fixed2f149",
@@ -61,6 +66,7 @@ GROUPS = {  # how many elements make a group, and how rows of that many become a
     **{name: (32, lambda rows: [rows]) for name in MX},
     "scaled<e4m3fn,e8m0>": (256, list),
     "scaled<e3m2ieee,e8m0>": (64, list),
+    "scaled<binary6p3se,e8m0>": (32, list),
     "scaled<e4m3fnuz<infinity>,e8m0>": (256, list),
     "scaled<fixed4f2<symmetric>,e8m0>": (16, list),
     "scaled<e2m3,e8m0,channel1>": (64, lambda rows: [rows.T]),

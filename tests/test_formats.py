@@ -33,7 +33,7 @@ EXAMPLES = [
     "e4m3finite", "e4m3ieee<saturate_all>", "fixed6f2<symmetric>", "fixed8f-5", "fixed4f9",
     "ufixed1f0", "ufixed6f2<wrap>", "bfp2<channel0&2>", "bfp5<group@0>", "bfp3<block2,exponent2>",
 ]  # fmt: skip
-BOUNDED = ["floating", "fixed", "block", "scaled", "codebook", "posit", "logarithmic"]
+BOUNDED = ["floating", "p3109", "fixed", "block", "scaled", "codebook", "posit", "logarithmic"]
 SMALL = [name for name in EXAMPLES if parse(name).bits <= 8]
 
 
@@ -245,7 +245,7 @@ class TestProperties:
         assert_array_equal([float(m) for m in format.magnitudes()], values[values >= 0])
         if isinstance(format, FloatingPoint):
             flushed = 0 if format.subnormals else 2**format.mantissa_bits - 1
-            assert values.size == 2 * (format.largest_code - flushed) + 1
+            assert values.size == (1 + (format.min < 0)) * (format.largest_code - flushed) + 1
         elif isinstance(format, FixedPoint):
             assert values.size == 2**format.word_bits - format.symmetric
         else:

@@ -49,6 +49,7 @@ PUBLIC_NAMES = {
     "nn",
     "observers",
     "optim",
+    "p3109",
     "pack",
     "prepare",
     "quantize",

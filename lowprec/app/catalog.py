@@ -49,7 +49,8 @@ def _listing(columns: tuple[str, ...]) -> Table:
     """The listing with these columns behind the name."""
     table = Table(
         title="Number formats by name",
-        caption="Any width: eXmYieee, eXmYfn, eXmYfnuz, eXmYfinite; fixedNfM, ufixedNfM of N bits, M of\n"
+        caption="Any width: eXmYieee, eXmYfn, eXmYfnuz, eXmYfinite; binaryNpP of N bits and precision P,\n"
+        "followed by s or u (unsigned), e or f (finite); fixedNfM, ufixedNfM of N bits, M of\n"
         "them behind the point, and fixedfM<unbounded>; bfpN, here the values of a group whose\n"
         "largest magnitude lies between 1 and 2; scaled<element,scale>, here over the scale 1.",
     )

@@ -20,6 +20,9 @@ from lowprec.formats.names import FormatLike as FormatLike
 from lowprec.formats.names import parse as parse
 from lowprec.formats.names import register as register
 from lowprec.formats.names import resolve as resolve
+from lowprec.formats.p3109 import P3109 as P3109
+from lowprec.formats.p3109 import p3109 as p3109
 from lowprec.formats.posit import Posit as Posit
 from lowprec.formats.scaled import Scaled as Scaled
 from lowprec.formats.tabled import TabledFormat as TabledFormat
+from lowprec.formats.uniform import UniformFormat as UniformFormat

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
 from lowprec.formats.carriers import CARRIERS, Carrier
+from lowprec.modes import Rounding
 
 
 class Format(ABC):
@@ -128,6 +129,17 @@ class Format(ABC):
     @abstractmethod
     def _on_grid(self, x: Fraction) -> bool:
         """Whether a non-zero value within the range is a multiple of its unit in the last place."""
+
+    def undecided(self, carrier: Carrier) -> str | None:
+        """What keeps proportional noise from being exact in a carrier; None where it is."""
+        return None
+
+    def check_rounding(self, rounding: Rounding, carrier: str) -> None:
+        """Refuse a mode that the format cannot follow exactly in a carrier."""
+        if rounding.is_stochastic and (remedy := self.undecided(CARRIERS[carrier])) is not None:
+            name = str(self) if len(str(self)) <= 60 else f"{str(self)[:57]}…"
+            must = f"be deterministic for {name} in {carrier}"
+            raise value_error("rounding", must, str(rounding), remedy)
 
     def check_carrier(self, name: str) -> None:
         """Refuse a carrier that cannot hold every finite value exactly, naming one that can."""

@@ -9,6 +9,8 @@ at most once; ``str`` writes them in the order given here and leaves out what is
         <nosubnormals, saturate|saturate_all|infinity, bias{K}>
     e3m2 e2m3 e2m1     with the all-ones code as NaN
         <fn, nosubnormals, saturate|saturate_all|infinity, bias{K}>
+    IEEE P3109         binary{N}p{P}{s|u}{e|f}    N bits, precision P, signed or unsigned, extended or finite
+        <saturate|saturate_all|infinity, bias{K}>
     fixed point        fixed{N}f{M}    N bits, M of them behind the point
         <symmetric, saturate|wrap>
                        ufixed{N}f{M}   unsigned
@@ -25,8 +27,8 @@ at most once; ``str`` writes them in the order given here and leaves out what is
     logarithmic        log{I}f{M}      I and M bits of the logarithm before and behind the point
     codebook           codebook<{value},{value}…>, or one of the names binary ternary
 
-and the names of formats that were handed to ``register``. N, M, E, I and S are decimal numbers, K and A
-may be negative, and so may the M of fixed point; the A of a group may be ``contraction``.
+and the names of formats that were handed to ``register``. N, P, M, E, I and S are decimal numbers, K and
+A may be negative, and so may the M of fixed point; the A of a group may be ``contraction``.
 """
 
 import difflib
@@ -51,6 +53,7 @@ from lowprec.formats.granularity import (
     PerTensor,
 )
 from lowprec.formats.logarithmic import Logarithmic
+from lowprec.formats.p3109 import P3109
 from lowprec.formats.posit import Posit
 from lowprec.formats.scaled import NAMES as SCALED_NAMES
 from lowprec.formats.scaled import Scaled
@@ -59,8 +62,9 @@ from lowprec.modes import Overflow, ScaleRule, Specials
 
 NAMED = (
     "binary64", "binary32", "tf32", "binary16", "bfloat16", "e5m2", "e5m2fnuz", "e4m3fn", "e4m3fnuz",
-    "e4m3ieee", "e3m4", "e3m2", "e2m3", "e2m1", "fixed8f7", "fixed8f4", "fixed8f4<wrap>", "fixed16f8",
-    "ufixed8f8", "bfp8", "bfp8<group32>", "bfp8<block16x16>", "bfp8<exponent8>", "bfp4",
+    "e4m3ieee", "e3m4", "e3m2", "e2m3", "e2m1", "binary8p3se", "binary8p4se", "binary8p4ue", "binary6p3sf",
+    "fixed8f7", "fixed8f4", "fixed8f4<wrap>", "fixed16f8", "ufixed8f8",
+    "bfp8", "bfp8<group32>", "bfp8<block16x16>", "bfp8<exponent8>", "bfp4",
     "mxfp8_e5m2", "mxfp8_e4m3", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4", "mxint8",
     "nvfp4", "int8", "int4", "uint8", "nf4", "fp4",
     "posit8", "posit16", "posit32", "log4f3", "binary", "ternary",
@@ -283,7 +287,7 @@ def _floating(match: re.Match[str], options: _Options) -> Format:
     """A floating-point format, its short name already spelled out."""
     subnormals = options.take("nosubnormals") is None
     overflow = options.take(_OVERFLOW)
-    bias = options.take(r"bias(-?\d+)")
+    bias = options.take(_BIAS)
     options.end()
     return FloatingPoint(
         int(match["exponent"]),
@@ -291,6 +295,21 @@ def _floating(match: re.Match[str], options: _Options) -> Format:
         bias=int(bias[1]) if bias else None,
         subnormals=subnormals,
         specials=match["specials"],
+        overflow=overflow[0] if overflow else None,
+    )
+
+
+def _p3109(match: re.Match[str], options: _Options) -> Format:
+    """A format of IEEE P3109."""
+    overflow = options.take(_OVERFLOW)
+    bias = options.take(_BIAS)
+    options.end()
+    return P3109(
+        int(match["bits"]),
+        int(match["precision"]),
+        signed=match["signed"] == "s",
+        extended=match["domain"] == "e",
+        bias=int(bias[1]) if bias else None,
         overflow=overflow[0] if overflow else None,
     )
 
@@ -390,6 +409,7 @@ def _tile(match: re.Match[str]) -> Granularity:
 
 _OVERFLOW = "|".join(Overflow)
 _ENTRY = r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?"
+_BIAS = r"bias(-?\d+)"
 
 _GRANULARITIES: tuple[tuple[str, Callable[[re.Match[str]], Granularity]], ...] = (
     ("tensor", lambda match: PerTensor()),
@@ -400,6 +420,7 @@ _GRANULARITIES: tuple[tuple[str, Callable[[re.Match[str]], Granularity]], ...] =
 
 _FAMILIES: tuple[tuple[str, Callable[[re.Match[str], _Options], Format]], ...] = (
     (rf"e(?P<exponent>\d+)m(?P<mantissa>\d+)(?P<specials>{'|'.join(Specials)})", _floating),
+    (r"binary(?P<bits>\d+)p(?P<precision>\d+)(?P<signed>[su])(?P<domain>[ef])", _p3109),
     (r"(?P<unsigned>u)?fixed(?P<word>\d+)?f(?P<fraction>-?\d+)", _fixed),
     (r"bfp(?P<word>\d+)", _block),
     ("scaled", _scaled),

@@ -53,7 +53,7 @@ class Scaled(GroupedFormat):
     The properties (``max``, ``eps``, ``values()``, …) describe a group with the scale 1.
 
     Args:
-        element: A FloatingPoint with subnormals, or a symmetric FixedPoint; over scales that are no
+        element: A signed FloatingPoint with subnormals, or a symmetric FixedPoint; over scales that are no
             powers of two at most 16 significant bits wide. Or, over those, a Codebook of numbers of at most
             24 significant bits (18 where scales have scales), its largest magnitude positive; the stochastic
             modes are not for it.
@@ -68,8 +68,8 @@ class Scaled(GroupedFormat):
 
     Raises:
         TypeError: If ``element`` is none of these, ``granularity`` not a granularity, or ``scale`` no scale.
-        ValueError: If ``element`` wraps, has no subnormals, no bounds or other ends, or an argument is
-            unknown, too wide or contradicts another.
+        ValueError: If ``element`` wraps, has no subnormals, no negative values, no bounds or other ends,
+            or an argument is unknown, too wide or contradicts another.
 
     Example:
         >>> str(Scaled("e2m1", "e8m0", PerGroup(32)))
@@ -137,7 +137,7 @@ class Scaled(GroupedFormat):
         if isinstance(self.element, FixedPoint):
             return self.element.largest_integer.bit_length()
         if isinstance(self.element, Codebook):
-            return max(_significant_bits(value) for value in self.element.table.exact)
+            return max(significant_bits(value) for value in self.element.table.exact)
         return self.element.mantissa_bits + 1
 
     @property
@@ -214,6 +214,12 @@ class Scaled(GroupedFormat):
             return f"{self.precision} significant bits, it has {carrier.precision}"
         return None
 
+    def undecided(self, carrier: Carrier) -> str | None:
+        """Noise over a codebook is not decided."""
+        if isinstance(self.element, Codebook):
+            return "Quantize with the codebook alone, or to floating-point elements."
+        return None
+
     def in_group(self, exponent: int) -> FloatingPoint | FixedPoint | Codebook:
         """The element's values times 2 to an exponent."""
         return self.element.shifted(-exponent)
@@ -272,6 +278,8 @@ def _check_element(element: object, *, zero_point: bool) -> None:
             must = "be an unsigned integer that saturates where zero_point is True"
             raise value_error("element", must, str(element), "An example is 'ufixed8f0'.")
     elif isinstance(element, FloatingPoint):
+        if element.min == 0:
+            raise value_error("element", "have negative values", str(element), "Choose a signed format.")
         if not element.subnormals:
             raise value_error("element", "have subnormals", str(element))
     elif isinstance(element, FixedPoint) and not (
@@ -293,16 +301,16 @@ def _check_codebook(element: Codebook, scale: "str | Scaled", rule: ScaleRule) -
         raise value_error("element", must, element.min, "Negate all entries, and what is quantized.")
     most = 24 if isinstance(scale, str) else 18
     for number, value in zip(element.table.finite, element.table.exact, strict=True):
-        if _significant_bits(value) > most:
+        if significant_bits(value) > most:
             remedy = "Round the entries to float32 first." if most == 24 else "Round the entries."
             raise value_error("element", f"have at most {most} significant bits", number, remedy)
     for boundary in element.boundaries():
-        if _significant_bits(boundary) > _DECIDED:
+        if significant_bits(boundary) > _DECIDED:
             must = f"have midpoints of at most {_DECIDED} significant bits"
             raise value_error("element", must, float(boundary), "Its neighbors lie too far apart.")
 
 
-def _significant_bits(x: Fraction) -> int:
+def significant_bits(x: Fraction) -> int:
     """How many binary digits lie between the first and the last that is set."""
     digits = abs(x.numerator)
     return (digits // (digits & -digits)).bit_length() if digits else 0

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
@@ -76,10 +76,14 @@ class TabledFormat(Format):
         """The finite values, ascending, as tensors of a carrier hold them: exactly."""
         return self.table.exact
 
-    @property
+    @cached_property
     def table(self) -> "Table":
-        """The values in order."""
+        """The values in order, and the codes of all."""
         return _table(self)
+
+    def __getstate__(self) -> dict[str, object]:
+        """The fields, without the table."""
+        return {name: value for name, value in vars(self).items() if name != "table"}
 
     @property
     def bits(self) -> int:
@@ -154,6 +158,14 @@ class TabledFormat(Format):
                 return f"{float(value)!r} is past its largest value"
         return None
 
+    def undecided(self, carrier: Carrier) -> str | None:
+        """Neighbors whose distance float64 does not hold."""
+        for low, high in pairwise(self.values_in(carrier)):
+            if Fraction(float(high - low)) != high - low:
+                between = f"The distance from {float(low)!r} to {float(high)!r} is no float64"
+                return f"{between}: round the values."
+        return None
+
     def _on_grid(self, x: Fraction) -> bool:
         """Whether ``x`` is a value."""
         exact = self.table.exact
@@ -183,7 +195,6 @@ class Table(NamedTuple):
     nan: int | None
 
 
-@lru_cache(maxsize=256)
 def _table(format: TabledFormat) -> Table:
     """Sort and check what a format lists."""
     values = [float(value) for value in format.code_values()]

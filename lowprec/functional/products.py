@@ -226,4 +226,4 @@ def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) 
             raise value_error("dtype", "be a carrier under torch.autocast", dtype)
         for spec in plan:
             if isinstance(spec, Spec):
-                check_carrier(spec.format, dtype)
+                check_carrier(spec, dtype)

@@ -30,7 +30,7 @@ from lowprec.kernels.cpu import (
 from lowprec.kernels.groups import BLOCK_COUNT, BOTH, finite_magnitude, numbers_of_largest
 from lowprec.kernels.lanes import LANES, largest_lane
 from lowprec.kernels.layout import ADJACENT
-from lowprec.kernels.memory import at, matrix_at
+from lowprec.kernels.memory import at, get, matrix_at, put
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.scalar import (
     CLAMPED,
@@ -70,6 +70,8 @@ class Family(NamedTuple):
     zero_point: bool = False
     hardware: bool = False
     """Whether subnormal elements may be taken for zeros, and no result is subnormal."""
+    exact: bool = False
+    """Whether the hardware's rounding of a quotient could hide on which side of a boundary it lies."""
 
 
 BLOCK = Family(EITHER, CLAMPED, scaled=False, floating=False)
@@ -104,10 +106,10 @@ def write_group(source, target, words, first, count, numbers):
         start = np.uintp(first + chunk * LANES)
         for lane in range(LANES):
             j = np.uintp(start + np.uintp(lane))
-            target[j] = write(U(source[j]), words[j] if drawn else U32(0), numbers)
+            put(target, j, write(U(get(source, j)), get(words, j) if drawn else U32(0), numbers))
     for k in range(first + whole * LANES, first + count):
         j = np.uintp(k)
-        target[j] = write(U(source[j]), words[j] if drawn else U32(0), numbers)
+        put(target, j, write(U(get(source, j)), get(words, j) if drawn else U32(0), numbers))
 
 
 @cache
@@ -263,4 +265,5 @@ def decisions_of(carrier: str, mode: int, family: Family, *, full: bool = True) 
         source=None if family.arithmetic == INTEGERS else carrier,
         zero_point=family.zero_point,
         hardware=family.hardware,
+        exact=family.exact,
     )

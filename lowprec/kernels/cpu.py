@@ -23,7 +23,7 @@ from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.codes import floating_bits, floating_code, integer_bits, integer_code
-from lowprec.kernels.memory import at, matrix_at
+from lowprec.kernels.memory import at, get, matrix_at, put
 from lowprec.kernels.philox import TILE, fill_tile, word_at
 from lowprec.kernels.scalar import (
     COUNT,
@@ -36,7 +36,7 @@ from lowprec.kernels.scalar import (
     quantize_bits,
     smaller,
 )
-from lowprec.kernels.specialize import OTHERS, WIDTHS, rebound, specialized
+from lowprec.kernels.specialize import WIDTHS, is_listed, rebound, specialized
 
 # Rows of `outer`, one column for each dimension outside the run.
 SIZE, X_STRIDE, OUT_STRIDE, INDEX_STRIDE, GROUP_STRIDE, TILE_SIZE = range(6)
@@ -139,7 +139,7 @@ def draw(ceilings, filled, index, step, count, seed, stream, word):
 def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, full: bool) -> Any:
     """The loop for formats whose values do not depend on other elements."""
     drawn = is_drawn(mode)
-    wide = drawn and depth in OTHERS  # patterns of the carrier, decided about in binary64
+    wide = drawn and is_listed(depth)  # patterns of the carrier, decided about in binary64
     dtype, U = WIDTHS[carrier].memory, np.uint64 if wide else WIDTHS[carrier].unsigned
     result = np.uint8 if kind == FLAGS else dtype
 
@@ -176,11 +176,11 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
                         source[j] = x[here + j * x_step]
                 words = ceilings[offset : offset + count]
                 for j in range(source.size):
-                    ceiling = words[j] if drawn else U32(0)
+                    ceiling = get(words, j) if drawn else U32(0)
                     if kind == FLAGS:
                         target[j] = overflow_fired(U(source[j]), ceiling, numbers)
                     else:
-                        target[j] = quantize_bits(U(source[j]), ceiling, numbers)
+                        put(target, j, quantize_bits(U(get(source, j)), ceiling, numbers))
                 if not dense:
                     for j in range(count):
                         out[there + j * out_step] = target[j]

@@ -11,7 +11,7 @@ from lowprec.kernels.layout import Integers, layout, row_major
 from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.scalar import DEEP
 from lowprec.kernels.scratch import own_scratch, scratches
-from lowprec.kernels.specialize import OTHERS
+from lowprec.kernels.specialize import is_listed
 from lowprec.kernels.threads import PARTS, ranges, share
 from lowprec.modes import Rounding
 
@@ -65,6 +65,6 @@ def encode(
     kernel = kernel_of(parsed, "nearest_even", 32, carrier, cpu.VALUES)
     kind = cpu.DECODED if decode else cpu.CODES
     _, depth, _ = describe(parsed, Rounding.NEAREST_EVEN, 32, carrier)
-    depth = depth if depth in OTHERS else DEEP
+    depth = depth if is_listed(depth) else DEEP
     loop = cpu.encoding(carrier, kind, isinstance(parsed, FloatingPoint), code, depth)
     loop(x, out, kernel.numbers, 0, size)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lowprec.formats import FloatingPoint, Format, GroupedFormat, Scaled, resolve
+from lowprec.formats import Codebook, FloatingPoint, Format, GroupedFormat, Scaled, resolve
 from lowprec.kernels import blocks, cpu, elementwise, scales
 from lowprec.kernels.elementwise import SERIAL_BELOW, Kernel
 from lowprec.kernels.groups import BLOCK_COUNT, BOTH, INFINITE, NEGATIVE, POSITIVE
@@ -225,11 +225,23 @@ def make_scales(
         target = None if apart else inner  # new memory costs more than the product
         states = np.multiply(inner, _spread(outer, format.scale, plan.grid), out=target)
         levels, floor = (inner, outer), floor * float(outer.min())
-    least = 2.0**-_FAR_QUOTIENT / format.element.smallest_subnormal
+    smallest = _least_magnitude(format)
+    least = 2.0**-_FAR_QUOTIENT / smallest if smallest else np.inf
     far = floor >= least or bool(states.min() >= least)
     if not far and first is None and _tolerates("nearest_even", carrier):
         far = _are_zeros(states < least, maxima, x, carrier, plan, threads)
     return Scales(states.view(np.uint64).reshape(1, -1), levels, far)
+
+
+@lru_cache(maxsize=256)
+def _least_magnitude(format: Scaled) -> float:
+    """The least magnitude of an element; 0 where there is no zero, which no number may be taken for."""
+    element = format.element
+    if not isinstance(element, Codebook):
+        return element.smallest_subnormal
+    if 0.0 not in element.table.finite:
+        return 0.0
+    return min(abs(value) for value in element.table.finite if value)
 
 
 def _powers(x: int, carrier: str, plan: Layout, format: Scaled, threads: int, given: Codes | None) -> Scales:

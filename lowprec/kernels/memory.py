@@ -6,6 +6,7 @@ Made of instructions and not of ``numba.carray``, which compiles two functions f
 from collections.abc import Sequence
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
@@ -67,3 +68,56 @@ def matrix_at(context, address, rows, columns):
         return _array(context, builder, kind, arguments[0], arguments[1:])
 
     return kind(types.int64, types.int64, types.int64), generate
+
+
+def _scope(builder: Any) -> Any:
+    """The one alias scope of a module: what tables lie apart from."""
+    module = builder.module
+    domain = module.add_metadata([ir.MetaDataString(module, "lowprec")])
+    return module.add_metadata([module.add_metadata([ir.MetaDataString(module, "out"), domain])])
+
+
+@intrinsic
+def constant_at(context, address, index, dtype):
+    """One element of a type, in memory that ``put`` does not write to: loads vectorize beside it."""
+    kind = dtype.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """A load of an index that is not negative."""
+        pointer = builder.inttoptr(arguments[0], context.get_data_type(kind).as_pointer())
+        load = builder.load(builder.gep(pointer, [arguments[1]]))
+        load.set_metadata("invariant.load", builder.module.add_metadata([]))
+        load.set_metadata("noalias", _scope(builder))
+        return load
+
+    return kind(types.int64, index, dtype), generate
+
+
+@intrinsic
+def get(context, array, index):
+    """``array[index]`` for an index that is not negative, apart from all tables."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """A load."""
+        data = make_array(signature.args[0])(context, builder, arguments[0]).data
+        load = builder.load(builder.gep(data, [arguments[1]]))
+        load.set_metadata("alias.scope", _scope(builder))
+        return load
+
+    return array.dtype(array, types.uintp), generate
+
+
+@intrinsic
+def put(context, array, index, value):
+    """``array[index] = value`` for an index that is not negative, apart from all tables."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """A store."""
+        kind, _, given = signature.args
+        data = make_array(kind)(context, builder, arguments[0]).data
+        number = context.cast(builder, arguments[2], given, kind.dtype)
+        store = builder.store(number, builder.gep(data, [arguments[1]]))
+        store.set_metadata("alias.scope", _scope(builder))
+        return context.get_dummy_value()
+
+    return types.void(array, types.uintp, value), generate

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.formats import (
+    P3109,
+    Codebook,
     FixedPoint,
     FloatingPoint,
     Format,
@@ -20,6 +22,7 @@ from lowprec.formats import (
 )
 from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.formats.format import power_of_two
+from lowprec.formats.scaled import significant_bits
 from lowprec.kernels import groups, posits, scalar
 from lowprec.kernels.blocks import BLOCK, PRODUCTS, QUOTIENTS, Family
 from lowprec.kernels.specialize import WIDTHS
@@ -30,6 +33,9 @@ MODES = {rounding: mode for mode, rounding in enumerate(Rounding)}
 """The rounding modes as scalar.py numbers them."""
 
 _NO_CODE = 2**64 - 1
+_DECIDED_BY_ROUNDING = 29
+"""Significant bits of a boundary b to which a quotient of 24-bit numbers, unless it is b, is no nearer than
+b * 2^-53, so that a quotient rounded to 53 bits lies on the same side."""
 _FAR = 1 << 20
 """An exponent past all that there are."""
 
@@ -127,7 +133,11 @@ def describe_quotients(
     """The numbers of elements that are quotients in binary64, and which kind of format it is."""
     floating = isinstance(format.element, FloatingPoint)
     numbers, depth, ending = describe(format.element, rounding, random_bits, "float64")
-    return numbers, Family(depth, ending, True, floating, QUOTIENTS, format.zero_point)
+    exact = isinstance(format.element, Codebook) and (
+        isinstance(format.scale, Scaled)
+        or max(map(significant_bits, format.element.boundaries())) > _DECIDED_BY_ROUNDING
+    )
+    return numbers, Family(depth, ending, True, floating, QUOTIENTS, format.zero_point, exact=exact)
 
 
 @lru_cache(maxsize=1024)
@@ -152,7 +162,8 @@ def _scaled(number: dict[int, int], format: Scaled, rounding: Rounding, carrier:
     width = element.mantissa_bits if isinstance(element, FloatingPoint) else element.bits - 2
     unit = Fraction(element.smallest_subnormal)
     offset = unit.numerator.bit_length() - unit.denominator.bit_length()
-    largest = int(Fraction(element.max) / unit)
+    # A codebook only has its scales made here: its elements are quotients.
+    largest = 1 if isinstance(element, Codebook) else int(Fraction(element.max) / unit)
     place = (largest & -largest).bit_length() - 1
     largest >>= place
     number.update({
@@ -168,7 +179,8 @@ def _scaled(number: dict[int, int], format: Scaled, rounding: Rounding, carrier:
     })  # fmt: skip
     if not isinstance(element, FloatingPoint):
         number[groups.BLOCK_CODE_SIGN] = 1 << (format.bits - 1)
-        number[groups.BLOCK_CODE_OF_INFINITY] = element.largest_integer
+        if isinstance(element, FixedPoint):
+            number[groups.BLOCK_CODE_OF_INFINITY] = element.largest_integer
         return Family(scalar.EITHER, scalar.CLAMPED, scaled=True, floating=False)
     # The ending that the element has where its values lie in the middle of the carrier's.
     own = dict.fromkeys(range(scalar.COUNT), 0)
@@ -229,7 +241,7 @@ def _floating(number: dict[int, int], format: FloatingPoint, carrier: Carrier) -
     lowest = format.lowest_exponent + carrier.highest_exponent
     flushed = not format.subnormals and width > 0
     unit = lowest if flushed else lowest - width
-    sign = 1 << (format.bits - 1)
+    sign = 1 << (format.bits - 1) if format.min < 0 else 0
     nan = _nan_code(format)
     number.update({
         scalar.LEAST_DROP: mantissa - width,
@@ -296,6 +308,9 @@ def _ending(number: dict[int, int], format: Any, rounding: Rounding, carrier: Ca
             over = [over[0], largest[1]]
         elif rounding is Rounding.DOWN:
             over = [largest[0], over[1]]
+        if largest[1] == 0:  # what is below an unsigned format is 0; its infinity saturates or is none
+            over = [over[0], 0]
+            infinite = [infinite[0], nan if format.overflow is Overflow.INFINITY else 0]
     number[scalar.MAX_POSITIVE], number[scalar.MAX_NEGATIVE] = largest
     number[scalar.OVER_POSITIVE], number[scalar.OVER_NEGATIVE] = over
     number[scalar.INFINITE_POSITIVE], number[scalar.INFINITE_NEGATIVE] = infinite
@@ -318,6 +333,8 @@ def _nan_code(format: FloatingPoint) -> int:
     """The code that a NaN is given; no code where the format has none."""
     if not format.has_nan:
         return _NO_CODE
+    if isinstance(format, P3109):
+        return 1 << (format.bits - 1) if format.signed else (1 << format.bits) - 1
     if format.has_infinity:  # quiet
         return format.largest_code + 1 | 1 << (format.mantissa_bits - 1)
     return format.largest_code + 1  # all ones, or the code of -0
@@ -325,6 +342,8 @@ def _nan_code(format: FloatingPoint) -> int:
 
 def _first_nan(format: FloatingPoint) -> int:
     """The least code without a sign that is NaN; no code where there is none."""
+    if isinstance(format, P3109) and not format.signed:
+        return _nan_code(format)
     if not format.has_nan or not format.has_signed_zero:  # fnuz: its one NaN has a sign
         return _NO_CODE
     return format.largest_code + (2 if format.has_infinity else 1)

@@ -34,7 +34,7 @@ from lowprec.kernels.scalar import (
 )
 from lowprec.kernels.tables import goes_up
 
-TAPERED = 7  # one more value of DEPTH
+TAPERED = 5  # one more value of DEPTH
 
 # The entries of numbers, beside UNIT, the pattern of the smallest value, MAX_POSITIVE and WORD_BITS.
 LIFT, REGIME_OF_ZERO, EXPONENT_BITS = range(2, 5)  # what is added to a pattern; the regime that it adds

@@ -7,7 +7,8 @@ The division rounds. To odd (the even neighbor of an inexact quotient is never t
 it would give for the quotient itself, as long as it looks at no more than 52 bits. Where no random bits
 are looked at and the carrier has at most 24, the hardware's own rounding does: the quotient of a
 24-bit number by a 35-bit scale is no nearer to a boundary b of at most 17 bits than b * 2^-52, and
-otherwise the boundary itself, and so is its rounding to 53 bits.
+otherwise the boundary itself, and so is its rounding to 53 bits. For the boundaries of codebooks, which
+may have more bits, numbers.py says whether that holds.
 """
 
 import numpy as np

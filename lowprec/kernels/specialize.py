@@ -16,6 +16,7 @@ from lowprec.kernels import codes, groups, posits, quotients, scalar, tables
 DECISIONS = (scalar, codes, groups, quotients, tables, posits)
 """The modules of plain functions."""
 
+# What takes the place of scalar.py's decisions.
 _LISTED = {
     "quantize_bits": "listed_bits", "overflow_fired": "listed_fired",
     "integer_code": "listed_code", "integer_bits": "listed_value",
@@ -24,9 +25,7 @@ _TAPERED = {
     "quantize_bits": "posit_bits", "overflow_fired": "posit_fired",
     "integer_code": "posit_code", "integer_bits": "posit_value",
 }  # fmt: skip
-OTHERS = {tables.LISTED: _LISTED, tables.SEARCHED: _LISTED, posits.TAPERED: _TAPERED}
-"""What takes the place of scalar.py's decisions, by depth."""
-DRAWN = {
+_DRAWN = {
     "listed_bits": "drawn_bits", "listed_fired": "drawn_fired",
     "posit_bits": "drawn_posit", "posit_fired": "drawn_posit_fired",
 }  # fmt: skip
@@ -122,9 +121,15 @@ def specialized(
     for name, function in list(names.items()):
         if isinstance(function, FunctionType) and function.__module__ in _MODULES:
             names[name] = compiler(rebound(function, names))
-    for name, other in OTHERS.get(depth, {}).items():
-        names[name] = names[DRAWN.get(other, other) if mode >= scalar.STOCHASTIC else other]
+    if is_listed(depth):
+        for name, other in (_TAPERED if depth == posits.TAPERED else _LISTED).items():
+            names[name] = names[_DRAWN.get(other, other) if mode >= scalar.STOCHASTIC else other]
     return names
+
+
+def is_listed(depth: int) -> bool:
+    """Whether tables.py or posits.py decide."""
+    return depth >= posits.TAPERED
 
 
 def _of_source(carrier: str, mode: int, *, exact: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ A stochastic mode looks up the two neighbors and compares exactly in binary64; s
 import numpy as np
 
 from lowprec.kernels.fused import fused
-from lowprec.kernels.memory import at
+from lowprec.kernels.memory import constant_at
 from lowprec.kernels.quotients import SOURCE_INFINITY, SOURCE_SIGN, widened
 from lowprec.kernels.scalar import (
     DEPTH,
@@ -22,6 +22,7 @@ from lowprec.kernels.scalar import (
     MODE,
     OVER_NEGATIVE,
     OVER_POSITIVE,
+    PLACE,
     QUIET_NAN,
     RANDOM_BITS,
     SIGN,
@@ -34,62 +35,89 @@ from lowprec.kernels.scalar import (
     U64,
     UP,
     ZERO_SIGN,
+    I,
     U,
     larger,
     smaller,
     split,
 )
 
-# Two more values of DEPTH.
-LISTED = 5  # at most one threshold shares the leading part
-SEARCHED = 6  # several may
+# More values of DEPTH: how many thresholds may share a leading part. One more than LISTED for each that
+# every part has room of its own for, up to MOST_ROOMS; more than that are searched, and DEPTH is larger
+# than SEARCHED by the number of steps.
+LISTED = 5
+MOST_ROOMS = 3
+SEARCHED = 8
 
 # The entries of numbers, beside those above. Offsets are in bytes from where the table begins.
 (
     LOW_ADDRESS, HIGH_ADDRESS,  # two halves of the address of the table
     LEAST, MOST,  # magnitudes beyond which there is no threshold
-    SHIFT,  # how many low bits of a magnitude are not in its leading part
+    SHIFT,  # how many low bits are not in the leading part
     PARTS,  # how many leading parts there are: those of negative numbers follow
-    STEP,  # half of the most thresholds that share a leading part, a power of two
-    THRESHOLDS, RESULTS,  # where these begin
+    STARTS, THRESHOLDS, RESULTS,  # where these begin
 ) = range(9)  # fmt: skip
-ENDS, GAPS, CODES_AT, VALUES_AT, UNDER, COUNT_OF_CODES, CODE_OF_NAN, POSITIVE_CODE, NEGATIVE_CODE = (
-    23, 24, 25, 26, 27, 28, 12, 13, 22,
-)  # fmt: skip
-"""More offsets; a magnitude below which positive numbers lie below the least value; and codes."""
+SUMMAND, FIRST = 10, 11  # the leading part is that of the sum with the one, less the other
+ENDS, GAPS, CODES_AT, VALUES_AT, COUNT_OF_CODES = 23, 24, 25, 26, 28
+"""Where these begin; how many codes there are."""
+UNDER, CODE_OF_NAN, POSITIVE_CODE, NEGATIVE_CODE = 27, 12, 13, 22
+"""A positive magnitude below the least value; the codes of NaN and infinities."""
 
 
-def address(numbers):
-    """Where the table lies in memory."""
-    return np.int64(
-        np.int64(numbers[LOW_ADDRESS]) | np.int64(np.int64(numbers[HIGH_ADDRESS]) << np.int64(32))
-    )
+def address(numbers, entry):
+    """Where a part of the table lies in memory."""
+    high = np.int64(np.int64(numbers[HIGH_ADDRESS]) << np.int64(32))
+    return np.int64(np.int64(np.int64(numbers[LOW_ADDRESS]) | high) + np.int64(numbers[entry]))
 
 
 def place_of(magnitude, negative, numbers):
-    """How many thresholds a magnitude reaches, counted from where those of the first sign begin."""
-    table = address(numbers)
-    starts = at(table, np.int32)
-    thresholds = at(np.int64(table + np.int64(numbers[THRESHOLDS])), U)
-    part = U(U(smaller(larger(magnitude, numbers[LEAST]), numbers[MOST]) - numbers[LEAST]) >> numbers[SHIFT])
-    part = U(part + numbers[PARTS]) if negative else part
-    place = np.int64(starts[np.int64(part)])
-    if DEPTH == LISTED:
-        return place + 1 if thresholds[place] <= magnitude else place
-    step = np.int64(numbers[STEP])
-    while step > 0:
-        place = place + step if thresholds[place + step - 1] <= magnitude else place
-        step >>= np.int64(1)
+    """Where the results of a magnitude are found; ``negative`` is 0 or 1.
+
+    There is no branch on what is not known beforehand, such as the sign.
+    """
+    thresholds = address(numbers, THRESHOLDS)
+    key = U(spread(smaller(larger(magnitude, numbers[LEAST]), numbers[MOST]), numbers) - numbers[FIRST])
+    part = I(U(U(key >> numbers[SHIFT]) + U(numbers[PARTS] * negative)))
+    if DEPTH <= SEARCHED:
+        rooms = I(DEPTH - LISTED)
+        first, reached = I(part * rooms), I(0)
+        for k in range(DEPTH - LISTED):
+            reached = I(reached + reaches(magnitude, thresholds, I(first + I(k))))
+        return I(I(first + part) + reached)
+    place = I(constant_at(address(numbers, STARTS), part, np.int32))
+    for k in range(DEPTH - SEARCHED):
+        step = I(1 << (DEPTH - SEARCHED - 1 - k))
+        place = I(place + I(step * reaches(magnitude, thresholds, I(I(place + step) - I(1)))))
     return place
+
+
+def spread(magnitude, numbers):
+    """The pattern of a number to which a constant is added, so that small ones do not take all the room.
+
+    A sum of rounded numbers is monotonic, which is all that matters.
+    """
+    if PLACE == 63:
+        return U(
+            np.float64(U64(magnitude).view(np.float64) + U64(numbers[SUMMAND]).view(np.float64)).view(U64)
+        )
+    if PLACE == 31:
+        return U(
+            np.float32(U32(magnitude).view(np.float32) + U32(numbers[SUMMAND]).view(np.float32)).view(U32)
+        )
+    return magnitude
+
+
+def reaches(magnitude, thresholds, place):
+    """1 if a magnitude reaches the threshold at a place, else 0."""
+    return I(1) if constant_at(thresholds, place, U) <= magnitude else I(0)
 
 
 def listed_bits(bits, _ceiling, numbers):
     """The pattern of one value to which a deterministic mode goes."""
     magnitude, sign = split(bits)
-    negative = sign != U(0) and U(magnitude | numbers[ZERO_SIGN]) != U(0)
-    place = place_of(magnitude, negative, numbers)
-    result = at(np.int64(address(numbers) + np.int64(numbers[RESULTS])), U)[place]
-    infinite = numbers[INFINITE_NEGATIVE] if negative else numbers[INFINITE_POSITIVE]
+    place = place_of(magnitude, U(sign >> U(PLACE)), numbers)
+    result = constant_at(address(numbers, RESULTS), place, U)
+    infinite = numbers[INFINITE_NEGATIVE] if sign != U(0) else numbers[INFINITE_POSITIVE]
     result = infinite if magnitude == INFINITY else result
     return bits if magnitude > INFINITY else result
 
@@ -136,20 +164,19 @@ def goes_up(x, near, gap, ceiling, numbers):
     asked = np.float64(np.float64(halves) * gap)
     error = fused(np.float64(halves), gap, -asked)
     tie = MODE != STOCHASTIC_NEAREST or U64(count & U64(1)) == U64(0)  # which goes to the even number
-    return way > asked or (way == asked and (rest > error or (rest == error and tie)))
+    return (way > asked) | ((way == asked) & ((rest > error) | ((rest == error) & tie)))
 
 
 def drawn_bits(bits, ceiling, numbers):
     """The pattern of one value to which a stochastic mode goes; that of the carrier, in 64 bits."""
     magnitude = U(bits & U(SOURCE_SIGN - U(1)))
-    negative = magnitude != bits and U(magnitude | numbers[ZERO_SIGN]) != U(0)
+    negative = (magnitude != bits) & (U(magnitude | numbers[ZERO_SIGN]) != U(0))
     wide = widened(magnitude)
-    place = place_of(wide, negative, numbers)
-    table = address(numbers)
-    near = at(np.int64(table + np.int64(numbers[ENDS])), np.float64)[place]
-    gap = at(np.int64(table + np.int64(numbers[GAPS])), np.float64)[place]
+    place = place_of(wide, U(1) if negative else U(0), numbers)
+    near = constant_at(address(numbers, ENDS), place, np.float64)
+    gap = constant_at(address(numbers, GAPS), place, np.float64)
     up = goes_up(U64(wide).view(np.float64), near, gap, ceiling, numbers)
-    result = at(np.int64(table + np.int64(numbers[RESULTS])), U)[place + 1 if up else place]
+    result = constant_at(address(numbers, RESULTS), I(place + (I(1) if up else I(0))), U)
     infinite = numbers[INFINITE_NEGATIVE] if negative else numbers[INFINITE_POSITIVE]
     result = infinite if magnitude == SOURCE_INFINITY else result
     return bits if magnitude > SOURCE_INFINITY else result
@@ -169,9 +196,9 @@ def drawn_fired(bits, _ceiling, numbers):
 def listed_code(bits, numbers):
     """The code of a value of the list, found by a table to nearest."""
     magnitude, sign = split(bits)
-    negative = sign != U(0) and U(magnitude | numbers[ZERO_SIGN]) != U(0)
-    place = place_of(magnitude, negative, numbers)
-    code = U(at(np.int64(address(numbers) + np.int64(numbers[CODES_AT])), U32)[place])
+    negative = sign != U(0)
+    place = place_of(magnitude, U(sign >> U(PLACE)), numbers)
+    code = U(constant_at(address(numbers, CODES_AT), place, U32))
     code = (numbers[NEGATIVE_CODE] if negative else numbers[POSITIVE_CODE]) if magnitude == INFINITY else code
     return numbers[CODE_OF_NAN] if magnitude > INFINITY else code
 
@@ -179,4 +206,4 @@ def listed_code(bits, numbers):
 def listed_value(code, numbers):
     """The value of a code; NaN for one that stands for nothing."""
     known = smaller(U(code), numbers[COUNT_OF_CODES])
-    return at(np.int64(address(numbers) + np.int64(numbers[VALUES_AT])), U)[np.int64(known)]
+    return constant_at(address(numbers, VALUES_AT), I(known), U)

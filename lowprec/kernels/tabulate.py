@@ -14,15 +14,12 @@ from lowprec.formats import TabledFormat
 from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.formats.format import floor_log2, power_of_two
 from lowprec.kernels import scalar, tables
+from lowprec.kernels.leading import index_of
 from lowprec.kernels.specialize import WIDTHS
 from lowprec.modes import Overflow, Rounding
 
-_FEW = 4096
-"""Leading parts of magnitudes that a small table may have for either sign: they stay in the first cache."""
 _LINE = 64
 """Bytes that are fetched together."""
-_PER_VALUE = 8
-"""How many a large one may have for each value."""
 
 
 class _Side(NamedTuple):
@@ -47,7 +44,9 @@ def tabulate(
         np.array([_pattern(*step, wide) for step in _steps(format, side, mode, negative=bool(n))], np.uint64)
         for n, side in enumerate(sides)
     ]
-    index = _index(thresholds)
+    if not drawn:
+        sides[1], thresholds[1] = _without_negative_zero(format, sides, thresholds)
+    index = index_of(thresholds, "float64" if drawn else carrier)
     values = format.values_in(space)
     infinite = [_of_infinity(format, space, negative=negative) for negative in (False, True)]
     numbers = dict.fromkeys(range(scalar.COUNT), 0)
@@ -55,8 +54,9 @@ def tabulate(
         tables.LEAST: index.least,
         tables.MOST: index.most,
         tables.SHIFT: index.shift,
+        tables.SUMMAND: index.summand,
+        tables.FIRST: index.first,
         tables.PARTS: index.parts,
-        tables.STEP: index.step,
         tables.UNDER: _pattern(values[0], False, wide) if values[0] > 0 else 0,
         tables.COUNT_OF_CODES: len(format.code_values()),
         tables.CODE_OF_NAN: format.table.nan or 0,
@@ -70,8 +70,8 @@ def tabulate(
         scalar.INFINITE_NEGATIVE: infinite[1],
     })  # fmt: skip
     memory = WIDTHS["float64" if drawn else carrier].unsigned
-    parts = {
-        tables.LOW_ADDRESS: index.starts,
+    parts: dict[int, npt.NDArray[Any]] = {
+        tables.STARTS: index.starts,
         tables.THRESHOLDS: index.thresholds.astype(memory),
         tables.RESULTS: index.aligned([_results(format, side, space) for side in sides], memory),
         tables.CODES_AT: index.aligned([_codes(format, side) for side in sides], np.uint32),
@@ -80,7 +80,7 @@ def tabulate(
     if drawn:
         parts[tables.ENDS] = index.aligned([[float(w) for w in side.ladder] for side in sides], np.float64)
         parts[tables.GAPS] = index.aligned([_gaps(format, side) for side in sides], np.float64)
-    return _laid_out(numbers, parts, memory), tables.LISTED if index.step <= 1 else tables.SEARCHED
+    return _laid_out(numbers, parts, memory), index.depth
 
 
 def _side(format: TabledFormat, carrier: Carrier, *, negative: bool) -> _Side:
@@ -121,6 +121,19 @@ def _steps(
             step = past_lower if (mode is Rounding.DOWN) == negative else at_upper
         steps.append(step)
     return steps
+
+
+def _without_negative_zero(
+    format: TabledFormat, sides: Sequence[_Side], thresholds: Sequence[npt.NDArray[np.uint64]]
+) -> tuple[_Side, npt.NDArray[np.uint64]]:
+    """The negative side, where -0 becomes what +0 does."""
+    values, (positive, negative) = format.table.finite, sides
+    if 0.0 in values:
+        return negative, thresholds[1]
+    of_zero = positive.indices[int(np.searchsorted(thresholds[0], 0, side="right"))]
+    first = int(thresholds[1].size > 0 and thresholds[1][0] <= 1)
+    indices = [of_zero, *negative.indices[first:]]
+    return _Side(indices, ()), np.concatenate([np.ones(1, np.uint64), thresholds[1][first:]])
 
 
 def _tie_goes_on(
@@ -183,7 +196,8 @@ def _results(format: TabledFormat, side: _Side, carrier: Carrier) -> list[int]:
 
 def _codes(format: TabledFormat, side: _Side) -> list[int]:
     """The codes of a side's values."""
-    codes = [format.table.codes[i] for i in side.indices]
+    known = format.table.codes
+    codes = [known[i] for i in side.indices]
     if format.table.negative_zero is not None and side.indices[0] >= side.indices[-1]:
         codes[0] = format.table.negative_zero
     return codes
@@ -209,59 +223,6 @@ def _values(format: TabledFormat, carrier: Carrier) -> list[int]:
 def _gaps(format: TabledFormat, side: _Side) -> list[float]:
     """The distance from each value to the next, infinite from the last."""
     return [*(float(high - low) for low, high in pairwise(side.ladder)), np.inf]
-
-
-class _Index(NamedTuple):
-    """Where the search for a magnitude begins."""
-
-    least: int
-    most: int
-    shift: int
-    parts: int
-    step: int
-    starts: npt.NDArray[np.int32]
-    thresholds: npt.NDArray[np.uint64]
-    lengths: tuple[int, int]
-
-    def aligned(self, rows: Sequence[Sequence[Any]], dtype: Any) -> npt.NDArray[Any]:
-        """What belongs to the values of either sign, so that both are found at the same place."""
-        out = np.zeros(sum(self.lengths), dtype)
-        out[: len(rows[0])] = rows[0]
-        out[self.lengths[0] : self.lengths[0] + len(rows[1])] = rows[1]
-        return out
-
-
-def _index(thresholds: Sequence[npt.NDArray[np.uint64]]) -> _Index:
-    """Leading parts so short that tables are small, and so long that few thresholds share one."""
-    known = [side for side in thresholds if side.size]
-    least = min((int(side[0]) for side in known), default=0)
-    most = max((int(side[-1]) for side in known), default=0)
-    allowed = max(_FEW, _PER_VALUE * max(side.size for side in thresholds))
-    shift = max((most - least).bit_length() - allowed.bit_length() + 1, 0)
-    step = _step(thresholds, least, shift)
-    while shift < (most - least).bit_length() and _step(thresholds, least, shift + 1) == step:
-        shift += 1
-    parts = ((most - least) >> shift) + 1
-    begins = np.uint64(least) + (np.arange(parts, dtype=np.uint64) << np.uint64(shift))
-    starts, rows, length = [], [], []
-    for side in thresholds:
-        starts.append(np.searchsorted(side, begins, side="left") + sum(length))
-        length.append(side.size + 1 + 2 * step)  # what a search may read past the last one
-        rows.append(np.concatenate([side, np.full(1 + 2 * step, 2**64 - 1, np.uint64)]))
-    return _Index(
-        least, most, shift, parts, step,
-        np.concatenate(starts).astype(np.int32), np.concatenate(rows), (length[0], length[1]),
-    )  # fmt: skip
-
-
-def _step(thresholds: Sequence[npt.NDArray[np.uint64]], least: int, shift: int) -> int:
-    """Half of the power of two above the most thresholds that share a leading part; at least 1."""
-    most = 1
-    for side in thresholds:
-        if side.size:
-            _, counts = np.unique((side - np.uint64(least)) >> np.uint64(shift), return_counts=True)
-            most = max(most, int(counts.max()))
-    return 1 << (most.bit_length() - 1)
 
 
 def _laid_out(numbers: dict[int, int], parts: dict[int, npt.NDArray[Any]], memory: Any) -> npt.NDArray[Any]:

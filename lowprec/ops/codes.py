@@ -152,7 +152,7 @@ def _checked(
     if isinstance(parsed, FixedPoint) and not parsed.is_bounded:
         raise value_error("format", "have codes of a certain width", str(parsed), "Give word_bits.")
     spec = make_spec(parsed, rounding, random_bits)
-    check_carrier(spec.format, carrier)
+    check_carrier(spec, carrier)
     return spec, code_dtype(parsed), isinstance(parsed, GroupedFormat)
 
 

@@ -19,7 +19,15 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import value_error
-from lowprec.formats import BlockFloatingPoint, FloatingPoint, Format, GroupedFormat, Scaled, resolve
+from lowprec.formats import (
+    BlockFloatingPoint,
+    Format,
+    GroupedFormat,
+    Scaled,
+    TabledFormat,
+    UniformFormat,
+    resolve,
+)
 from lowprec.formats.carriers import CARRIERS as RANGES
 from lowprec.formats.carriers import Carrier
 from lowprec.kernels import dispatch
@@ -87,10 +95,11 @@ def _decode(codes: Tensor, scales: list[Tensor], format: str, dtype: torch.dtype
     out = torch.empty(codes.shape, dtype=dtype)
     source, target, carrier, name = codes.data_ptr(), out.data_ptr(), CARRIERS[dtype], _name(codes)
     element = parsed.element if isinstance(parsed, Scaled) else parsed
-    if isinstance(element, FloatingPoint) and codes.numel():
+    if not isinstance(element, UniformFormat) and codes.numel():
+        end = element.table.codes_listed if isinstance(element, TabledFormat) else 1 << parsed.bits
         largest = int(codes.numpy().max())
-        if largest >> parsed.bits:
-            raise value_error("codes", f"lie below 2^{parsed.bits} for {format}", largest)
+        if largest >= end:
+            raise value_error("codes", f"lie below {end} for {format}", largest)
     if not isinstance(parsed, GroupedFormat):
         dispatch.encode(source, target, carrier, name, codes.numel(), format, decode=True)
         return out

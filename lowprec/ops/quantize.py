@@ -68,7 +68,7 @@ def _checked_spec(
 ) -> Spec:
     """make_spec and the carrier's check."""
     spec = make_spec(format, rounding, random_bits)
-    check_carrier(spec.format, dtype)
+    check_carrier(spec, dtype)
     return spec
 
 
@@ -76,15 +76,17 @@ _remembered_spec = lru_cache(maxsize=1024, typed=True)(_checked_spec)  # typed: 
 
 
 @constant
-def check_carrier(format: str, dtype: torch.dtype) -> None:
-    """Refuse a carrier that cannot hold every finite value of the format exactly."""
-    _check_carrier(format, str(dtype).removeprefix("torch."))
+def check_carrier(spec: Spec, dtype: torch.dtype) -> None:
+    """Refuse a carrier that cannot hold every finite value of the format exactly, or follow a mode."""
+    _check_carrier(spec.format, str(dtype).removeprefix("torch."), spec.rounding)
 
 
 @lru_cache(maxsize=1024)
-def _check_carrier(format: str, carrier: str) -> None:
+def _check_carrier(format: str, carrier: str, rounding: str) -> None:
     """The check itself, remembered where it passes."""
-    resolve(format).check_carrier(carrier)
+    parsed = resolve(format)
+    parsed.check_carrier(carrier)
+    parsed.check_rounding(Rounding(rounding), carrier)
 
 
 def check_tensor(x: Tensor) -> None:

@@ -171,7 +171,7 @@ class LowPrecision(torch.optim.Optimizer):
                 continue
             check_tensor(p)
             for spec in self._specs():
-                check_carrier(spec.format, p.dtype)
+                check_carrier(spec, p.dtype)
 
     @torch.no_grad()
     def _round_initially(self, first: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, FormatLike, Scaled
+from lowprec.formats import P3109, BlockFloatingPoint, FixedPoint, FloatingPoint, FormatLike, Scaled
 from lowprec.formats.format import check_integer, power_of_two
 from lowprec.modes import Rounding, Specials
 from lowprec.reference.arrays import HOLDING, Words, checked, rounded
@@ -142,7 +142,8 @@ def code_of(value: float, format: ElementFormat) -> int:
     """The code of a value of a format.
 
     NaN has one code: in an ieee format the highest exponent and only the top mantissa bit set, in fn
-    all ones without the sign, in fnuz the sign alone. -0 has the sign bit set.
+    all ones without the sign, in fnuz and a signed P3109 the sign alone, in an unsigned one all ones. -0
+    has the sign bit set.
 
     Args:
         value: A value of the format, an infinity or NaN.
@@ -163,7 +164,10 @@ def code_of(value: float, format: ElementFormat) -> int:
     sign_bit = 2 ** (format.bits - 1)
     if math.isnan(value) and not format.has_nan:
         raise value_error("value", f"be a number in {format}", value, "It has no code for NaN.")
-    has_code = format.contains(value) if math.isfinite(value) else format.has_infinity or math.isnan(value)
+    if math.isinf(value):
+        has_code = format.has_infinity and (value > 0 or format.min < 0)
+    else:
+        has_code = math.isnan(value) or format.contains(value)
     if not has_code:
         raise value_error("value", f"be a value of {format}", value)
     if isinstance(format, FixedPoint):
@@ -209,7 +213,9 @@ def value_of(code: int, format: ElementFormat) -> float:
     if isinstance(format, FixedPoint):
         number = code - 2**format.bits if negative and format.signed else code
         return float(number * format.step)
-    if code == 2 ** (format.bits - 1) and format.specials is Specials.FNUZ:
+    if isinstance(format, P3109) and not format.signed:
+        negative, rest = 0, code
+    elif code == 2 ** (format.bits - 1) and format.specials is Specials.FNUZ:
         return math.nan
     if rest <= format.largest_code:
         magnitude = float(format.magnitude(rest))
@@ -228,6 +234,8 @@ def _check_family(format: ElementFormat) -> None:
 
 def _code_of_nan(format: FloatingPoint) -> int:
     """The code that stands for NaN."""
+    if isinstance(format, P3109) and not format.signed:
+        return 2**format.bits - 1
     if format.specials is Specials.FNUZ:
         return 2 ** (format.bits - 1)
     if format.specials is Specials.FN:

@@ -120,7 +120,7 @@ class Element:
             return _wrapped(-magnitude if negative else magnitude, self.format), True
         if _stays_finite(rounding, negative):
             return sign * float(end), False
-        if self.format.overflow is Overflow.INFINITY:
+        if self.format.overflow is Overflow.INFINITY and end > 0:  # an unsigned format ends at zero
             return sign * self._infinite(negative), True
         return sign * float(end), True
 
@@ -128,6 +128,7 @@ class Element:
         """The magnitude that an infinity becomes."""
         overflow = self.format.overflow
         has_infinity = isinstance(self.format, FloatingPoint) and self.format.has_infinity
+        has_infinity = has_infinity and not (negative and self.format.min == 0)
         if overflow is Overflow.UNBOUNDED or (has_infinity and overflow is not Overflow.SATURATE_ALL):
             return math.inf
         if self._ends is None or overflow in (Overflow.WRAP, Overflow.INFINITY):

@@ -122,7 +122,7 @@ def _check_encoded(check: Check, coder: Coder, definition: Definition, x: Floats
 def _is_coded(value: float, definition: Definition) -> bool:
     """Whether a code's value is one that encode gives a code for."""
     if not math.isfinite(value):
-        return math.isnan(value) or not math.isnan(definition.of_infinity(negative=value < 0))
+        return math.isnan(value) or math.isinf(definition.of_infinity(negative=value < 0))
     low, high = definition.ends or (Fraction(0), Fraction(0))
     return low <= Fraction(value) <= high  # a symmetric format leaves out a code
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lowprec.errors import type_error
 from lowprec.formats import (
+    P3109,
     BlockFloatingPoint,
     FixedPoint,
     FloatingPoint,
@@ -20,6 +21,55 @@ from lowprec.formats import (
 from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.modes import Overflow
 from lowprec.testing.definition import ZERO, Definition, Floating, Ladder, Place, Uniform, fixed
+
+
+class Standard(Ladder):
+    """A P3109 by its fields: one zero, one NaN, and codes that ascend with their values."""
+
+    signed_zero = False
+    first_code = 1
+
+    def __init__(self, format: P3109) -> None:
+        self.format, self.word, self.rule = format, format.bits, format.overflow
+        self.signed, self.infinities = format.signed, format.extended
+        self.width = format.precision - 1
+        default = 2 ** (self.word - self.signed - self.width - 1)
+        self.middle = default if format.bias is None else format.bias
+        self.nan = 2 ** (self.word - 1) if self.signed else 2**self.word - 1
+        self.largest_code = self.nan - 1 - self.infinities
+        largest = self.magnitude(self.largest_code)
+        self.ends = (-largest if self.signed else ZERO), largest
+
+    @property
+    def bits(self) -> int:
+        """The width of a word."""
+        return self.word
+
+    def magnitude(self, code: int) -> Fraction:
+        """By exponent field and mantissa, both in one number."""
+        field, mantissa = divmod(code, 2**self.width)
+        digits = mantissa + 2**self.width if field else mantissa
+        return digits * Fraction(2) ** (max(field, 1) - self.middle - self.width)
+
+    def value_of(self, code: int) -> float:
+        """NaN stands in the middle of all codes, or, unsigned, at their end; infinities before it."""
+        if code == self.nan:
+            return math.nan
+        rest = code - self.nan if code > self.nan else code
+        value = float(self.magnitude(rest)) if rest <= self.largest_code else math.inf
+        return -value if code > self.nan else value
+
+    def of_infinity(self, *, negative: bool) -> float:
+        """By the overflow rule; there is no -infinity without a sign."""
+        if self.rule is not Overflow.SATURATE_ALL and self.infinities and (self.signed or not negative):
+            return -math.inf if negative else math.inf
+        return math.nan if self.rule is Overflow.INFINITY else self.end(below=negative)
+
+    def past_end(self, value: Fraction, *, below: bool) -> float:
+        """By the overflow rule; without a sign all that is negative becomes zero."""
+        if self.rule is not Overflow.INFINITY or (below and not self.signed):
+            return self.end(below=below)
+        return self.of_infinity(negative=below)
 
 
 class Posits(Ladder):
@@ -214,6 +264,8 @@ def definition_of(format: Any, carrier: str = "float64") -> Definition:
         >>> float(definition_of(parse("e4m3fn")).ends[1])
         448.0
     """
+    if isinstance(format, P3109):
+        return Standard(format)
     if isinstance(format, FloatingPoint):
         return Floating(format)
     if isinstance(format, FixedPoint):

@@ -13,14 +13,15 @@ from lowprec.formats import NAMED, FloatingPoint, parse
 from lowprec.modes import Rounding
 
 SMALL = ("e2m1", "e3m2<nosubnormals>", "e2m0ieee", "e1m2fn<infinity>", "e3m1fnuz", "fixed4f2<wrap>",
-         "ufixed4f5", "fixed4f-100<symmetric>", "bfp3<exponent2,group7>", "nvfp4",
+         "binary4p2ue", "ufixed4f5", "fixed4f-100<symmetric>", "bfp3<exponent2,group7>", "nvfp4",
          "scaled<e3m1fnuz,e5m2,group4,amax>", "scaled<fixed4f0<symmetric>,e4m3fn,group5,amax>",
          "scaled<ufixed4f0,float16,group8,amax,zero_point>",
          "scaled<e2m1,e8m0,group7>", "scaled<fixed4f100<symmetric>,e8m0,group7,rceil>")  # fmt: skip
 AWKWARD = ("fixed24f3", "fixedf6<unbounded>", "ufixed8f3<wrap>", "ufixed1f0", "fixed2f149", "fixed4f-100",
            "e4m3fn<infinity>", "e4m3fn<saturate_all>", "e5m2<saturate>", "e5m2<saturate_all>",
            "e4m3fn<nosubnormals>", "e5m2fnuz<infinity>", "e4m3finite", "e1m0finite", "e1m2fn", "e2m0ieee",
-           "e3m0fnuz", "e8m3fn<bias140>", "e8m0finite<bias140>", "e4m3fn<bias-100>", "bfp2",
+           "e3m0fnuz", "e8m3fn<bias140>", "e8m0finite<bias140>", "e4m3fn<bias-100>", "binary8p4se<saturate>",
+           "binary8p1ue<saturate_all>", "binary6p3uf<infinity>", "binary5p4ue<saturate>", "bfp2",
            "bfp6<exponent4>", "bfp5<group3@0>", "bfp8<channel1>", "bfp8<channel0&2>",
            "bfp6<exponent2,group7>", "scaled<e4m3fn,float32,amax>", "scaled<e5m2,bfloat16,channel1,amax>",
            "scaled<e4m3fn<infinity>,float16,block2x3,amax>", "scaled<fixed8f3<symmetric>,e5m2,group9,amax>",
@@ -79,6 +80,13 @@ def test_scaled_numbers_keep_in_float64_what_float32_does_not_hold(name: str) ->
         tensor = torch.from_numpy(x)
         got = grids.by_table(tensor, parse(name), setting, torch.float64)
         assert_same_bits(got, grids.by_reference(tensor, parse(name), setting))
+
+
+@pytest.mark.parametrize("name", ["e11m3finite<bias1024>", "binary12p1sf"])
+def test_formats_up_to_the_last_number_of_float64(name: str) -> None:
+    x = np.array([1.0, -2.0, 2.0**127, np.inf])
+    want = [1.0, -2.0, 2.0**127, parse(name).max]
+    assert oracle.quantize(x, parse(name), Rounding.NEAREST_EVEN).tolist() == want
 
 
 def test_only_numbers_of_float32_are_taken() -> None:

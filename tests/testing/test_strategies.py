@@ -16,6 +16,7 @@ from lowprec.testing import strategies
 
 FAMILIES = {
     "floating": f.FloatingPoint,
+    "p3109": f.P3109,
     "fixed": f.FixedPoint,
     "unbounded": f.FixedPoint,
     "block": f.BlockFloatingPoint,

@@ -117,7 +117,8 @@ def _table(format: FloatingPoint) -> tuple[Float64, Bools]:
     codes = np.arange(format.largest_code + 2)
     if not format.subnormals:  # the codes between zero and the smallest normal are left out
         codes = np.concatenate([codes[:1], codes[1 << format.mantissa_bits :]])
-    table = np.array([*listed, float(format.magnitude(format.largest_code + 1))])
+    beyond = format.magnitude(format.largest_code + 1)
+    table = np.array([*listed, float(beyond) if beyond < 2**1024 else np.inf])
     return table, codes % 2 == 1
 
 
@@ -187,6 +188,7 @@ def _within_range(
         _R.DOWN: ~negative,
     }
     past = (signed != inside) & ~turned_back.get(rounding, ~everywhere)
+    past &= inside != 0  # an unsigned format ends at zero
     return np.where(past, np.copysign(np.inf if format.has_infinity else np.nan, signed), inside)
 
 
@@ -202,13 +204,14 @@ def _wrapped(signed: Float64, format: FixedPoint) -> Float64:
 def _of_infinity(infinity: float, format: FloatingPoint | FixedPoint) -> float:
     """What an infinite input becomes."""
     end = format.max if infinity > 0 else format.min
+    kept = format.has_infinity and end != 0
     if format.overflow is Overflow.WRAP:
         return np.nan
     if format.overflow is Overflow.UNBOUNDED:
         return infinity
     if format.overflow is Overflow.INFINITY:
-        return infinity if format.has_infinity else np.nan
-    return infinity if format.overflow is Overflow.SATURATE and format.has_infinity else end
+        return infinity if kept else np.nan
+    return infinity if format.overflow is Overflow.SATURATE and kept else end
 
 
 def _by_groups(

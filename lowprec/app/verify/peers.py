@@ -8,6 +8,7 @@ import importlib
 from collections.abc import Iterator
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,9 @@ from torch import Tensor
 from lowprec.app.verify import kernel
 from lowprec.app.verify.claim import CLAIMS, Part, Tick
 from lowprec.app.verify.comparison import Asked, Outcome
-from lowprec.app.verify.inputs import hard_inputs, patterns
+from lowprec.app.verify.inputs import hard_inputs, holders, patterns
 from lowprec.app.verify.setting import FEW_BITS, Setting, settings
-from lowprec.formats import Format
+from lowprec.formats import P3109, Format
 from lowprec.modes import Overflow, Rounding
 
 Float64 = npt.NDArray[np.float64]
@@ -94,7 +95,7 @@ def peer_parts(format: Format) -> Iterator[Part]:
         yield Part(CLAIMS["torch"], name, 1, 0.1, partial(_by_torch, format))
     if name in ML_DTYPES:
         yield Part(CLAIMS["ml_dtypes"], name, 1, 0.1, partial(_by_ml_dtypes, format))
-    if name in GFLOAT:
+    if name in GFLOAT or _is_standard(format):
         yield Part(CLAIMS["gfloat"], name, len(_gfloat_settings()), 0.5, partial(_by_gfloat, format))
 
 
@@ -154,15 +155,31 @@ def _gfloat_settings() -> list[Setting]:
     return [s for s in settings() if s.rounding in GFLOAT_MODES and s.random_bits in (None, FEW_BITS)]
 
 
+def _is_standard(format: Format) -> bool:
+    """Whether a format is one of P3109 as the standard has it, which float32 holds."""
+    return isinstance(format, P3109) and "<" not in str(format) and torch.float32 in holders(format)
+
+
+def _gfloat_info(package: ModuleType, format: Format) -> Any:
+    """The format as gfloat describes it."""
+    formats = importlib.import_module("gfloat.formats")
+    if not isinstance(format, P3109):
+        return getattr(formats, f"format_info_{GFLOAT[str(format)]}")
+    signedness = package.types.Signedness.Signed if format.signed else package.types.Signedness.Unsigned
+    domain = package.types.Domain.Extended if format.extended else package.types.Domain.Finite
+    return formats.format_info_p3109(format.bits, format.precision, signedness, domain)
+
+
 def _by_gfloat(format: Format, tick: Tick) -> Outcome:
-    """Deterministic and stochastic modes of gfloat, on hard inputs in float32."""
+    """Modes of gfloat, on hard inputs in float32; of unsigned formats on those that have no sign."""
     package = imported("gfloat")
     if package is None:
         return Outcome(missing="not installed")
-    info = getattr(importlib.import_module("gfloat.formats"), f"format_info_{GFLOAT[str(format)]}")
+    info = _gfloat_info(package, format)
     outcome, modes = Outcome(), _gfloat_settings()
     for done, setting in enumerate(modes):
         x = hard_inputs(format, setting, torch.float32)
+        x = x if format.min < 0 else x[~x.signbit()]
         numbers, noise = x.double().numpy(), {}
         if setting.word is not None:
             top = setting.word >> (32 - FEW_BITS)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lowprec.errors import value_error
 from lowprec.formats import (
+    P3109,
     BlockFloatingPoint,
     Codebook,
     FixedPoint,
@@ -23,16 +24,16 @@ from lowprec.formats.granularity import Granularity
 from lowprec.modes import Overflow, ScaleRule, Specials
 
 _ELEMENTS = ("e2m1", "e4m3fn", "e5m2<saturate>", "e5m2", "e3m0fn<bias7>", "e2m3<saturate_all>",
-             "fixed8f6<symmetric>", "fixed5f-9<symmetric>")  # fmt: skip
+             "fixed8f6<symmetric>", "binary8p3se", "fixed5f-9<symmetric>")  # fmt: skip
 
 
 def formats(family: str | Sequence[str] | None = None) -> st.SearchStrategy[Any]:
     """Formats of any family, with any of their options.
 
     Args:
-        family: The name of a family, or several: ``"floating"``, ``"fixed"``, ``"block"``, ``"scaled"``,
-            ``"codebook"``, ``"posit"``, ``"logarithmic"``, ``"unbounded"`` (fixed point without ends). None
-            for all.
+        family: The name of a family, or several: ``"floating"``, ``"p3109"``, ``"fixed"``, ``"block"``,
+            ``"scaled"``, ``"codebook"``, ``"posit"``, ``"logarithmic"``, ``"unbounded"`` (fixed point without
+            ends). None for all.
 
     Returns:
         A strategy of formats. Granularities are any, so that not every tensor has their axes.
@@ -167,6 +168,20 @@ def _codebook() -> st.SearchStrategy[Codebook]:
     return lists.filter(lambda entries: max(entries) > 0).map(Codebook)
 
 
+@st.composite
+def _p3109(draw: st.DrawFn) -> P3109:
+    """Any format of P3109 that float64 holds, most with the standard's bias."""
+    bits, signed = draw(st.integers(3, 16)), not draw(st.booleans())
+    return P3109(
+        bits,
+        draw(st.integers(max(1, bits - signed - 10), bits - signed)),
+        signed=signed,
+        extended=draw(st.booleans()),
+        bias=draw(st.none() | st.integers(1024, 1050)),
+        overflow=draw(st.sampled_from([None, Overflow.SATURATE, Overflow.SATURATE_ALL, Overflow.INFINITY])),
+    )
+
+
 def _posit() -> st.SearchStrategy[Posit]:
     """Posits."""
     return st.builds(Posit, st.integers(2, 32), st.integers(0, 5))
@@ -183,6 +198,7 @@ def _logarithmic(draw: st.DrawFn) -> Logarithmic:
 # A family of formats has its strategy here, and its definition in ``definition_of``.
 _FAMILIES: dict[str, Any] = {
     "floating": _floating,
+    "p3109": _p3109,
     "fixed": _fixed,
     "block": _block,
     "scaled": _scaled,
