@@ -1,6 +1,7 @@
 """Formats that rounding code gets wrong, besides the named ones; the ends of every range."""
 
-from lowprec.formats import NAMED, GroupedFormat, parse
+from lowprec.formats import NAMED, Codebook, Format, GroupedFormat, Scaled, parse
+from lowprec.modes import Rounding
 
 MX = {
     "mxfp8_e5m2": "e5m2<saturate>",
@@ -74,3 +75,9 @@ GROUPS = {  # how many elements make a group, and how rows of that many become a
 }
 
 FORMATS = [*ELEMENTWISE, *GROUPS]
+
+
+def modes_of(format: Format) -> list[Rounding]:
+    """The modes that a format has: a codebook over scales has no stochastic ones."""
+    deterministic = isinstance(format, Scaled) and isinstance(format.element, Codebook)
+    return [mode for mode in Rounding if not (deterministic and mode.is_stochastic)]

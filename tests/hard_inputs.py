@@ -2,16 +2,19 @@
 
 from bisect import bisect_left
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import posit_strings
 
 from lowprec import reference
-from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat, Scaled
+from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat, Posit, Scaled, TabledFormat
 from lowprec.formats.format import power_of_two
 from lowprec.modes import Rounding
 
 AnyFormat = FloatingPoint | FixedPoint
+Ended = TabledFormat | Posit
 Floats = npt.NDArray[np.floating]
 Float32 = npt.NDArray[np.float32]
 
@@ -42,7 +45,7 @@ def anchor(format: GroupedFormat) -> float:
     return 2.0**format.element_exponent if isinstance(format, Scaled) else 1.0
 
 
-def hard_values(format: AnyFormat | GroupedFormat, carrier: str = "float32") -> Floats:
+def hard_values(format: AnyFormat | Ended | GroupedFormat, carrier: str = "float32") -> Floats:
     """Values of a format, midpoints, their neighbors in the carrier, range ends, specials; both signs.
 
     Formats of up to 4,096 non-negative values are covered completely, wider ones at their ends,
@@ -54,16 +57,15 @@ def hard_values(format: AnyFormat | GroupedFormat, carrier: str = "float32") -> 
         x = hard_values(format.in_group(0), carrier)
         with np.errstate(invalid="ignore"):  # by a signaling NaN
             return x[~np.isfinite(x) | (np.abs(x) / 2 < anchor(format))]
+    if isinstance(format, Ended):
+        return _all_around(_of_list(format), carrier)
     codes = _codes(format)
     values = [_magnitude(format, code) for code in codes]
     above = [_magnitude(format, code + 1) for code in codes]
     midpoints = [(low + high) / 2 for low, high in zip(values, above, strict=True)]
     tiny = _magnitude(format, 1)
     targets = [*values, *above, *midpoints, tiny / 4, 3 * tiny / 4, *_past_the_ends(format)]
-    with np.errstate(over="ignore", under="ignore"):
-        positive = np.concatenate([_around(targets, carrier), _ends(carrier)])
-    both = np.concatenate([positive, -positive])
-    return np.unique(both.view(f"u{both.itemsize}")).view(both.dtype)
+    return _all_around(targets, carrier)
 
 
 def tipping_number(x: float, format: FloatingPoint | FixedPoint, rounding: Rounding, random_bits: int) -> int:
@@ -79,6 +81,14 @@ def tipping_number(x: float, format: FloatingPoint | FixedPoint, rounding: Round
         return reference.rounds_up(near, rounding, random_bits=random_bits, word=word)
 
     return bisect_left(range(1 << random_bits), True, key=goes_up)
+
+
+def _all_around(targets: list[Fraction], carrier: str) -> Floats:
+    """The numbers of a carrier at and next to each target, and its ends; of either sign, each once."""
+    with np.errstate(over="ignore", under="ignore"):
+        positive = np.concatenate([_around(targets, carrier), _ends(carrier)])
+    both = np.concatenate([positive, -positive])
+    return np.unique(both.view(f"u{both.itemsize}")).view(both.dtype)
 
 
 def _around(targets: list[Fraction], carrier: str) -> Floats:
@@ -130,6 +140,29 @@ def _codes(format: AnyFormat) -> list[int]:
     turns = turns[:: len(turns) // 256 + 1]
     codes.update(turn + step for turn in turns for step in (-2, -1, 0, 1))
     return sorted(code for code in codes if 0 <= code <= largest + 3)
+
+
+def _of_list(format: Ended) -> list[Fraction]:
+    """Magnitudes of values and boundaries, the middles of either, and what lies past the ends."""
+    if isinstance(format, Posit):
+        width, es = format.bits + 1, format.exponent_bits
+        codes = _sampled(2**format.bits, [1 << place for place in range(width)])
+        turns = [posit_strings.value(code, width, es) for code in codes if code < 2**format.bits]
+    else:
+        turns = [*map(Fraction, format.values().tolist()), *format.boundaries()]
+        turns = [turns[place] for place in _sampled(len(turns), [])]
+    found = sorted({abs(turn) for turn in turns})
+    middles = [(low + high) / 2 for low, high in pairwise([Fraction(0), *found])]
+    return [*found, *middles, *(Fraction(format.max) * factor for factor in (Fraction(5, 4), 2, 1000))]
+
+
+def _sampled(count: int, turns: list[int]) -> list[int]:
+    """All numbers below a count, or those at the ends, at the turns and at regular distances."""
+    if count <= 2 * _ALL_CODES:
+        return list(range(count))
+    near = {turn + step for turn in (0, count // 2, count, *turns) for step in range(-9, 9)}
+    near.update(range(0, count, (count // _SAMPLED) | 1))
+    return sorted(number for number in near if 0 <= number < count)
 
 
 def _past_the_ends(format: AnyFormat) -> list[Fraction]:

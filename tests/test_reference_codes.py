@@ -5,11 +5,20 @@ import math
 import numpy as np
 import pytest
 from comparison import assert_same_bits, words_like
+from hard_formats import modes_of
 from hard_inputs import hard_values
 
 from lowprec import reference
-from lowprec.formats import NAMED, BlockFloatingPoint, FixedPoint, GroupedFormat, PerGroup, Scaled, parse
-from lowprec.modes import Rounding
+from lowprec.formats import (
+    NAMED,
+    BlockFloatingPoint,
+    FixedPoint,
+    GroupedFormat,
+    PerGroup,
+    Scaled,
+    TabledFormat,
+    parse,
+)
 
 INF, NAN = math.inf, math.nan
 
@@ -61,13 +70,13 @@ def test_codes_that_no_value_has(name: str, codes: list[int], value: float) -> N
 @pytest.mark.parametrize("name", [*NAMED, "e3m2<nosubnormals>", "e5m2fnuz<infinity>", "ufixed8f4<wrap>"])
 def test_decoded_codes_are_what_quantize_gives(name: str) -> None:
     format = parse(name)
-    dtype = "float64" if name == "binary64" else "float32"
+    dtype = "float64" if name in ("binary64", "posit32") else "float32"
     x = hard_values(format, dtype)
     x = x[:: 1 + x.size // 100]
     if not format.has_nan:
         x = x[np.isfinite(x)]
     x = x.reshape(1, -1)
-    for rounding in Rounding:
+    for rounding in modes_of(format):
         noise = {"words": words_like(x)} if rounding.is_stochastic else {}
         want = reference.quantize(x, format, rounding=rounding, **noise)
         if isinstance(format, GroupedFormat):
@@ -90,7 +99,7 @@ def test_every_code_of_eight_bits_comes_back(name: str) -> None:
     format = parse(name)
     if isinstance(format, GroupedFormat):
         format = format.in_group(0)
-    codes = set(range(1 << format.bits))
+    codes = set(range(format.table.codes_listed if isinstance(format, TabledFormat) else 1 << format.bits))
     if isinstance(format, FixedPoint) and format.symmetric:
         codes.remove(1 << (format.bits - 1))  # which no value has
     for code in codes:
@@ -187,7 +196,7 @@ class TestErrors:
         for function in (reference.code_of, reference.value_of):
             with pytest.raises(ValueError, match="`format` must be bounded to have codes"):
                 function(1, unbounded)
-            with pytest.raises(TypeError, match="`format` must be a FloatingPoint or FixedPoint"):
+            with pytest.raises(TypeError, match="`format` must be a FloatingPoint, FixedPoint, Posit or Tab"):
                 function(1, BlockFloatingPoint(8))
         with pytest.raises(ValueError, match="`format` must be bounded to have codes"):
             reference.encode(np.float32([1]), unbounded)

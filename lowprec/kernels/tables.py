@@ -58,8 +58,10 @@ SEARCHED = 8
     STARTS, THRESHOLDS, RESULTS,  # where these begin
 ) = range(9)  # fmt: skip
 SUMMAND, FIRST = 10, 11  # the leading part is that of the sum with the one, less the other
-ENDS, GAPS, CODES_AT, VALUES_AT, COUNT_OF_CODES = 23, 24, 25, 26, 28
-"""Where these begin; how many codes there are."""
+ENDS, GAPS, CODES_AT, VALUES_AT = 23, 24, 25, 26
+"""Where these begin: of each place the value that is the end nearer zero, and the way to the next."""
+PLACES, COUNT_OF_CODES = 19, 28
+"""How many places there are: the result that is the next value lies so many farther."""
 UNDER, CODE_OF_NAN, POSITIVE_CODE, NEGATIVE_CODE = 27, 12, 13, 22
 """A positive magnitude below the least value; the codes of NaN and infinities."""
 
@@ -152,7 +154,7 @@ def goes_up(x, near, gap, ceiling, numbers):
     rounding is monotonic, so the errors decide only where the rounded numbers are equal.
     """
     if MODE == STOCHASTIC_EQUAL:
-        return x != near and gap < np.inf and ceiling < U32(1 << 31)
+        return (x > near) & (gap < np.inf) & (ceiling < U32(1 << 31))
     width = U64(numbers[RANDOM_BITS])
     count = U64(U64(U64(ceiling) >> U64(U64(32) - width)) + U64(1))  # 2^k - r
     halves = U64(U64(count << U64(1)) - U64(0 if MODE == STOCHASTIC else 1))
@@ -176,7 +178,7 @@ def drawn_bits(bits, ceiling, numbers):
     near = constant_at(address(numbers, ENDS), place, np.float64)
     gap = constant_at(address(numbers, GAPS), place, np.float64)
     up = goes_up(U64(wide).view(np.float64), near, gap, ceiling, numbers)
-    result = constant_at(address(numbers, RESULTS), I(place + (I(1) if up else I(0))), U)
+    result = constant_at(address(numbers, RESULTS), I(place + (I(numbers[PLACES]) if up else I(0))), U)
     infinite = numbers[INFINITE_NEGATIVE] if negative else numbers[INFINITE_POSITIVE]
     result = infinite if magnitude == SOURCE_INFINITY else result
     return bits if magnitude > SOURCE_INFINITY else result

@@ -39,11 +39,10 @@ def tabulate(
     drawn = rounding.is_stochastic
     space, wide = CARRIERS[carrier], CARRIERS["float64" if drawn else carrier]
     sides = [_side(format, space, negative=negative) for negative in (False, True)]
-    mode = Rounding.TOWARD_ZERO if drawn else rounding
-    thresholds = [
-        np.array([_pattern(*step, wide) for step in _steps(format, side, mode, negative=bool(n))], np.uint64)
-        for n, side in enumerate(sides)
-    ]
+    thresholds = []
+    for side, negative in zip(sides, (False, True), strict=True):
+        steps = _steps(format, side, rounding, negative=negative)
+        thresholds.append(np.array([_pattern(*step, wide) for step in steps], np.uint64))
     if not drawn:
         sides[1], thresholds[1] = _without_negative_zero(format, sides, thresholds)
     index = index_of(thresholds, "float64" if drawn else carrier)
@@ -78,6 +77,9 @@ def tabulate(
         tables.VALUES_AT: np.array(_values(format, space), memory),
     }
     if drawn:
+        lower = parts[tables.RESULTS]
+        upper = index.aligned([_later(_results(format, side, space)) for side in sides], memory)
+        parts[tables.RESULTS], numbers[tables.PLACES] = np.concatenate([lower, upper]), lower.size
         parts[tables.ENDS] = index.aligned([[float(w) for w in side.ladder] for side in sides], np.float64)
         parts[tables.GAPS] = index.aligned([_gaps(format, side) for side in sides], np.float64)
     return _laid_out(numbers, parts, memory), index.depth
@@ -111,6 +113,8 @@ def _steps(
             step = boundary, stays
             if crosses and boundary == 0:
                 step = boundary, negative or mode is Rounding.NEAREST_DOWN
+        elif mode.is_stochastic:  # the words decide between two neighbors
+            step = at_upper
         elif mode is Rounding.TOWARD_ZERO:
             step = past_lower if crosses and high <= -low else at_upper
         elif mode is Rounding.AWAY:
@@ -218,6 +222,11 @@ def _values(format: TabledFormat, carrier: Carrier) -> list[int]:
         if special is not None:
             patterns[special] = pattern
     return patterns
+
+
+def _later(results: list[int]) -> list[int]:
+    """The next of each, of the last one itself."""
+    return [*results[1:], results[-1]]
 
 
 def _gaps(format: TabledFormat, side: _Side) -> list[float]:

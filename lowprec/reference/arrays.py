@@ -6,21 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import (
-    BlockFloatingPoint,
-    FixedPoint,
-    FloatingPoint,
-    FormatLike,
-    Scaled,
-    resolve,
-)
+from lowprec.formats import BlockFloatingPoint, FloatingPoint, FormatLike, Scaled, resolve
 from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.modes import Rounding
 from lowprec.reference.blocks import FloatArray, exponents, partition
-from lowprec.reference.elements import Element, checked_rounding, element_of
+from lowprec.reference.elements import Element, checked_rounding
+from lowprec.reference.grid import SingleFormat
+from lowprec.reference.scalar import element_of
 from lowprec.reference.scales import Scales, scales_for
 
-AnyFormat = FloatingPoint | FixedPoint | BlockFloatingPoint | Scaled
+AnyFormat = SingleFormat | BlockFloatingPoint | Scaled
 Words = npt.NDArray[np.uint32]
 
 
@@ -40,8 +35,9 @@ def quantize(
     format's overflow rule; wrapping takes the value that any mode rounds to, while toward_zero,
     to_odd, and up and down on the side they turn away from, stop at the largest finite value of the
     other formats. -0, and a negative value that rounds to zero, give -0 where the format has a signed
-    zero, else +0. Over a scale the exact quotient is what is rounded, and the value times the scale is
-    rounded once more, to nearest even in the carrier.
+    zero, else +0. Formats that list their values, and posits, are not continued: past the last value
+    every mode gives that. Over a scale the exact quotient is what is rounded, and the value times the
+    scale is rounded once more, to nearest even in the carrier.
 
     Args:
         x: Real values; float16, float32 or float64. Those of bfloat16 are passed widened to float32.
@@ -51,7 +47,8 @@ def quantize(
         words: The random word of every element, uint32 in the shape of ``x``; for the stochastic
             modes only.
         carrier: The type that holds the result; None for the dtype of ``x``, ``"bfloat16"`` for
-            bfloat16 in float32. Its smallest positive value is the least step of a block format.
+            bfloat16 in float32. Its smallest positive value is the least step of a block format, and
+            logarithmic numbers are rounded to its own.
         scale: For a scaled format what ``scales`` would return, to be used in its place; in a pair of
             two levels the first may be None, and then follows from the elements.
 
@@ -62,7 +59,9 @@ def quantize(
         TypeError: If an argument has the wrong type.
         ValueError: If the format or rounding is unknown, the carrier does not go with the dtype or
             cannot hold the format, randomness is missing, malformed, or given to another rounding, or
-            scales are of another shape, no values of their format, or given to a format without them.
+            scales are of another shape, no values of their format, or given to a format without them; or
+            if the rounding is stochastic and the format a codebook over scales, or one whose neighbors
+            lie too far apart.
 
     Example:
         >>> quantize(np.float32([0.3, -1e9, np.inf]), "e4m3fn")
@@ -164,8 +163,9 @@ def checked(x: FloatArray, format: FormatLike, carrier: str | None) -> tuple[Any
     format = resolve(format)
     if not isinstance(x, np.ndarray) or x.dtype not in (np.float16, np.float32, np.float64):
         raise type_error("x", "be a float16, float32 or float64 array", getattr(x, "dtype", x))
-    if not isinstance(format, FloatingPoint | FixedPoint | BlockFloatingPoint | Scaled):
-        raise type_error("format", "be floating, fixed or block floating point, or scaled", format)
+    if not isinstance(format, AnyFormat):
+        must = "be floating, fixed or block floating point, scaled, a posit or a TabledFormat"
+        raise type_error("format", must, format)
     fitting = [str(x.dtype)] + ["bfloat16"] * (x.dtype == np.float32)
     carrier = fitting[0] if carrier is None else carrier
     if carrier not in fitting:
@@ -186,6 +186,7 @@ def rounded(
     """Check the arguments; what rounds every element in row-major order, its value and overflow there."""
     format, holder = checked(x, format, carrier)
     rounding, random_bits = checked_rounding(rounding, random_bits, "words", words)
+    format.check_rounding(rounding, holder.name)
     if words is None:
         words = np.zeros(x.shape, np.uint32)
     elif not isinstance(words, np.ndarray) or words.dtype != np.uint32:
@@ -211,4 +212,4 @@ def _elements(x: FloatArray, format: AnyFormat, carrier: Carrier, scale: Scales 
         groups = partition(x.shape, format.granularity)
         elements = [element_of(format.in_group(e)) for e in exponents(x, groups, format, carrier)]
         return [elements[group] for group in groups.of_elements]
-    return [element_of(format)] * x.size
+    return [element_of(format, carrier=carrier.name)] * x.size

@@ -8,13 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import P3109, BlockFloatingPoint, FixedPoint, FloatingPoint, FormatLike, Scaled
+from lowprec.formats import (
+    P3109,
+    BlockFloatingPoint,
+    FixedPoint,
+    FloatingPoint,
+    FormatLike,
+    Scaled,
+    TabledFormat,
+)
 from lowprec.formats.format import check_integer, power_of_two
 from lowprec.modes import Rounding, Specials
 from lowprec.reference.arrays import HOLDING, Words, checked, rounded
 from lowprec.reference.blocks import FloatArray, exponents, partition
-from lowprec.reference.elements import element_of
-from lowprec.reference.grid import ElementFormat, floor_log2
+from lowprec.reference.grid import ElementFormat, SingleFormat, floor_log2
+from lowprec.reference.scalar import check_single, element_of, ended
 from lowprec.reference.scales import Scales, given_scales, scales_for
 
 Codes = npt.NDArray[np.unsignedinteger[Any]]
@@ -60,7 +68,10 @@ def encode(
     """
     format, holder = checked(x, format, carrier)
     rows = rounded(x, format, rounding, random_bits, words, carrier, scale)
-    codes = [code_of(value + by.zero if by.zero else value, by.format) for by, value, _ in rows]
+    codes = [
+        code_of(value + by.zero if by.zero else value, by.format, carrier=holder.name)
+        for by, value, _ in rows
+    ]
     array = _array_of_codes(codes, format.bits, x.shape)
     if isinstance(format, Scaled):
         groups = partition(x.shape, format.granularity)
@@ -86,7 +97,7 @@ def decode(
     a zero of their sign in a format without subnormals.
 
     Args:
-        codes: Integers, 0 to 2**bits - 1.
+        codes: Integers, 0 to 2**bits - 1, or to one less than a list of values has.
         format: The format, its name, or a torch dtype.
         dtype: The dtype of the result: float16, float32 or float64.
         scales: For a block or scaled format what ``encode`` gives; a NaN makes a whole group NaN.
@@ -106,8 +117,12 @@ def decode(
     """
     if np.dtype(dtype) not in (np.float16, np.float32, np.float64):
         raise type_error("dtype", "be float16, float32 or float64", dtype)
-    format, _ = checked(np.empty(codes.shape, dtype), format, carrier)
+    format, held_by = checked(np.empty(codes.shape, dtype), format, carrier)
     numbers: list[int] = codes.ravel().tolist()
+    listing = format.element if isinstance(format, Scaled) else format
+    if isinstance(listing, TabledFormat) and max(numbers, default=0) >= listing.table.codes_listed:
+        most = listing.table.codes_listed - 1
+        raise value_error("codes", f"lie between 0 and {most} for {format}", max(numbers))
     if isinstance(format, Scaled):
         groups = partition(codes.shape, format.granularity)
         found = given_scales(scales, "scales", None, format, groups)
@@ -126,7 +141,7 @@ def decode(
     elif scales is not None:
         raise value_error("scales", "be None for a format without groups", getattr(scales, "shape", scales))
     else:
-        flat = [value_of(code, format) for code in numbers]
+        flat = [value_of(code, format, carrier=held_by.name) for code in numbers]
     return np.array(flat, np.float64).astype(dtype).reshape(codes.shape)
 
 
@@ -138,16 +153,17 @@ def _of_scaled(code: int, format: Scaled, scale: Fraction, zero: int, carrier: E
     return element_of(format.element, scale, zero).rescaled(value - zero if zero else value, carrier)
 
 
-def code_of(value: float, format: ElementFormat) -> int:
+def code_of(value: float, format: SingleFormat, *, carrier: str = "float64") -> int:
     """The code of a value of a format.
 
     NaN has one code: in an ieee format the highest exponent and only the top mantissa bit set, in fn
-    all ones without the sign, in fnuz and a signed P3109 the sign alone, in an unsigned one all ones. -0
-    has the sign bit set.
+    all ones without the sign, in fnuz, a signed P3109 and a posit the sign alone, in an unsigned P3109 all
+    ones; in a list its first place. -0 has the sign bit set, or its own place in a list.
 
     Args:
         value: A value of the format, an infinity or NaN.
-        format: A floating-point format, or a fixed-point one with ends.
+        format: A floating-point format, a fixed-point one with ends, a posit or a list of values.
+        carrier: The type to which logarithmic numbers are rounded, by name.
 
     Returns:
         The bit pattern, 0 to 2**bits - 1.
@@ -160,10 +176,15 @@ def code_of(value: float, format: ElementFormat) -> int:
         >>> code_of(1.5, FloatingPoint(2, 1)), code_of(-0.5, FixedPoint(4, 2))
         (3, 14)
     """
-    _check_family(format)
+    check_single(format)
     sign_bit = 2 ** (format.bits - 1)
     if math.isnan(value) and not format.has_nan:
         raise value_error("value", f"be a number in {format}", value, "It has no code for NaN.")
+    if not isinstance(format, ElementFormat):
+        code = ended(format, carrier).code(value)
+        if code is None:
+            raise value_error("value", f"be a value of {format}", value)
+        return code
     if math.isinf(value):
         has_code = format.has_infinity and (value > 0 or format.min < 0)
     else:
@@ -186,15 +207,16 @@ def code_of(value: float, format: ElementFormat) -> int:
     return sign + (exponent - format.lowest_exponent) * 2**format.mantissa_bits + significand
 
 
-def value_of(code: int, format: ElementFormat) -> float:
+def value_of(code: int, format: SingleFormat, *, carrier: str = "float64") -> float:
     """The value of a code.
 
     Every code of NaN gives NaN. A code of a subnormal gives a zero of its sign in a format without
     subnormals. The code that a symmetric format leaves out gives what two's complement says.
 
     Args:
-        code: A bit pattern, 0 to 2**bits - 1.
-        format: A floating-point format, or a fixed-point one with ends.
+        code: A bit pattern, 0 to 2**bits - 1, or a place in a list.
+        format: A floating-point format, a fixed-point one with ends, a posit or a list of values.
+        carrier: The type to which logarithmic numbers are rounded, by name.
 
     Returns:
         A value of the format, an infinity or NaN.
@@ -207,8 +229,11 @@ def value_of(code: int, format: ElementFormat) -> float:
         >>> value_of(3, FloatingPoint(2, 1)), value_of(14, FixedPoint(4, 2))
         (1.5, -0.5)
     """
-    _check_family(format)
-    check_integer("code", code, 0, 2**format.bits - 1)
+    check_single(format)
+    codes = format.table.codes_listed if isinstance(format, TabledFormat) else 2**format.bits
+    check_integer("code", code, 0, codes - 1)
+    if not isinstance(format, ElementFormat):
+        return ended(format, carrier).value(code)
     negative, rest = divmod(code, 2 ** (format.bits - 1))
     if isinstance(format, FixedPoint):
         number = code - 2**format.bits if negative and format.signed else code
@@ -224,12 +249,6 @@ def value_of(code: int, format: ElementFormat) -> float:
     else:
         return math.nan
     return -magnitude if negative and (magnitude > 0 or format.has_signed_zero) else magnitude
-
-
-def _check_family(format: ElementFormat) -> None:
-    """Refuse formats that do not have codes of their own for each element."""
-    if not isinstance(format, FloatingPoint | FixedPoint):
-        raise type_error("format", "be a FloatingPoint or FixedPoint", format)
 
 
 def _code_of_nan(format: FloatingPoint) -> int:

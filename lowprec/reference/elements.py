@@ -1,55 +1,16 @@
 """One element: the choice between its neighbors, then what lies past the ends of the format."""
 
 import math
+from abc import ABC, abstractmethod
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 
-from lowprec.errors import type_error, value_error
+from lowprec.errors import value_error
 from lowprec.formats import FixedPoint, FloatingPoint
 from lowprec.formats.format import check_integer
 from lowprec.modes import Overflow, Rounding
-from lowprec.reference.grid import ElementFormat, Neighbors, neighbors
+from lowprec.reference.grid import ElementFormat, Neighbors, SingleFormat, neighbors
 from lowprec.reference.rounding import rounds_up
-
-
-def quantize_scalar(
-    x: float,
-    format: ElementFormat,
-    *,
-    rounding: Rounding | str = "nearest_even",
-    random_bits: int | None = None,
-    word: int | None = None,
-) -> float:
-    """Round one number to a value of a format that rounds one element at a time.
-
-    NaN, infinities, -0 and overflow are treated as by ``quantize``; the carrier is float64.
-
-    Args:
-        x: A real number; a float, exactly.
-        format: A floating-point or fixed-point format.
-        rounding: Direction of rounding, by name.
-        random_bits: Bits of the word that a stochastic rounding looks at, 1 to 32; None for 32.
-        word: The random word, 0 to 2**32 - 1; for the stochastic modes only.
-
-    Returns:
-        A value of ``format``, an infinity or NaN.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If the rounding is unknown, float64 cannot hold the format, or randomness is
-            missing, malformed, or given to another rounding.
-
-    Example:
-        >>> quantize_scalar(0.3, FloatingPoint(2, 1))
-        0.5
-    """
-    if not isinstance(format, FloatingPoint | FixedPoint):
-        raise type_error("format", "be a FloatingPoint or FixedPoint", format)
-    rounding, random_bits = checked_rounding(rounding, random_bits, "word", word)
-    if word is not None:
-        check_integer("word", word, 0, 2**32 - 1)
-    format.check_carrier("float64")
-    return element_of(format).quantized(float(x), rounding, random_bits, word or 0)[0]
 
 
 def checked_rounding(
@@ -69,14 +30,39 @@ def checked_rounding(
     return rounding, random_bits
 
 
-class Element:
+class Element(ABC):
     """A format that rounds one element at a time; over a scale it rounds the exact quotient."""
 
-    def __init__(self, format: ElementFormat, scale: Fraction = Fraction(1), zero: int = 0) -> None:
+    def __init__(self, format: SingleFormat, scale: Fraction, zero: int) -> None:
         self.format = format
         self.scale = scale
         self.zero = zero
         """The integer that stands for zero: both ends lie that many steps of 1 lower."""
+
+    @abstractmethod
+    def quantized(self, x: float, rounding: Rounding, random_bits: int, word: int) -> tuple[float, bool]:
+        """The value that ``x`` over the scale becomes, and whether overflow fired."""
+
+    def rescaled(self, value: float, carrier: ElementFormat) -> float:
+        """A value times the scale, rounded once to nearest even in a carrier."""
+        if not math.isfinite(value):
+            return value
+        near = neighbors(Fraction(abs(value)) * self.scale, carrier)
+        magnitude = near.upper if rounds_up(near, Rounding.NEAREST_EVEN) else near.lower
+        return self._unsigned(_end_of(carrier).held(magnitude, math.copysign(1.0, value) < 0))
+
+    def _unsigned(self, value: float) -> float:
+        """The value; a zero without its sign where the format has none."""
+        return value if value != 0 or self.format.has_signed_zero else 0.0
+
+
+class Stepped(Element):
+    """A floating-point or fixed-point format, which goes on past its largest value."""
+
+    format: ElementFormat
+
+    def __init__(self, format: ElementFormat, scale: Fraction = Fraction(1), zero: int = 0) -> None:
+        super().__init__(format, scale, zero)
         # The magnitudes of the largest and of the most negative finite value.
         self._ends: tuple[Fraction, Fraction] | None = None
         if format.overflow is not Overflow.UNBOUNDED:
@@ -96,19 +82,9 @@ class Element:
             value, fired = self._held(near.upper if up else near.lower, negative, rounding)
         return self._unsigned(value), fired
 
-    def rescaled(self, value: float, carrier: ElementFormat) -> float:
-        """A value times the scale, rounded once to nearest even in a carrier."""
-        if not math.isfinite(value):
-            return value
-        negative = math.copysign(1.0, value) < 0
-        near = neighbors(Fraction(abs(value)) * self.scale, carrier)
-        up = rounds_up(near, Rounding.NEAREST_EVEN)
-        held = element_of(carrier)._held(near.upper if up else near.lower, negative, Rounding.NEAREST_EVEN)
-        return self._unsigned(held[0])
-
-    def _unsigned(self, value: float) -> float:
-        """The value; a zero without its sign where the format has none."""
-        return value if value != 0 or self.format.has_signed_zero else 0.0
+    def held(self, magnitude: Fraction, negative: bool) -> float:
+        """What a magnitude that was rounded to nearest becomes, with its sign."""
+        return self._held(magnitude, negative, Rounding.NEAREST_EVEN)[0]
 
     def _held(self, magnitude: Fraction, negative: bool, rounding: Rounding) -> tuple[float, bool]:
         """The value of a rounded magnitude, and whether it lay past an end."""
@@ -118,7 +94,7 @@ class Element:
         end = self._ends[negative]
         if isinstance(self.format, FixedPoint) and self.format.overflow is Overflow.WRAP:
             return _wrapped(-magnitude if negative else magnitude, self.format), True
-        if _stays_finite(rounding, negative):
+        if stays_finite(rounding, negative):
             return sign * float(end), False
         if self.format.overflow is Overflow.INFINITY and end > 0:  # an unsigned format ends at zero
             return sign * self._infinite(negative), True
@@ -136,14 +112,14 @@ class Element:
         return float(self._ends[negative])
 
 
-@lru_cache(maxsize=2**12)
-def element_of(format: ElementFormat, scale: Fraction = Fraction(1), zero: int = 0) -> Element:
-    """The one Element of a format over a scale."""
-    return Element(format, scale, zero)
+@cache
+def _end_of(carrier: ElementFormat) -> Stepped:
+    """The numbers of a carrier, past whose largest one lies infinity."""
+    return Stepped(carrier)
 
 
 @lru_cache(maxsize=2**17)
-def _remembered(magnitude: float, element: Element) -> Neighbors:
+def _remembered(magnitude: float, element: Stepped) -> Neighbors:
     """The neighbors of a float over the scale: the same in every mode, for both signs and each word."""
     return neighbors(Fraction(magnitude) / element.scale, element.format)
 
@@ -154,7 +130,7 @@ def _wrapped(value: Fraction, format: FixedPoint) -> float:
     return float((value - lowest) % (2**format.bits * format.step) + lowest)
 
 
-def _stays_finite(rounding: Rounding, negative: bool) -> bool:
+def stays_finite(rounding: Rounding, negative: bool) -> bool:
     """Whether a mode gives the largest finite value for whatever lies past it on that side."""
     if rounding is Rounding.UP:
         return negative

@@ -8,11 +8,14 @@ import math
 from fractions import Fraction
 from typing import NamedTuple
 
-from lowprec.formats import FixedPoint, FloatingPoint
+from lowprec.formats import FixedPoint, FloatingPoint, Posit, TabledFormat
 from lowprec.formats.format import power_of_two
 
 ElementFormat = FloatingPoint | FixedPoint
-"""The formats that round one element at a time; a block format is one of them in each group."""
+"""The formats that go on past their largest value; a block format is one of them in each group."""
+
+SingleFormat = FloatingPoint | FixedPoint | TabledFormat | Posit
+"""The formats that round one element at a time."""
 
 
 class Neighbors(NamedTuple):

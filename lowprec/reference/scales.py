@@ -13,9 +13,9 @@ from lowprec.formats import FloatingPoint, Scaled
 from lowprec.formats.format import power_of_two
 from lowprec.modes import Rounding, ScaleRule
 from lowprec.reference.blocks import FloatArray, Partition, largest_magnitudes, partition
-from lowprec.reference.elements import element_of
 from lowprec.reference.grid import floor_log2, neighbors
 from lowprec.reference.rounding import rounds_up
+from lowprec.reference.scalar import element_of
 
 Scales = npt.NDArray[Any] | tuple[npt.NDArray[Any] | None, npt.NDArray[Any]]
 """One array; two where scales have scales or there are zero points."""

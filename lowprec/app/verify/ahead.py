@@ -87,5 +87,5 @@ def compile_kernels(name: str, carrier: torch.dtype) -> None:
     """
     torch.set_num_threads(1)
     x = torch.ones(1, 2, dtype=carrier)
-    for setting in settings():
+    for setting in settings(parse(name)):
         kernel.quantize(x, parse(name), setting)

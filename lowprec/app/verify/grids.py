@@ -13,8 +13,18 @@ from lowprec.app.verify import kernel, oracle
 from lowprec.app.verify.claim import CLAIMS, Part, Tick
 from lowprec.app.verify.comparison import Asked, Outcome
 from lowprec.app.verify.inputs import FEW_CODES, hard_inputs, holders, patterns, shuffled
+from lowprec.app.verify.lists import LARGEST_POSIT
 from lowprec.app.verify.setting import Setting, seeded_settings, settings
-from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
+from lowprec.formats import (
+    FixedPoint,
+    FloatingPoint,
+    Format,
+    GroupedFormat,
+    Logarithmic,
+    Posit,
+    Scaled,
+    TabledFormat,
+)
 from lowprec.formats.carriers import CARRIERS
 from lowprec.modes import Overflow, ScaleRule
 
@@ -30,7 +40,7 @@ def grid_parts(format: Format) -> Iterator[Part]:
     """The quick parts of a format.
 
     Args:
-        format: Floating, fixed or block floating point, with a carrier.
+        format: Any format with a carrier.
 
     Yields:
         Parts in the order of their claims.
@@ -40,13 +50,14 @@ def grid_parts(format: Format) -> Iterator[Part]:
         >>> [part.claim.name for part in grid_parts(parse("e2m1"))]
         ['reference', 'patterns', 'seeds', 'flush', 'threads']
     """
-    every, seeded = settings(), len(SEEDS) * len(seeded_settings())
+    every, seeded = settings(format), len(SEEDS) * len(seeded_settings(format))
     yield _part("reference", format, len(every), 2.0, against_reference)
     if is_wide(format) and torch.float32 in holders(format):
         yield _part("codes", format, len(every), 5.0, around_every_code)
     if any(sources(format)):
         yield _part("patterns", format, len(every), 0.5, on_patterns)
-        yield _part("seeds", format, seeded, 0.1, with_seeds)
+        if seeded:
+            yield _part("seeds", format, seeded, 0.1, with_seeds)
     yield _part("flush", format, len(every), 0.1, without_subnormals)
     yield _part("threads", format, len(every), 0.2, on_threads)
 
@@ -66,6 +77,8 @@ def is_wide(format: Format) -> bool:
     """Whether the reference covers only some of its codes, and a table can cover all."""
     if isinstance(format, FloatingPoint):
         return FEW_CODES <= format.largest_code < oracle.LARGEST_TABLE
+    if isinstance(format, TabledFormat | Posit):
+        return FEW_CODES < 2 ** (format.bits - 1) < 2**LARGEST_POSIT
     return isinstance(format, FixedPoint) and FEW_CODES < 2 ** (format.word_bits or 0) <= oracle.LARGEST_TABLE
 
 
@@ -73,6 +86,8 @@ def sources(format: Format) -> list[torch.dtype]:
     """The 16-bit types whose numbers an oracle can round to the format."""
     if isinstance(format, Scaled) and format.scale_rule is ScaleRule.MSE:
         return []  # float64 rounds the sums of squares that decide
+    if isinstance(format, Posit):
+        return list(_NARROW) if format.bits <= LARGEST_POSIT else []
     if not isinstance(format, FloatingPoint) or format.largest_code < oracle.LARGEST_TABLE:
         return list(_NARROW)
     return [source for source in _NARROW if _includes(format, source)]
@@ -160,7 +175,7 @@ def _on_hard_inputs(
     wanted: Callable[[Tensor, Format, Setting], npt.NDArray[np.float64]], *, every_code: bool,
 ) -> Outcome:  # fmt: skip
     """Every mode on its own hard inputs."""
-    outcome, every = Outcome(), settings()
+    outcome, every = Outcome(), settings(format)
     for number, carrier in enumerate(carriers):
         seen = []
         for done, setting in enumerate(every):
@@ -179,7 +194,7 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 def on_patterns(format: Format, tick: Tick) -> Outcome:
     """Every number of both 16-bit types, in each carrier that holds it and the format."""
-    outcome, every = Outcome(), settings()
+    outcome, every = Outcome(), settings(format)
     arranged = [x for source in sources(format) for x in _arranged(patterns(source), format)]
     for number, x in enumerate(arranged):
         carriers = [c for c in holders(format) if c == x.dtype or c.itemsize > 2]
@@ -188,8 +203,8 @@ def on_patterns(format: Format, tick: Tick) -> Outcome:
         for done, setting in enumerate(every):
             wanted = None
             for held in widened:
-                # The least step of a block format is the carrier's.
-                if wanted is None or isinstance(format, GroupedFormat):
+                # The least step of a block format is the carrier's, and so are logarithmic numbers.
+                if wanted is None or isinstance(format, GroupedFormat | Logarithmic):
                     wanted = by_table(x, format, setting, held.dtype)
                 outcome.add(held, kernel.quantize(held, format, setting), wanted, of=Asked(format, setting))
             tick((number + (done + 1) / len(every)) / len(arranged))
@@ -218,7 +233,7 @@ def with_seeds(format: Format, tick: Tick) -> Outcome:
     outcome.inputs = x.numel() * len(SEEDS)
     for number, seed in enumerate(SEEDS):
         words = _words(seed).reshape(x.shape)
-        for setting in seeded_settings():
+        for setting in seeded_settings(format):
             wanted = by_table(x, format, setting, carrier, words)
             got = kernel.quantize(x, format, setting, seed=seed)
             outcome.add(x, got, wanted, of=Asked(format, setting, words))
@@ -261,7 +276,7 @@ def _compare_runs(
     format: Format, runs: list[Callable[[Tensor, Setting], Tensor | None]], outcome: Outcome, tick: Tick
 ) -> None:
     """Compare runs of the kernel on bfloat16 numbers, in every carrier, with a plain one."""
-    every = settings()
+    every = settings(format)
     for number, carrier in enumerate(holders(format)):
         x = patterns(torch.bfloat16).to(carrier).view(_BLOCK)
         outcome.inputs += x.numel()

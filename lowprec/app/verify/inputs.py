@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from lowprec.app.verify.anchors import over_scales
+from lowprec.app.verify.lists import posit_boundaries
 from lowprec.app.verify.setting import Setting
 from lowprec.errors import type_error
-from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
+from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Posit, Scaled, TabledFormat
 from lowprec.formats.carriers import CARRIERS
 from lowprec.modes import Rounding, ScaleRule
 
@@ -142,6 +143,9 @@ def hard_inputs(
         return in_groups(one_group, format)
     lower, upper = ladder(format, every_code=every_code)
     gap = upper - lower
+    if isinstance(format, TabledFormat | Posit):
+        turns = [lower, upper, _boundaries(format, lower, upper), lower + gap / 2, upper[-1:] * 2]
+        return both_sides(np.abs(np.concatenate([*turns, lower + gap * position(setting)])), carrier)
     own = lower + gap * position(setting)
     if setting.word is not None:
         return torch.cat([both_sides(own, carrier), torch.from_numpy(lower).to(carrier)])
@@ -235,22 +239,32 @@ def shuffled(x: Tensor) -> Tensor:
 def ladder(format: Format, *, every_code: bool) -> tuple[Float64, Float64]:
     """Pairs of adjacent magnitudes, ascending, continued past the largest value.
 
+    Formats that list their values are not continued; of a pair next to or across zero the lower one is
+    zero or negative, and pairs of negative values follow those of positive ones.
+
     Args:
-        format: Floating or fixed point.
+        format: Floating or fixed point, a posit, or one that lists its values.
         every_code: Whether to list all pairs, also of a format that has many.
 
     Returns:
         The lower and the upper value of every pair.
 
     Raises:
-        TypeError: If the format is neither.
+        TypeError: If the format is none of these.
 
     Example:
         >>> ladder(FloatingPoint(2, 1), every_code=True)[0]
         array([0. , 0.5, 1. , 1.5, 2. , 3. , 4. ])
     """
+    if isinstance(format, Posit):
+        turns = [1 << bit for bit in range(format.bits - 1)]
+        chosen = _chosen((1 << (format.bits - 1)) - 2, turns, every_code=every_code)
+        pairs = [(float(format.magnitude(code)), float(format.magnitude(code + 1))) for code in chosen]
+        return np.array([a for a, _ in pairs]), np.array([b for _, b in pairs])
+    if isinstance(format, TabledFormat):
+        return _listed_pairs(format, every_code=every_code)
     if not isinstance(format, FloatingPoint | FixedPoint):
-        raise type_error("format", "be floating or fixed point", format)
+        raise type_error("format", "be floating or fixed point, a posit or a list", format)
     if isinstance(format, FixedPoint):
         lower = np.array(_fixed_codes(format, every_code=every_code), np.float64)
         step = float(format.step)
@@ -263,6 +277,23 @@ def ladder(format: Format, *, every_code: bool) -> tuple[Float64, Float64]:
     upper = np.array([*first, *(b for _, b in pairs)])
     finite = np.isfinite(upper)
     return lower[finite], upper[finite]
+
+
+def _listed_pairs(format: TabledFormat, *, every_code: bool) -> tuple[Float64, Float64]:
+    """Adjacent values in the direction in which magnitudes grow, for either sign."""
+    values = format.values()
+    chosen = np.array(_chosen(values.size - 2, [int(np.searchsorted(values, 0.0))], every_code=every_code))
+    low, high = values[chosen], values[chosen + 1]
+    up, down = high > 0, low < 0
+    return np.concatenate([low[up], -high[down]]), np.concatenate([high[up], -low[down]])
+
+
+def _boundaries(format: TabledFormat | Posit, lower: Float64, upper: Float64) -> Float64:
+    """Where the nearest modes turn, as far as that is not halfway."""
+    if isinstance(format, Posit):
+        return posit_boundaries(lower, upper)
+    found = [float(boundary) for boundary in format.boundaries()]
+    return np.array(found[:: 1 + len(found) // (2 * FEW_CODES)])
 
 
 def _float(format: FloatingPoint, code: int) -> float:

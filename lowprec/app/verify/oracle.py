@@ -20,9 +20,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lowprec.app.verify import scaling
+from lowprec.app.verify import lists, scaling
 from lowprec.errors import type_error, value_error
-from lowprec.formats import BlockFloatingPoint, FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
+from lowprec.formats import (
+    BlockFloatingPoint,
+    Codebook,
+    FixedPoint,
+    FloatingPoint,
+    Format,
+    GroupedFormat,
+    Posit,
+    Scaled,
+    TabledFormat,
+)
 from lowprec.formats.carriers import CARRIERS
 from lowprec.modes import Overflow, Rounding, ScaleRule
 
@@ -61,11 +71,13 @@ def quantize(
 
     Args:
         x: Values that float32 holds.
-        format: A floating-point format of at most 2**18 magnitudes; any fixed, block or scaled one.
+        format: A floating-point format of at most 2**18 magnitudes; any fixed, block or scaled one;
+            one that lists its values; a posit of few bits.
         rounding: The mode.
         random_bits: Bits of a word that a stochastic mode looks at.
         words: One random word for all elements, or one for each.
-        carrier: Whose smallest positive value is the least step of a block format.
+        carrier: Whose smallest positive value is the least step of a block format, and which numbers
+            logarithmic ones are.
 
     Returns:
         Values of the format, infinities and NaN, in the shape of ``x``.
@@ -84,15 +96,20 @@ def quantize(
             raise value_error("x", "be exact in float32", "values that are not")
     if isinstance(format, GroupedFormat):
         return _by_groups(x, format, rounding, random_bits, words, carrier)
+    if isinstance(format, TabledFormat | Posit):
+        return lists.quantize(x, format, rounding, random_bits=random_bits, words=words, carrier=carrier)
     if not isinstance(format, FloatingPoint | FixedPoint):
-        raise type_error("format", "be floating, fixed or block floating point, or scaled", format)
+        raise type_error("format", "be of a family that is known here", format)
     return _by_elements(x, format, rounding, random_bits, words)
 
 
 def _by_elements(
-    x: Float64, format: FloatingPoint | FixedPoint, rounding: Rounding, random_bits: int, words: Words
+    x: Float64, format: FloatingPoint | FixedPoint | Codebook, rounding: Rounding, random_bits: int,
+    words: Words,
 ) -> Float64:  # fmt: skip
     """The order of the definition: neighbors, the choice between them, overflow, specials."""
+    if isinstance(format, Codebook):  # whose boundaries have no more bits than a quotient shows
+        return lists.quantize(x, format, rounding)
     magnitude = np.where(np.isfinite(x), np.abs(x), 0.0)
     if isinstance(format, FloatingPoint):
         near = _from_table(magnitude, format)

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from lowprec.formats import Format
+from lowprec.formats.carriers import CARRIERS
 from lowprec.modes import Rounding
 
 WORDS = (0x00000000, 0x00000001, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x9E3779B9)
@@ -27,10 +29,13 @@ class Setting(NamedTuple):
         return f"{self.rounding}{bits}{word}"
 
 
-def settings() -> tuple[Setting, ...]:
+def settings(format: Format | None = None) -> tuple[Setting, ...]:
     """Every mode: the deterministic ones once, the stochastic ones with several words.
 
     Words that a mode cannot tell apart are given once.
+
+    Args:
+        format: Leaves out modes that it refuses in some carrier, as a codebook over scales does noise.
 
     Returns:
         In the order of the modes.
@@ -41,6 +46,8 @@ def settings() -> tuple[Setting, ...]:
     """
     chosen = []
     for rounding in Rounding:
+        if format is not None and _is_refused(rounding, format):
+            continue
         if not rounding.is_stochastic:
             chosen.append(Setting(rounding))
             continue
@@ -50,8 +57,22 @@ def settings() -> tuple[Setting, ...]:
     return tuple(chosen)
 
 
-def seeded_settings() -> tuple[Setting, ...]:
+def _is_refused(rounding: Rounding, format: Format) -> bool:
+    """Whether a carrier that holds the format does not take the mode."""
+    try:
+        for carrier in CARRIERS.values():
+            if format.missing_in(carrier) is None:
+                format.check_rounding(rounding, carrier.name)
+    except ValueError:
+        return True
+    return False
+
+
+def seeded_settings(format: Format | None = None) -> tuple[Setting, ...]:
     """The stochastic modes, for words that follow from a seed.
+
+    Args:
+        format: As for ``settings``.
 
     Returns:
         Each with all the numbers of random bits that ``settings`` has.
@@ -60,4 +81,4 @@ def seeded_settings() -> tuple[Setting, ...]:
         >>> len(seeded_settings())
         7
     """
-    return tuple(dict.fromkeys(s._replace(word=0) for s in settings() if s.rounding.is_stochastic))
+    return tuple(dict.fromkeys(s._replace(word=0) for s in settings(format) if s.rounding.is_stochastic))
