@@ -26,6 +26,7 @@ A family's name, then options in angle brackets, separated by commas. Each optio
     posit              posit{N}es{E}, without es{E} where E is 2
     logarithmic        log{I}f{M}      I and M bits of the logarithm before and behind the point
     codebook           codebook<{value},{value}…>, or one of the names binary ternary
+                       normalfloat4 twelfths4   (the elements of nf4, fp4)
 
 N, P, M, E, I and S are decimal numbers, K and A may be negative, and so may the M of fixed point; the A of
 a group may be ``contraction``.

@@ -69,7 +69,8 @@ CROWDED = Codebook([0.0, *(1 + k * 2.0**-23 for k in range(40)), 3.0, -2.0])
 MANY = Codebook(sorted({float(v) for v in RANDOM.standard_normal(5000).astype(np.float32)}))
 FORMATS = [
     "binary", "ternary", "codebook<0,0.25,-3>", "codebook<-3,0.5>", "codebook<1,2,4>", "codebook<-2,-1,3>",
-    str(CROWDED), "codebook<1.401298464324817e-45,7.346839692639297e-40,-2.802596928649634e-45>", "log4f3", "log3f0", "log2f4",
+    str(CROWDED), "codebook<1.401298464324817e-45,7.346839692639297e-40,-2.802596928649634e-45>",
+    "log4f3", "log3f0", "log2f4",
     "signed-for-tests", "keeping-for-tests",
 ]  # fmt: skip
 POSITS = ["posit2", "posit3es0", "posit6es3", "posit8", "posit8es0", "posit16", "posit28", "posit32"]
