@@ -20,7 +20,6 @@ from lowprec.formats import PerGroup as PerGroup
 from lowprec.formats import PerTensor as PerTensor
 from lowprec.formats import Scaled as Scaled
 from lowprec.formats import finfo as finfo
-from lowprec.formats import p3109 as p3109
 from lowprec.modes import Overflow as Overflow
 from lowprec.modes import Rounding as Rounding
 from lowprec.modes import Specials as Specials
@@ -45,6 +44,6 @@ __all__ = [
     "SCHEMES", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint", "Operands",
     "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
     "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats",
-    "functional", "load_packed", "nn", "observers", "optim", "p3109", "pack", "prepare", "quantize", "record",
+    "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare", "quantize", "record",
     "revert", "save_packed", "scales", "unpack",
 ]  # fmt: skip

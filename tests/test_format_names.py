@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from format_strategies import formats
 from hypothesis import given
 
 from lowprec.formats import (
@@ -19,6 +18,7 @@ from lowprec.formats import (
     parse,
     resolve,
 )
+from lowprec.testing import strategies
 
 
 def floating(*widths, **options):
@@ -26,7 +26,7 @@ def floating(*widths, **options):
     return FloatingPoint(*widths, **options)
 
 
-@given(formats)
+@given(strategies.formats())
 def test_parse_reads_back_str(format):
     assert parse(str(format)) == format
 

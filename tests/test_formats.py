@@ -9,7 +9,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from format_strategies import bounded_formats, floating_points, formats, unbounded
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -28,6 +27,7 @@ from lowprec.formats import (
     parse,
 )
 from lowprec.modes import Overflow, Specials
+from lowprec.testing import strategies
 
 EXAMPLES = [
     *NAMED, "e2m0fn", "e3m0ieee", "e1m2ieee", "e1m0fnuz", "e1m0finite", "e4m3fn<infinity,bias-3>",
@@ -35,6 +35,7 @@ EXAMPLES = [
     "e4m3finite", "e4m3ieee<saturate_all>", "fixed6f2<symmetric>", "fixed8f-5", "fixed4f9",
     "ufixed1f0", "ufixed6f2<wrap>", "bfp2<channel0&2>", "bfp5<group@0>", "bfp3<block2,exponent2>",
 ]  # fmt: skip
+BOUNDED = ["floating", "p3109", "fixed", "block", "scaled", "codebook", "posit", "logarithmic"]
 SMALL = [name for name in EXAMPLES if parse(name).bits <= 8]
 
 
@@ -122,7 +123,7 @@ class TestFloatingPoint:
         format = FloatingPoint(4, 3, specials=specials)
         assert (format.bias, format.overflow) == (bias, overflow)
 
-    @given(floating_points(), st.integers(-3, 3))
+    @given(strategies.formats("floating"), st.integers(-3, 3))
     def test_shifted(self, format, exponent):
         try:
             shifted = format.shifted(exponent)
@@ -267,7 +268,7 @@ class TestProperties:
         for x in [*outside.tolist(), 2 * format.max, math.inf, -math.inf, math.nan]:
             assert not format.contains(x), x
 
-    @given(bounded_formats)
+    @given(strategies.formats(BOUNDED))
     def test_ends_belong_and_their_outer_neighbors_do_not(self, format):
         for end in (format.max, format.min, format.smallest_subnormal):
             assert format.contains(end)
@@ -276,7 +277,7 @@ class TestProperties:
         assert not format.contains(Fraction(format.smallest_subnormal) / 2)
         assert 0 < format.smallest_subnormal <= format.smallest_normal
 
-    @given(unbounded, st.integers())
+    @given(strategies.formats("unbounded"), st.integers())
     def test_unbounded_formats_contain_all_multiples_of_their_step(self, format, multiple):
         step = Fraction(format.smallest_subnormal)
         assert format.contains(multiple * step)
@@ -323,7 +324,7 @@ class TestProperties:
 
 
 class TestValueSemantics:
-    @given(formats)
+    @given(strategies.formats())
     def test_copies_and_pickles_are_equal(self, format):
         for twin in (copy.deepcopy(format), pickle.loads(pickle.dumps(format))):
             assert twin == format

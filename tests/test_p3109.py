@@ -14,8 +14,8 @@ from comparison import assert_same_bits, words_like
 from hard_inputs import hard_values
 
 import lowprec
-from lowprec import p3109, reference
-from lowprec.formats import P3109, FloatingPoint, Scaled, parse
+from lowprec import reference
+from lowprec.formats import P3109, FloatingPoint, Scaled, p3109, parse
 from lowprec.kernels import dispatch
 
 INF, NAN = np.inf, np.nan

@@ -49,7 +49,6 @@ PUBLIC_NAMES = {
     "nn",
     "observers",
     "optim",
-    "p3109",
     "pack",
     "prepare",
     "quantize",
@@ -64,6 +63,12 @@ PUBLIC_NAMES = {
 def project() -> dict:
     """The [project] table of pyproject.toml."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def pytest_options() -> list[str]:
+    """What pytest is always called with."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["tool"]["pytest"]["ini_options"]["addopts"]
 
 
 def module_names(requirements: list[str]) -> set[str]:
@@ -186,11 +191,36 @@ def test_no_file_names_a_folder_of_somebodys_machine() -> None:
 
 
 def test_every_import_of_the_package_is_declared_and_every_declared_one_is_used() -> None:
-    assert third_party_imports(SOURCES) == module_names(project()["dependencies"])
+    assert third_party_imports(SOURCES) - {"hypothesis"} == module_names(project()["dependencies"])
+
+
+def test_only_the_strategies_import_hypothesis() -> None:
+    users = [file for file in SOURCES if "hypothesis" in third_party_imports([file])]
+    assert users
+    assert {file.parent for file in users} == {PACKAGE / "testing" / "strategies"}
+    code = """
+import sys
+sys.modules["hypothesis"] = None  # as if it were not installed
+import lowprec, lowprec.testing
+print(lowprec.testing.check_format.__name__, "testing" in lowprec.__all__)
+try:
+    lowprec.testing.strategies
+except ImportError as error:
+    print(error)
+try:
+    from lowprec.testing import strategies
+except ImportError as error:
+    print(error)
+"""
+    printed, _ = run(code, PACKAGE.parent)
+    message = 'lowprec.testing.strategies needs hypothesis. Install it with: pip install "lowprec[test]"'
+    assert printed.splitlines() == ["check_format False", message, message]
 
 
 def test_the_extras_for_testing_are_used() -> None:
     used = third_party_imports(sorted((ROOT / "tests").rglob("*.py")))
+    if any(option.startswith("--numprocesses") for option in pytest_options()):
+        used.add("pytest_xdist")  # a plugin, which nobody imports
     extras = project()["optional-dependencies"]
     assert module_names(extras["test"] + extras["cuda"]) <= used
     optional = extras["test"] + extras["cuda"] + extras["bench"]  # oracles of tests that skip without them

@@ -10,10 +10,22 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lowprec.formats import NAMED, BlockFloatingPoint, FixedPoint, FloatingPoint, Format, Scaled, parse
+from lowprec.formats import (
+    NAMED,
+    BlockFloatingPoint,
+    FixedPoint,
+    FloatingPoint,
+    Format,
+    Posit,
+    Scaled,
+    TabledFormat,
+    parse,
+)
 
 _ALL_VALUES_UP_TO_BITS = 8
 _MOST_COLUMNS = 8
+_FEW = 32
+"""Negative values that are all listed."""
 _PROPERTIES = ("bits", "max", "min", "smallest_normal", "smallest_subnormal", "eps")
 _LISTED = (
     ("bits", "max", "smallest_normal", "smallest_subnormal", "eps"),
@@ -52,7 +64,8 @@ def _listing(columns: tuple[str, ...]) -> Table:
         caption="Any width: eXmYieee, eXmYfn, eXmYfnuz, eXmYfinite; binaryNpP of N bits and precision P,\n"
         "followed by s or u (unsigned), e or f (finite); fixedNfM, ufixedNfM of N bits, M of\n"
         "them behind the point, and fixedfM<unbounded>; bfpN, here the values of a group whose\n"
-        "largest magnitude lies between 1 and 2; scaled<element,scale>, here over the scale 1.",
+        "largest magnitude lies between 1 and 2; scaled<element,scale>, here over the scale 1;\n"
+        "positN, positNesE; logIfM; codebook<value,value,…>.",
     )
     table.add_column("name", no_wrap=True)
     for column in columns:
@@ -87,6 +100,10 @@ def portrait(format: Format, console: Console) -> Group:
         format = format.element
     ladder = _Ladder(format)
     parts: list[RenderableType] = [properties, "", _values(format, ladder, console)]
+    if isinstance(format, TabledFormat) and not _mirrored(format):
+        below = [f"{_number(value)}" for value in format.table.exact if value < 0]
+        shown = below if len(below) <= _FEW else [*below[: _FEW // 2], "…", *below[-_FEW // 2 :]]
+        parts.append(Text(f"Negative values: {', '.join(shown)}"))
     signs = " ▁▂▃▄▅▆▇█" if console.encoding.startswith("utf") else " .:-=+*#@"
     parts += [
         "",
@@ -100,17 +117,23 @@ def portrait(format: Format, console: Console) -> Group:
 
 
 class _Ladder:
-    """The non-negative values by code, without a list of them: there may be billions."""
+    """The non-negative values in order, without a list of them if there may be billions."""
 
     def __init__(self, format: Format) -> None:
         if isinstance(format, Scaled):
             format = format.element
-        step = Fraction(format.smallest_subnormal)
-        self.size = int(Fraction(format.max) / step) + 1
-        self.value: Callable[[int], Fraction] = lambda code: code * step
+        self.value: Callable[[int], Fraction]
         if isinstance(format, FloatingPoint):
-            self.size = format.largest_code + 1
-            self.value = format.magnitude
+            self.size, self.value = format.largest_code + 1, format.magnitude
+        elif isinstance(format, Posit):
+            self.size, self.value = 1 << (format.bits - 1), format.magnitude
+        elif isinstance(format, TabledFormat):  # in order, whatever their codes are
+            magnitudes = format.magnitudes()
+            self.size, self.value = len(magnitudes), magnitudes.__getitem__
+        else:
+            step = Fraction(format.smallest_subnormal)
+            self.size = int(Fraction(format.max) / step) + 1
+            self.value = lambda code: code * step
 
     def below(self, bound: Fraction, *, inclusive: bool) -> int:
         """How many codes have values below a bound."""
@@ -154,16 +177,24 @@ def _values(format: Format, ladder: _Ladder, console: Console) -> RenderableType
     while columns > 1 and console.measure(table, options=unlimited).maximum > console.width:
         columns //= 2
         table = _value_table(format, ladder, columns)
-    if format.min == 0:
+    if format.min >= 0:
         return Group("Values from zero up", table, "There are no negative values.")
+    if isinstance(format, TabledFormat) and not _mirrored(format):
+        return Group("Values from zero up", table)
     below = f", and {format.min!r} comes below" if -format.min != format.max else ""
     return Group("Values from zero up", table, f"The negative values mirror them{below}.")
+
+
+def _mirrored(format: TabledFormat) -> bool:
+    """Whether the values are those of the other sign."""
+    finite = format.table.finite
+    return all(low == -high for low, high in zip(finite, reversed(finite), strict=True))
 
 
 def _value_table(format: Format, ladder: _Ladder, columns: int) -> Table:
     """So many values in a row, under the code of the first one."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("code", no_wrap=True)
+    table.add_column("" if isinstance(format, TabledFormat) else "code", no_wrap=True)
     for column in range(columns):
         table.add_column(f"+{column}", justify="right", no_wrap=True)
     digits = -(-format.bits // 4)
@@ -173,7 +204,7 @@ def _value_table(format: Format, ladder: _Ladder, columns: int) -> Table:
             table.add_row("…")
         before = row
         codes = range(row * columns, min((row + 1) * columns, ladder.size))
-        label = f"0x{row * columns:0{digits}x}"
+        label = "" if isinstance(format, TabledFormat) else f"0x{row * columns:0{digits}x}"
         table.add_row(label, *(_number(ladder.value(code)) for code in codes))
     return table
 
@@ -201,6 +232,8 @@ def _linear_line(format: Format, ladder: _Ladder, width: int, signs: str) -> Tex
     edges = [reach * i / cells for i in range(cells + 1)]
     ranks = [ladder.below(edge, inclusive=True) for edge in edges]
     right = [b - a for a, b in pairwise(ranks)]
+    if isinstance(format, TabledFormat):
+        return _own_line(format, edges, signs)
     if format.min == 0:
         labels = _labels({0: "0", cells: f"{format.max:g}"}, cells + 1)
         return Text(f"{_bar([1, *right], signs)}\n{labels}", no_wrap=True)
@@ -208,6 +241,17 @@ def _linear_line(format: Format, ladder: _Ladder, width: int, signs: str) -> Tex
     left[0] += format.max < reach  # two's complement has one more below zero
     bar = _bar([*left, 1, *right], signs)
     labels = _labels({0: f"{format.min:g}", cells: "0", 2 * cells: f"{format.max:g}"}, 2 * cells + 1)
+    return Text(f"{bar}\n{labels}", no_wrap=True)
+
+
+def _own_line(format: TabledFormat, edges: list[Fraction], signs: str) -> Text:
+    """The same where the values need not be mirrored, nor zero be one."""
+    values, cells = format.table.exact, len(edges) - 1
+    right = [bisect.bisect_right(values, b) - bisect.bisect_right(values, a) for a, b in pairwise(edges)]
+    left = [bisect.bisect_left(values, -a) - bisect.bisect_left(values, -b) for a, b in pairwise(edges)]
+    bar = _bar([*left[::-1], int(0 in values), *right], signs)
+    reach = float(edges[-1])
+    labels = _labels({0: f"{-reach:g}", cells: "0", 2 * cells: f"{reach:g}"}, 2 * cells + 1)
     return Text(f"{bar}\n{labels}", no_wrap=True)
 
 

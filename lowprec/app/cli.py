@@ -47,8 +47,21 @@ def _options(
     version: Annotated[  # noqa: FBT002
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            "--with", metavar="MODULE", help="Import a Python module first, and know its formats by name."
+        ),
+    ] = None,
 ) -> None:
     """Options before a command."""
+    if module is not None:
+        from lowprec.app.own import register_formats
+
+        try:
+            register_formats(module)
+        except (ImportError, TypeError, ValueError) as error:
+            _fail(error)
 
 
 @app.command()

@@ -125,8 +125,12 @@ _TWELFTHS = (0.0625, 8, 12, 4, 6, 2, 3)
 FLOAT_OF_TWELFTHS = tuple(float(np.float32(k / 12)) for k in (0, *_TWELFTHS, *(-k for k in _TWELFTHS)))
 """The elements of fp4, as float32 numbers in the order of their codes elsewhere, but for that of -0."""
 
-_SHORT = {"codebook<-1,1>": "binary", "codebook<-1,0,1>": "ternary"}
-"""The codebooks that have a name of their own."""
+NAMES = {
+    "binary": "codebook<-1,1>",
+    "ternary": "codebook<-1,0,1>",
+    "normalfloat4": spelled(NORMAL_FLOAT),
+    "twelfths4": spelled(FLOAT_OF_TWELFTHS),
+}
+"""The codebooks that have a name of their own, spelled out."""
 
-NAMES = {name: spelled for spelled, name in _SHORT.items()}
-"""The same, spelled out."""
+_SHORT = {entries: name for name, entries in NAMES.items()}

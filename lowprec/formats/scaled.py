@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lowprec.errors import type_error, value_error
 from lowprec.formats.carriers import Carrier
-from lowprec.formats.codebook import FLOAT_OF_TWELFTHS, NORMAL_FLOAT, Codebook, spelled
+from lowprec.formats.codebook import Codebook
 from lowprec.formats.fixed import FixedPoint
 from lowprec.formats.floating import FloatingPoint
 from lowprec.formats.format import check_bool, floor_log2
@@ -339,8 +339,8 @@ NAMES = {
     "int8": "scaled<fixed8f0<symmetric>,float32,amax>",
     "int4": "scaled<fixed4f0<symmetric>,float32,amax>",
     "uint8": "scaled<ufixed8f0,float32,amax,zero_point>",
-    "nf4": f"scaled<{spelled(NORMAL_FLOAT)},float32,group64,amax>",
-    "fp4": f"scaled<{spelled(FLOAT_OF_TWELFTHS)},float32,group64,amax>",
+    "nf4": "scaled<normalfloat4,float32,group64,amax>",
+    "fp4": "scaled<twelfths4,float32,group64,amax>",
 }
 """The formats that have a name of their own, spelled out."""
 

@@ -11,7 +11,7 @@ from lowprec.kernels.layout import Integers, layout, row_major
 from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.scalar import DEEP
 from lowprec.kernels.scratch import own_scratch, scratches
-from lowprec.kernels.specialize import is_listed
+from lowprec.kernels.specialize import compiled_mode, is_listed
 from lowprec.kernels.threads import PARTS, ranges, share
 from lowprec.modes import Rounding
 
@@ -34,7 +34,8 @@ def kernel_of(format: Format | str, rounding: str, random_bits: int, carrier: st
     """The kernel for a format, mode and carrier."""
     mode = MODES[Rounding(rounding)]
     numbers, depth, ending = describe(resolve(format), Rounding(rounding), random_bits, carrier)
-    loop = cpu.elementwise(carrier, mode, depth, ending, kind, random_bits == 32)
+    compiled = compiled_mode(mode, depth, flags=kind == cpu.FLAGS)
+    loop = cpu.elementwise(carrier, compiled, depth, ending, kind, random_bits == 32)
     return Kernel(loop, numbers.ctypes.data, numbers, cpu.is_drawn(mode))
 
 

@@ -25,7 +25,7 @@ from lowprec.kernels.numbers import (
     describe_scale,
 )
 from lowprec.kernels.scratch import own_scratch, scratches
-from lowprec.kernels.specialize import WIDTHS
+from lowprec.kernels.specialize import WIDTHS, compiled_mode
 from lowprec.kernels.threads import PARTS, ranges, share
 from lowprec.modes import Rounding, ScaleRule
 
@@ -67,7 +67,8 @@ def _kernel(
     else:
         numbers, family = describe_block(format, mode, random_bits, carrier)
     apart = given and family.arithmetic == blocks.INTEGERS  # in other loops scales never follow from x
-    loop = blocks.block(carrier, MODES[mode], kind, code, random_bits == 32, columns, family, apart)
+    compiled = compiled_mode(MODES[mode], family.depth, flags=kind == cpu.FLAGS)
+    loop = blocks.block(carrier, compiled, kind, code, random_bits == 32, columns, family, apart)
     return Kernel(loop, numbers.ctypes.data, numbers, cpu.is_drawn(MODES[mode]))
 
 

@@ -158,3 +158,9 @@ def rebound(function: Callable[..., Any], names: dict[str, Any]) -> Any:
     copy = FunctionType(function.__code__, names, function.__name__, None, function.__closure__)
     copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
     return copy
+
+
+def compiled_mode(mode: int, depth: int, *, flags: bool) -> int:
+    """The mode that a loop is compiled for: tables tell deterministic ones apart, but for overflow."""
+    listed = depth > posits.TAPERED and mode < scalar.STOCHASTIC and not flags
+    return scalar.NEAREST_EVEN if listed else mode

@@ -109,7 +109,7 @@ def _steps(
         crosses = low < 0 < high
         if boundaries:
             boundary = sign * boundaries[min(i, j)]
-            stays = boundary == low or not _tie_goes_on(format, mode, j, low, high, negative=negative)
+            stays = boundary == low or not _tie_goes_on(format, mode, i, low, high, negative=negative)
             step = boundary, stays
             if crosses and boundary == 0:
                 step = boundary, negative or mode is Rounding.NEAREST_DOWN
@@ -143,12 +143,12 @@ def _without_negative_zero(
 def _tie_goes_on(
     format: TabledFormat, mode: Rounding, index: int, low: Fraction, high: Fraction, *, negative: bool
 ) -> bool:  # fmt: skip
-    """Whether a tie goes to the value of this index, the upper one in the direction of its sign."""
+    """Whether a tie goes on from the value of this index, the lower one in the direction of its sign."""
     match mode:
         case Rounding.NEAREST_EVEN:
-            return format.is_even(index)
-        case Rounding.NEAREST_ODD:
             return not format.is_even(index)
+        case Rounding.NEAREST_ODD:
+            return format.is_even(index)
         case Rounding.NEAREST_AWAY:
             return abs(high) >= abs(low)
         case Rounding.NEAREST_ZERO:

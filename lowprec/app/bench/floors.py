@@ -1,7 +1,7 @@
 """Every limit that ``lowprec bench --check`` holds the package to, in one place."""
 
 from lowprec.app.bench.figure import Limit
-from lowprec.formats import GroupedFormat, Scaled, parse
+from lowprec.formats import GroupedFormat, Posit, Scaled, TabledFormat, parse
 from lowprec.modes import Rounding
 
 NEAREST_EVEN = 0.9
@@ -20,11 +20,16 @@ GROUPS = {
     "scaled<e2m1,e8m0,group32@0>": 0.3,
     "scaled<e4m3fn,float32,amax>": 0.4,
     "nvfp4": 0.25,
+    "nf4": 0.25,
 }
 """Of formats with groups under nearest_even; others of them have no floor."""
 
 GROUPS_STOCHASTIC = {"mxfp8_e4m3": 0.25, "mxfp4": 0.25}
 """Of formats with groups under stochastic."""
+
+LISTED = 0.25
+LISTED_LARGE = 0.1
+"""Of posits and of formats of up to 256 listed values, and of more, under nearest_even."""
 
 OTHER_CARRIER = 0.5
 """What part of its floor a kernel must reach in bfloat16, float16 and float64. Scaled
@@ -72,6 +77,9 @@ def of_kernel(format: str, rounding: Rounding, carrier: str) -> Limit | None:
     elif isinstance(parsed, GroupedFormat):
         floors = {Rounding.NEAREST_EVEN: GROUPS, Rounding.STOCHASTIC: GROUPS_STOCHASTIC}
         floor = floors.get(rounding, {}).get(format)
+    elif isinstance(parsed, Posit | TabledFormat):
+        small = parsed.bits <= 8 or isinstance(parsed, Posit)
+        floor = (LISTED if small else LISTED_LARGE) if rounding is Rounding.NEAREST_EVEN else None
     elif rounding.startswith("stochastic"):
         floor = STOCHASTIC
     else:

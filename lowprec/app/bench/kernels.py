@@ -7,7 +7,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from lowprec.app.bench import floors
+from lowprec.app.bench import floors, listed
 from lowprec.app.bench.figure import Probe
 from lowprec.app.bench.measure import Effort, in_turns, microseconds_per_call
 from lowprec.modes import Rounding
@@ -32,6 +32,8 @@ _FURTHER = (
     *((name, _NEAREST) for name in ("mxfp6_e2m3", "mxint8", "int8", "uint8")),
     *((f"scaled<{element},e8m0,group32@0>", _NEAREST) for element in ("e4m3fn", "e2m1")),
     ("scaled<e4m3fn,float32,amax>", _NEAREST),
+    *product(("posit8", "posit16", "log4f3", str(listed.FEW), str(listed.MANY)), (_NEAREST, _STOCHASTIC)),
+    *((name, _NEAREST) for name in ("ternary", "nf4", "binary8p4se")),
 )
 _SCALED = ("mxfp8_e4m3", "nvfp4")
 """Of those in the other carriers too, under nearest_even."""

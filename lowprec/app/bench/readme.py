@@ -6,7 +6,7 @@ from typing import Any
 from lowprec.app.bench import kernels, packing, peers, processes, step
 from lowprec.app.bench.figure import number
 from lowprec.errors import value_error
-from lowprec.formats import GroupedFormat, parse
+from lowprec.formats import FixedPoint, FloatingPoint, parse
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 """The table stands between these lines."""
@@ -117,8 +117,8 @@ def _kind(figure: dict[str, Any]) -> str:
     section, row, column = figure["section"], figure["row"], figure["column"]
     if section == kernels.KERNELS:
         format, mode, carrier = row.split()
-        in_groups = isinstance(parse(format), GroupedFormat)
-        family = f"`{format}`" if in_groups else "float and fixed point"
+        common = isinstance(parse(format), FloatingPoint | FixedPoint)
+        family = "float and fixed point" if common else f"`{format}`"
         modes = "stochastic modes" if mode.startswith("stochastic") else mode.replace("_", " ")
         if mode.startswith(_DETERMINISTIC) and mode != "nearest_even":
             modes = "other deterministic modes"

@@ -10,6 +10,7 @@ from multiprocessing import active_children, get_context
 import torch
 
 from lowprec.app.interrupt import Interrupt, Interrupted
+from lowprec.app.own import register_inherited
 from lowprec.app.progress import display
 from lowprec.app.verify import kernel
 from lowprec.app.verify.inputs import holders
@@ -49,7 +50,7 @@ def compile_ahead(formats: Sequence[str]) -> None:
     with (
         Interrupt() as interrupt,
         display(1, 0, len(jobs)) as shown,
-        ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts) as pool,
+        ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as pool,
     ):
         shown.begin("loading kernels, compiled on the first run", 0, len(jobs))
         pending = {pool.submit(compile_kernels, *job) for job in jobs}
@@ -70,9 +71,10 @@ def compile_ahead(formats: Sequence[str]) -> None:
         shown.end()
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the first one decides."""
+def _begin() -> None:
+    """Ctrl-C reaches every process of a terminal, and the first one decides; formats must be known here."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    register_inherited()
 
 
 def compile_kernels(name: str, carrier: torch.dtype) -> None:
