@@ -1,6 +1,6 @@
 """Formats that rounding code gets wrong, besides the named ones; the ends of every range."""
 
-from lowprec.formats import NAMED, Codebook, Format, GroupedFormat, Scaled, parse
+from lowprec.formats import NAMED, Codebook, Format, GroupedFormat, Posit, Scaled, TabledFormat, parse
 from lowprec.modes import Rounding
 
 MX = {
@@ -45,7 +45,11 @@ _FIXED = [
     "fixedf-5<unbounded>", "fixedf-104<unbounded>", "fixedf1074<unbounded>",
 ]  # fmt: skip
 
-ELEMENTWISE = [name for name in NAMED if not isinstance(parse(name), GroupedFormat)] + _FLOATING + _FIXED
+ENDED = [name for name in NAMED if isinstance(parse(name), TabledFormat | Posit)]
+"""Those that stop at their last value; their kernels have no decisions that run without a compiler."""
+
+_NAMED = [name for name in NAMED if name not in ENDED and not isinstance(parse(name), GroupedFormat)]
+ELEMENTWISE = _NAMED + _FLOATING + _FIXED
 
 GROUPS = {  # how many elements make a group, and how rows of that many become an array
     "bfp8": (256, list),
