@@ -65,7 +65,7 @@ def _listing(columns: tuple[str, ...]) -> Table:
         "followed by s or u (unsigned), e or f (finite); fixedNfM, ufixedNfM of N bits, M of\n"
         "them behind the point, and fixedfM<unbounded>; bfpN, here the values of a group whose\n"
         "largest magnitude lies between 1 and 2; scaled<element,scale>, here over the scale 1;\n"
-        "positN, positNesE; logIfM; codebook<value,value,…>.",
+        "positN, positNesE; logIfM; codebook<value,value>.",
     )
     table.add_column("name", no_wrap=True)
     for column in columns:

@@ -186,7 +186,10 @@ def _of_infinity(format: TabledFormat, carrier: Carrier, *, negative: bool) -> i
     stays = format.table.negative_infinity if negative else format.table.infinity
     if stays is not None and format.overflow != Overflow.SATURATE_ALL:
         return infinity | (_sign_bit(carrier) if negative else 0)
-    return _signed_pattern(format.values_in(carrier)[0 if negative else -1], carrier)
+    end = format.values_in(carrier)[0 if negative else -1]
+    if end == 0 and negative and format.has_signed_zero:
+        return _sign_bit(carrier)
+    return _signed_pattern(end, carrier)
 
 
 def _results(format: TabledFormat, side: _Side, carrier: Carrier) -> list[int]:
