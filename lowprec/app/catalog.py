@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lowprec.app.verify.proven import results
 from lowprec.formats import (
     NAMED,
     BlockFloatingPoint,
@@ -31,6 +32,7 @@ _LISTED = (
     ("bits", "max", "smallest_normal", "smallest_subnormal", "eps"),
     ("bits", "max", "smallest_subnormal", "eps"),
     ("bits", "max", "eps"),
+    ("bits", "eps"),
     ("bits",),
 )
 """The columns of the listing, for ever narrower consoles."""
@@ -61,20 +63,32 @@ def _listing(columns: tuple[str, ...]) -> Table:
     """The listing with these columns behind the name."""
     table = Table(
         title="Number formats by name",
-        caption="Any width: eXmYieee, eXmYfn, eXmYfnuz, eXmYfinite; binaryNpP of N bits and precision P,\n"
-        "followed by s or u (unsigned), e or f (finite); fixedNfM, ufixedNfM of N bits, M of\n"
-        "them behind the point, and fixedfM<unbounded>; bfpN, here the values of a group whose\n"
-        "largest magnitude lies between 1 and 2; scaled<element,scale>, here over the scale 1;\n"
-        "positN, positNesE; logIfM; codebook<value,value>.",
+        caption="Any width: eXmYieee, eXmYfn, eXmYfnuz, eXmYfinite; binaryNpP of N bits and precision P, "
+        "followed by s or u (unsigned), e or f (finite); fixedNfM, ufixedNfM of N bits, M of them behind the "
+        "point, and fixedfM<unbounded>; bfpN, here the values of a group whose largest magnitude lies "
+        "between 1 and 2; scaled<element,scale>, here over the scale 1; positN, positNesE; logIfM; "
+        "codebook<value,value>. Proven: how many results `lowprec verify` held against definitions that "
+        "share nothing with the kernels, and against other packages; all were equal.",
     )
     table.add_column("name", no_wrap=True)
     for column in columns:
         table.add_column(column.replace("_", "\n"), justify="right", overflow="fold")
+    narrow = len(columns) == 1
+    if not narrow:
+        table.add_column("proven", justify="right", no_wrap=True)
     for name in NAMED:
         known = parse(name)
         values = [getattr(known, column) for column in columns]
-        table.add_row(name, *(f"{value:.6g}" for value in values))
+        cells = [f"{value:.6g}" for value in values]
+        table.add_row(name, *(cells if narrow else [*cells, _counted(results().get(name))]))
     return table
+
+
+def _counted(number: int | None) -> str:
+    """A number in millions or billions."""
+    if number is None:
+        return "–"
+    return f"{number / 1e9:.3g}G" if number >= 1e9 else f"{number / 1e6:.3g}M"
 
 
 def portrait(format: Format, console: Console) -> Group:
