@@ -1,5 +1,7 @@
 """Codebooks over scales: kernels equal the definition."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import lowprec
 from lowprec import reference
 from lowprec.formats import Codebook, parse
 from lowprec.formats.codebook import NORMAL_FLOAT
+from lowprec.formats.format import floor_log2
 from lowprec.modes import Rounding
 
 DETERMINISTIC = [str(mode) for mode in Rounding if not mode.is_stochastic]
@@ -96,17 +99,33 @@ def test_flushing_subnormals_changes_nothing():
         assert_same(flushed, plain)
 
 
+def hidden_sides() -> list[tuple[list[float], list[float]]]:
+    """Codebooks, and a group with an element whose quotient lies below a midpoint, by less than 2^-54 of it.
+
+    The midpoint is the quotient rounded up to 52 bits, as half of a number of 24 bits and a small one.
+    """
+    random, found = np.random.default_rng(1), []
+    while len(found) < 6:
+        scale, x = (int(n) for n in random.integers(1 << 23, 1 << 24, 2))
+        quotient = Fraction(x, 4 * scale)  # between 1/8 and 1/2
+        unit = Fraction(2) ** (floor_log2(quotient) - 51)
+        middle = -(-quotient // unit) * unit
+        if not 0 < middle - quotient < unit / 8:
+            continue
+        top = 2 * (middle // (unit * 2**28)) * unit * 2**28
+        rest = 2 * middle - top
+        if 0 < rest < unit * 2**25:  # so that it has 24 bits
+            found.append(([float(rest), float(top), 1.0, 0.0], [float(scale), x / 4]))
+    return found
+
+
 def test_a_boundary_of_many_bits_is_not_left_to_the_hardware_s_rounding():
-    # Its midpoints have 48 bits: a quotient rounded to 53 may lie on the wrong side of one.
-    book = Codebook([float(np.float32(2.0**-24 + 2.0**-47)), float(np.float32(1 / 3)), 1.0, 0.0])
-    name = f"scaled<{book},float32,amax>"
-    middle = np.float64(book.entries[0] + book.entries[1]) / 2
-    scales = np.random.default_rng(1).uniform(1, 2, 400).astype(np.float32)
-    for scale in scales:
-        tip = np.float32(middle * scale)
-        row = np.array([scale, tip, np.nextafter(tip, np.float32(0)), np.nextafter(tip, np.float32(9))])
-        x = tensor_of(row, torch.float32)
-        assert_same(lowprec.quantize(x, name), expected(x, name))
+    for entries, group in hidden_sides():
+        name = f"scaled<{Codebook(entries)},float32,amax>"
+        x = torch.tensor(group)
+        got = lowprec.quantize(x, name, rounding="nearest_away")
+        assert_same(got, expected(x, name, "nearest_away"))
+        assert got[1] < x[1] / 2  # it went down
 
 
 def test_noise_is_refused():
