@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import FixedPoint, FormatLike, GroupedFormat, resolve
+from lowprec.formats import (
+    FixedPoint,
+    FloatingPoint,
+    FormatLike,
+    GroupedFormat,
+    Posit,
+    TabledFormat,
+    resolve,
+)
 from lowprec.modes import Rounding
 from lowprec.ops import scaling
 from lowprec.ops.coding import code_dtype
@@ -149,6 +157,9 @@ def _checked(
 ) -> tuple[Spec, torch.dtype, bool]:
     """The spec, the dtype of the codes, and whether there are groups; the format must have codes."""
     parsed = resolve(format)
+    if not isinstance(parsed, FloatingPoint | FixedPoint | GroupedFormat | TabledFormat | Posit):
+        remedy = "Derive it from TabledFormat."
+        raise type_error("format", "be of a family of lowprec.formats", parsed, remedy)
     if isinstance(parsed, FixedPoint) and not parsed.is_bounded:
         raise value_error("format", "have codes of a certain width", str(parsed), "Give word_bits.")
     spec = make_spec(parsed, rounding, random_bits)

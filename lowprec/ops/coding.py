@@ -96,10 +96,10 @@ def _decode(codes: Tensor, scales: list[Tensor], format: str, dtype: torch.dtype
     source, target, carrier, name = codes.data_ptr(), out.data_ptr(), CARRIERS[dtype], _name(codes)
     element = parsed.element if isinstance(parsed, Scaled) else parsed
     if not isinstance(element, UniformFormat) and codes.numel():
-        end = element.table.codes_listed if isinstance(element, TabledFormat) else 1 << parsed.bits
+        listed = element.table.codes_listed if isinstance(element, TabledFormat) else 0
         largest = int(codes.numpy().max())
-        if largest >= end:
-            raise value_error("codes", f"lie below {end} for {format}", largest)
+        if largest >= (listed or 1 << parsed.bits):
+            raise value_error("codes", f"lie below {listed or f'2^{parsed.bits}'} for {format}", largest)
     if not isinstance(parsed, GroupedFormat):
         dispatch.encode(source, target, carrier, name, codes.numel(), format, decode=True)
         return out

@@ -191,7 +191,7 @@ def test_every_code_has_the_value_of_the_definition(name):
 def test_a_code_that_stands_for_nothing_is_refused():
     with pytest.raises(ValueError, match="`codes` must lie below 3 for ternary, got 3"):
         lowprec.decode(torch.tensor([0, 3], dtype=torch.uint8), "ternary")
-    with pytest.raises(ValueError, match="`codes` must lie below 64 for posit6es3, got 64"):
+    with pytest.raises(ValueError, match=r"`codes` must lie below 2\^6 for posit6es3, got 64"):
         lowprec.decode(torch.tensor([64], dtype=torch.uint8), "posit6es3")
 
 

@@ -216,7 +216,7 @@ def test_names_of_others() -> None:
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: Scaled("bfp8"), TypeError, "`element` must be a FloatingPoint or FixedPoint"),
+        (lambda: Scaled("bfp8"), TypeError, "`element` must be a FloatingPoint, a FixedPoint or a Codebook"),
         (lambda: Scaled("fixed8f6"), ValueError, "`element` must be signed, symmetric and saturate"),
         (lambda: Scaled("fixed8f6<wrap>"), ValueError, "`element` must be signed, symmetric"),
         (lambda: Scaled("e4m3fn<nosubnormals>"), ValueError, "`element` must have subnormals"),
