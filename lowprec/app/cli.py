@@ -259,7 +259,7 @@ def verify(
 ) -> None:
     """Prove the kernels right: every format, rounding mode and carrier against independent oracles.
 
-    Prints what was proven, on how many inputs, against what. Takes two minutes, with --exhaustive half an
+    Prints what was proven, on how many inputs, against what. Takes four minutes, with --exhaustive half an
     hour, and on the first run some more to compile kernels. Exits with 1 if any result differs, and
     shows the first that do.
     """

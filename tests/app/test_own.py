@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -101,15 +102,26 @@ def test_the_record_is_of_named_formats_and_without_a_wrong_result():
 
 def test_reports_are_gathered(tmp_path, monkeypatch):
     row = {"format": "e2m1", "results": 5}
-    report = {"wrong": 0, "kernel sources": "1f", "rows": [row, row]}
     files = [tmp_path / "a.json", tmp_path / "b.json"]
-    for file in files:
+    for number, file in enumerate(files):
+        rows = [row] * (number + 2)
+        report = {"wrong": 0, "kernel sources": str(number), "rows": rows}
         file.write_text(json.dumps(report), encoding="utf-8")
     monkeypatch.setattr(proven, "FILE", tmp_path / "proven.json")
     proven.write(*files)
-    written = json.loads((tmp_path / "proven.json").read_text(encoding="utf-8"))
-    assert written == {"kernel sources": "1f", "results": {"e2m1": 20}}
-    with pytest.raises(ValueError, match="`reports` must be of the same kernels"):
-        proven.gathered([report, {**report, "kernel sources": "2f"}])
-    with pytest.raises(ValueError, match="`reports` must be without wrong results, got 3"):
-        proven.gathered([{**report, "wrong": 3}])
+    proven.results.cache_clear()
+    try:
+        assert proven.results() == {"e2m1": 15}
+    finally:
+        proven.results.cache_clear()
+    with pytest.raises(ValueError, match="`report` must be without wrong results, got 3"):
+        proven.gathered({"wrong": 3, "kernel sources": "", "rows": []})
+
+
+def test_the_record_is_that_of_the_committed_reports():
+    docs = Path(__file__).parents[2] / "docs"
+    if not docs.exists():
+        pytest.skip("an unpacked source distribution has no docs")
+    reports = [docs / "verify.json", docs / "verify_listed.json"]
+    wanted = [proven.gathered(json.loads(report.read_text(encoding="utf-8"))) for report in reports]
+    assert json.loads(proven.FILE.read_text(encoding="utf-8")) == wanted

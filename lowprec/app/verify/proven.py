@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,48 +23,46 @@ def results() -> dict[str, int]:
         >>> results()["e4m3fn"] > 10**6
         True
     """
-    found: dict[str, int] = json.loads(FILE.read_text(encoding="utf-8"))["results"]
+    found: dict[str, int] = {}
+    for report in json.loads(FILE.read_text(encoding="utf-8")):
+        found |= report["results"]
     return found
 
 
-def gathered(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The numbers of one or more reports of the same kernels.
+def gathered(report: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a report, and which kernels they are of.
 
     Args:
-        reports: What ``lowprec verify --json`` writes.
+        report: What ``lowprec verify --json`` writes.
 
     Returns:
-        What the package's file holds.
+        An entry of the package's file.
 
     Raises:
-        ValueError: If a report has wrong results, or two are of different kernels.
+        ValueError: If the report has wrong results.
 
     Example:
         >>> row = {"format": "e2m1", "results": 5}
-        >>> gathered([{"wrong": 0, "kernel sources": "1f", "rows": [row, row]}])
+        >>> gathered({"wrong": 0, "kernel sources": "1f", "rows": [row, row]})
         {'kernel sources': '1f', 'results': {'e2m1': 10}}
     """
+    if report["wrong"]:
+        raise value_error("report", "be without wrong results", report["wrong"])
     totals: Counter[str] = Counter()
-    sources = {report["kernel sources"] for report in reports}
-    if len(sources) != 1:
-        raise value_error("reports", "be of the same kernels", sorted(sources))
-    for report in reports:
-        if report["wrong"]:
-            raise value_error("reports", "be without wrong results", report["wrong"])
-        for row in report["rows"]:
-            totals[row["format"]] += row["results"]
-    return {"kernel sources": sources.pop(), "results": dict(totals)}
+    for row in report["rows"]:
+        totals[row["format"]] += row["results"]
+    return {"kernel sources": report["kernel sources"], "results": dict(totals)}
 
 
 def write(*reports: Path) -> None:
     """Write the package's file from files of ``lowprec verify --json``.
 
     Args:
-        reports: The files.
+        reports: The files; of a format that stands in several the last one counts.
 
     Raises:
         OSError: If one cannot be read, or the package's file not be written.
         ValueError: As ``gathered``.
     """
     read = [json.loads(report.read_text(encoding="utf-8")) for report in reports]
-    checkpoint.write(FILE, (json.dumps(gathered(read), indent=1) + "\n").encode())
+    checkpoint.write(FILE, (json.dumps([gathered(report) for report in read], indent=1) + "\n").encode())
