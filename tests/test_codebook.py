@@ -293,3 +293,15 @@ def test_carriers(entries: list[float], carrier: str, message: str) -> None:
     dtype = {"bfloat16": np.float32}.get(carrier, carrier)
     with pytest.raises(ValueError, match=message):
         reference.quantize(np.ones(1, dtype), Codebook(entries), carrier=carrier)
+
+
+@pytest.mark.parametrize("entry", [2**53 + 1, Fraction(1, 3)])
+def test_a_number_that_float64_does_not_hold_is_refused(entry):
+    with pytest.raises(ValueError, match="`entries` must be float64 numbers, got"):
+        Codebook([entry, 1])
+    assert Codebook([Fraction(1, 4), 2**60]).entries == (0.25, 2.0**60)
+
+
+def test_a_number_past_float64_is_refused():
+    with pytest.raises(ValueError, match="`entries` must hold finite numbers"):
+        Codebook([10**400, 1])

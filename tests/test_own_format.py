@@ -192,3 +192,17 @@ def test_lists_that_are_no_format(format: Own, message: str) -> None:
 def test_a_list_has_to_be_given() -> None:
     with pytest.raises(TypeError, match="abstract"):
         TabledFormat()
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        (("a", 1.0), "`code_values` must hold real numbers, got 'a'"),
+        ((1j, 1.0), "`code_values` must hold real numbers, got 1j"),
+        (None, "`code_values` must give a sequence of numbers, got None"),
+        ("01", "`code_values` must give a sequence of numbers, got '01'"),
+    ],
+)
+def test_what_is_no_list_of_numbers_is_refused(listed, message):
+    with pytest.raises(TypeError, match=message):
+        _ = Own(listed).max

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Real
+from numbers import Rational, Real
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,8 @@ class Codebook(TabledFormat):
 
     Raises:
         TypeError: If ``entries`` holds anything but real numbers.
-        ValueError: If there are too few or too many, or one is not finite, out of range, negative zero,
-            or there twice.
+        ValueError: If there are too few or too many, or one is not finite, no float64, out of range,
+            negative zero, or there twice.
 
     Example:
         >>> Codebook([-1, 0.5, 4]).values()
@@ -78,7 +78,12 @@ def _number(entry: object) -> float:
     """One entry as a float."""
     if not isinstance(entry, Real) or isinstance(entry, bool):
         raise type_error("entries", "hold real numbers", entry)
-    number = float(entry)
+    try:
+        number = float(entry)
+    except OverflowError:
+        number = math.inf
+    if isinstance(entry, Rational) and math.isfinite(number) and Fraction(entry) != Fraction(number):
+        raise value_error("entries", "be float64 numbers", entry, f"The nearest one is {number!r}.")
     if not math.isfinite(number) or (number == 0 and math.copysign(1.0, number) < 0):
         raise value_error("entries", "hold finite numbers, and no -0.0", entry)
     return number

@@ -125,6 +125,11 @@ def register(format: TabledFormat) -> None:
     _REGISTERED_FORMATS.add(format)
 
 
+def registered(name: str) -> TabledFormat | None:
+    """The format of one's own with that name, if there is one."""
+    return _REGISTERED.get(name)
+
+
 _REGISTERED: dict[str, TabledFormat] = {}
 _REGISTERED_FORMATS: set[TabledFormat] = set()
 _OURS = Codebook, Logarithmic

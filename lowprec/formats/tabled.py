@@ -3,16 +3,17 @@
 import math
 from abc import abstractmethod
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
+from numbers import Real
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from lowprec.errors import value_error
+from lowprec.errors import type_error, value_error
 from lowprec.formats.carriers import Carrier
 from lowprec.formats.format import Format, floor_log2, power_of_two
 from lowprec.modes import Overflow
@@ -197,7 +198,7 @@ class Table(NamedTuple):
 
 def _table(format: TabledFormat) -> Table:
     """Sort and check what a format lists."""
-    values = [float(value) for value in format.code_values()]
+    values = [_number(value) for value in _sequence(format.code_values())]
     if not 2 <= len(values) <= 2**16:
         raise value_error("code_values", "hold 2 to 65536 values", len(values))
     first: dict[float, int] = {}
@@ -224,6 +225,20 @@ def _table(format: TabledFormat) -> Table:
     exact = tuple(map(Fraction, finite))
     codes = tuple(first[value] for value in finite)
     return Table(len(values), finite, exact, codes, negative_zero, *infinities, nan)
+
+
+def _sequence(values: object) -> Sequence[object]:
+    """What code_values gives, if it can be gone through."""
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        raise type_error("code_values", "give a sequence of numbers", values)
+    return list(values)
+
+
+def _number(value: object) -> float:
+    """One of them as a float."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise type_error("code_values", "hold real numbers", value)
+    return float(value)
 
 
 def _once(code: int, value: float, earlier: int | None) -> int:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import FormatLike, resolve
+from lowprec.formats import FormatLike, TabledFormat, register, resolve
+from lowprec.formats.names import registered
 from lowprec.modes import Rounding, check_random_bits
 from lowprec.ops import library as library  # registers the operators
 from lowprec.ops import scaling
@@ -37,6 +38,17 @@ class Spec(NamedTuple):
     def is_stochastic(self) -> bool:
         """Whether a seed is needed."""
         return self.rounding in _STOCHASTIC
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with a format of one's own, which another process does not know by its name."""
+        return _restored, (registered(self.format), *self)
+
+
+def _restored(own: TabledFormat | None, *fields: Any) -> Spec:
+    """A spec out of a pickle."""
+    if own is not None:
+        register(own)
+    return Spec(*fields)
 
 
 def make_spec(format: FormatLike, rounding: Rounding | str, random_bits: int | None) -> Spec:

@@ -16,6 +16,7 @@ from lowprec.testing.decide import Noise, decided
 from lowprec.testing.definition import Definition, Uniform, key
 from lowprec.testing.failure import Check
 from lowprec.testing.hard import Floats
+from lowprec.testing.listed import Posits
 from lowprec.testing.scales import groups_of, shared
 from lowprec.testing.subjects import Subject, array_of, tensor_of
 
@@ -139,7 +140,7 @@ def _digits(definition: Definition) -> int:
 
 def _has_nan(definition: Definition) -> bool:
     """Whether a code is NaN."""
-    if isinstance(definition, Uniform):
-        return False
+    if isinstance(definition, Uniform | Posits):
+        return isinstance(definition, Posits)
     nan = definition.canonical.get("nan")
     return nan is not None and math.isnan(definition.value_of(nan))

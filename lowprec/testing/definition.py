@@ -97,6 +97,10 @@ class Definition(ABC):
             found.setdefault(key(self.value_of(code)), code)
         return found
 
+    def is_mirrored(self, *, parity: bool) -> bool:
+        """Whether the negative of a value is one, boundaries too; with ``parity`` as even as it."""
+        return self.ends is None or self.ends[0] == -self.ends[1]
+
     @cached_property
     def listed(self) -> list[Fraction]:
         """The finite values of a format of at most 16 bits, ascending, with one zero."""

@@ -26,7 +26,8 @@ def check_format(
     """Verify a format: what it says of itself, every mode, its codes, kernels and groups.
 
     What a format must do is worked out again, in exact fractions, from what it declares: the fields of a
-    FloatingPoint, the values of the codes of a format of your own. Against that are held
+    FloatingPoint, the values of the codes of a format of your own (and the boundaries and the parity that
+    it has of its own, which are taken for what it means). Against that are held
 
     - its values (ascending, each once), ends, names and pickles; named formats against published numbers;
     - in every mode the reference, on hard inputs: values and boundaries, the numbers next to each, what

@@ -175,6 +175,15 @@ class Listed(Definition):
             return infinity
         return self.end(below=negative)
 
+    def is_mirrored(self, *, parity: bool) -> bool:
+        """By the list, the format's own boundaries, and its own parity."""
+        count, bounds = len(self.values), self.boundaries or []
+        return (
+            self.values == [-value for value in reversed(self.values)]
+            and bounds == [-bound for bound in reversed(bounds)]
+            and not (parity and any(self.is_even(at) != self.is_even(count - 1 - at) for at in range(count)))
+        )
+
     def place(self, magnitude: Fraction, *, negative: bool) -> Place:
         """Between two entries; past the ends a value that lies there."""
         x = -magnitude if negative else magnitude
@@ -212,6 +221,10 @@ class Logarithms(Listed):
         half = [*self.powers[middle - 1 :], None, *self.powers[: middle - 1]]
         positive = [0.0 if value is None else float(value) for value in half]
         self.entries = [*positive, *(-value if value else math.nan for value in positive)]
+
+    def is_mirrored(self, *, parity: bool) -> bool:
+        """Every value has its negative."""
+        return True
 
     def of_infinity(self, *, negative: bool) -> float:
         """The end."""

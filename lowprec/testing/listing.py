@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from lowprec.formats import Format, parse
+from lowprec.formats import Format, TabledFormat, parse
 from lowprec.formats.carriers import CARRIERS
 from lowprec.testing.definition import Definition
 from lowprec.testing.failure import Check
@@ -97,6 +97,8 @@ def _check_values(check: Check, format: Any, definition: Definition) -> None:
     for value in sorted(set(values) ^ set(listed), key=abs)[:1]:
         sides = ("a value", "none") if value in values else ("no value", "a value")
         check.fail(name, input=value, got=sides[0], want=sides[1])
+    if isinstance(format, TabledFormat):
+        _check_ties(check, format, listed)
     positive = [value for value in listed if value > 0]
     smallest = float(format.smallest_subnormal)
     check.equal("smallest value", smallest, positive[0], input=f"{format}.smallest_subnormal")
@@ -110,6 +112,21 @@ def _check_values(check: Check, format: Any, definition: Definition) -> None:
     for value in (math.inf, -math.inf, math.nan, 2 * listed[-1], 1.5 * listed[-1]):
         check.equal("contains", format.contains(value), False, input=value)
     check.equal("contains", format.contains(-0.0), definition.signed_zero, input=-0.0)
+
+
+def _check_ties(check: Check, format: TabledFormat, listed: list[float]) -> None:
+    """Of two neighbors one is even, and a boundary lies between them: it may be one of them only at zero."""
+    bounds = list(format.boundaries())
+    check.equal("a boundary between neighbors", len(bounds), len(listed) - 1, input=f"{format}.boundaries()")
+    for at, (low, high) in enumerate(pairwise(listed)):
+        check.report.count("one neighbor is even")
+        if format.is_even(at) == format.is_even(at + 1):
+            both = "both" if format.is_even(at) else "neither"
+            check.fail("one neighbor is even", input=f"{low!r} and {high!r}", got=both, want="one")
+        inside = low < bounds[at] < high or (bounds[at] == 0 and 0 in (low, high))
+        if not inside:
+            want = f"between {low!r} and {high!r}"
+            check.fail("a boundary between neighbors", input=at, got=float(bounds[at]), want=want)
 
 
 def _check_carriers(check: Check, format: Any, definition: Definition) -> None:

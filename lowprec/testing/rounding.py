@@ -45,7 +45,7 @@ def check_relations(check: Check, subject: Subject, definition: Definition, x: F
         got = subject.run(finite, rounding, Noise())
         if not wraps:
             _check_monotone(place, finite, got)
-            if definition.ends is None or definition.ends[0] == -definition.ends[1]:
+            if definition.is_mirrored(parity=rounding in _BY_PARITY):
                 _check_symmetric(place, subject, rounding, finite, got, definition)
         kept = got[np.isfinite(got)]
         again = subject.run(kept, rounding, Noise())
@@ -100,6 +100,9 @@ def _check_monotone(check: Check, x: Floats, got: Floats) -> None:
         lines = {"smaller input": float(x[first]), "becomes": float(got[first])}
         want = f"at least {float(got[first])!r}"
         check.fail("monotone", input=float(x[first + 1]), got=float(got[first + 1]), want=want, **lines)
+
+
+_BY_PARITY = (Rounding.NEAREST_EVEN, Rounding.NEAREST_ODD, Rounding.TO_ODD)
 
 
 def _check_symmetric(

@@ -125,3 +125,23 @@ def test_the_record_is_that_of_the_committed_reports():
     reports = [docs / "verify.json", docs / "verify_listed.json"]
     wanted = [proven.gathered(json.loads(report.read_text(encoding="utf-8"))) for report in reports]
     assert json.loads(proven.FILE.read_text(encoding="utf-8")) == wanted
+
+
+def test_a_pickled_layer_brings_its_format_into_a_new_process(module, tmp_path):
+    make = (
+        f"import pickle, torch, lowprec, {module} as m\n"
+        "layer = lowprec.Quantizer(m.MINE)\n"
+        "model = lowprec.convert(torch.nn.Sequential(torch.nn.Linear(4, 4)), lowprec.Scheme(weight=m.MINE))\n"
+        "pickle.dump((layer, model), open('own.pickle', 'wb'))\n"
+    )
+    load = (
+        "import pickle, torch\n"
+        "layer, model = pickle.load(open('own.pickle', 'rb'))\n"
+        "print(layer(torch.tensor([0.3])).item(), model(torch.zeros(1, 4)).shape)\n"
+    )
+    for code in (make, load):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == "0.25 torch.Size([1, 4])\n"

@@ -113,3 +113,38 @@ def test_bits_are_compared():
     assert not same(0.0, -0.0)
     assert not same(float("nan"), 0.0)
     assert shown(0.25) == "0.25 (0x1.0000000000000p-2)"
+
+
+@dataclass(frozen=True)
+class Uneven(TabledFormat):
+    """Values whose parity or boundaries are those that a test gives it."""
+
+    parity: tuple[bool, ...] = ()
+    moved: int = 0
+
+    def code_values(self):
+        return [0, 0.25, 0.5, 1, 2, -0.25, -0.5, -1, -2]
+
+    def is_even(self, index):
+        return self.parity[index] if self.parity else super().is_even(index)
+
+    def boundaries(self):
+        own = list(super().boundaries())
+        own[-1] += self.moved
+        return own
+
+
+def test_a_parity_that_does_not_alternate_is_found():
+    check_format(Uneven())
+    with pytest.raises(FormatError, match=r"(?s)one neighbor is even.*got +neither"):
+        check_format(Uneven(parity=(False,) * 9))
+
+
+def test_a_boundary_beyond_its_neighbors_is_found():
+    with pytest.raises(FormatError, match=r"(?s)a boundary between neighbors.*want +between 1.0 and 2.0"):
+        check_format(Uneven(moved=2))
+
+
+@pytest.mark.parametrize("name", ["codebook<-1,-0.25,0.25,1>", "codebook<-1,-0.75,0.5,1>", "posit17"])
+def test_formats_that_are_not_their_own_mirror_and_wide_posits_pass(name):
+    check_format(name)

@@ -169,3 +169,18 @@ def test_all_shrinks_to_what_is_small():
 def test_a_property_in_a_line(x):
     once = lowprec.quantize(x, "e4m3fn")
     assert torch.equal(lowprec.quantize(once, "e4m3fn").nan_to_num(7), once.nan_to_num(7))
+
+
+@pytest.mark.parametrize("name", ["nf4", "bfp8<group4>", "bfp8<block2x2>", "bfp8<channel2>", "posit32"])
+def test_tensors_are_such_as_the_format_takes(name):
+    @settings(max_examples=20, database=None)
+    @given(strategies.tensors(name))
+    def check(x):
+        assert lowprec.quantize(x, name).shape == x.shape
+
+    check()
+
+
+def test_a_carrier_that_does_not_hold_the_format_is_refused():
+    with pytest.raises(ValueError, match="`format` must be exact in the carrier float16"):
+        find(strategies.tensors("posit16", dtype=torch.float16), lambda x: True)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
-from lowprec.formats import FormatLike, resolve
+from lowprec.formats import FormatLike, GroupedFormat, resolve
+from lowprec.formats.carriers import CARRIERS
 from lowprec.modes import Rounding
 from lowprec.testing import hard
 from lowprec.testing.listed import definition_of
@@ -124,24 +125,25 @@ def tensors(
     format: FormatLike,
     shapes: Any = None,
     strides: Sequence[str] = STRIDES,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Tensors of hard values in memory of all kinds.
 
     Args:
         draw: Given by hypothesis.
         format: A format, its name, or a torch dtype.
-        shapes: A shape, or a strategy of shapes; None for up to three dimensions of 1 to 5.
+        shapes: A shape, or a strategy of shapes; None for up to three dimensions of 1 to 5, of which a format
+            with groups has those that it needs.
         strides: Which kinds of memory: ``"contiguous"``, ``"transposed"`` (the axes in another order),
             ``"stepped"`` (every second element of larger memory), ``"expanded"`` (an axis without memory).
-        dtype: The carrier.
+        dtype: The carrier; None for float32, or float64 where only that holds the format.
 
     Returns:
         A strategy of tensors.
 
     Raises:
         TypeError: If the dtype is no carrier.
-        ValueError: If a name is unknown.
+        ValueError: If a name is unknown, or the carrier does not hold the format.
 
     Example:
         >>> from hypothesis import find
@@ -152,16 +154,34 @@ def tensors(
     for kind in strides:
         if kind not in STRIDES:
             raise value_error("strides", f"name some of {', '.join(STRIDES)}", kind)
+    parsed = resolve(format)
+    if dtype is None:
+        dtype = torch.float32 if parsed.missing_in(CARRIERS["float32"]) is None else torch.float64
     carrier = str(dtype).removeprefix("torch.")
     if carrier not in _CARRIERS:
         raise type_error("dtype", f"be one of {', '.join(_CARRIERS)}", dtype)
+    parsed.check_carrier(carrier)
     if shapes is None:
-        shapes = st.lists(st.integers(1, 5), max_size=3).map(tuple)
+        ranks = [rank for rank in range(4) if _has_groups_in(parsed, rank)]
+        shapes = st.sampled_from(ranks or [4]).flatmap(
+            lambda rank: st.lists(st.integers(1, 5), min_size=rank, max_size=rank).map(tuple)
+        )
     shape = draw(shapes) if isinstance(shapes, st.SearchStrategy) else tuple(shapes)
     size = math.prod(shape)
     elements = draw(st.lists(hard_values(format, carrier), min_size=size, max_size=size))
     x = torch.tensor(elements, dtype=torch.float64).to(dtype).reshape(shape)
     return _placed(x, draw(st.sampled_from(list(strides))), draw)
+
+
+def _has_groups_in(format: Any, rank: int) -> bool:
+    """Whether tensors of so many dimensions can be quantized to a format."""
+    if not isinstance(format, GroupedFormat):
+        return True
+    try:
+        format.granularity.tiles((1,) * rank)
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=64)
