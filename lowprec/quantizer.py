@@ -165,7 +165,8 @@ class Quantizer(torch.nn.Module):
         parts = []
         for name, spec in (("forward", self._spec), ("error", self._error)):
             if spec is not None:
-                noise = f" {spec.random_bits} random bits" if spec.is_stochastic else ""
+                counted = Rounding(spec.rounding).takes_random_bits
+                noise = f" {spec.random_bits} random bits" if counted else ""
                 parts.append(f"{name}={spec.format} {spec.rounding}{noise}")
         if self._clip_gradient:
             parts.append("clip_gradient")

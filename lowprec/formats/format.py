@@ -130,13 +130,13 @@ class Format(ABC):
     def _on_grid(self, x: Fraction) -> bool:
         """Whether a non-zero value within the range is a multiple of its unit in the last place."""
 
-    def undecided(self, carrier: Carrier) -> str | None:
-        """What keeps proportional noise from being exact in a carrier; None where it is."""
+    def undecided(self, rounding: Rounding, carrier: Carrier) -> str | None:
+        """What keeps a stochastic mode from being exact in a carrier; None where it is."""
         return None
 
     def check_rounding(self, rounding: Rounding, carrier: str) -> None:
         """Refuse a mode that the format cannot follow exactly in a carrier."""
-        if rounding.is_stochastic and (remedy := self.undecided(CARRIERS[carrier])) is not None:
+        if rounding.is_stochastic and (remedy := self.undecided(rounding, CARRIERS[carrier])) is not None:
             name = str(self) if len(str(self)) <= 60 else f"{str(self)[:57]}…"
             must = f"be deterministic for {name} in {carrier}"
             raise value_error("rounding", must, str(rounding), remedy)

@@ -15,7 +15,7 @@ from lowprec.formats.floating import FloatingPoint
 from lowprec.formats.format import check_bool, floor_log2
 from lowprec.formats.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
 from lowprec.formats.grouped import GroupedFormat
-from lowprec.modes import Overflow, ScaleRule, Specials
+from lowprec.modes import Overflow, Rounding, ScaleRule, Specials
 
 E8M0 = "e8m0"
 """Powers of two from 2^-127 to 2^127, as OCP's scales are."""
@@ -214,7 +214,7 @@ class Scaled(GroupedFormat):
             return f"{self.precision} significant bits, it has {carrier.precision}"
         return None
 
-    def undecided(self, carrier: Carrier) -> str | None:
+    def undecided(self, rounding: Rounding, carrier: Carrier) -> str | None:
         """Noise over a codebook is not decided."""
         if isinstance(self.element, Codebook):
             return "Quantize with the codebook alone, or to floating-point elements."

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from lowprec.errors import type_error, value_error
 from lowprec.formats.carriers import Carrier
 from lowprec.formats.format import Format, floor_log2, power_of_two
-from lowprec.modes import Overflow
+from lowprec.modes import Overflow, Rounding
 
 _FARTHEST = 500
 """Magnitudes lie between 2 to minus this and 2 to this: differences and their products stay in float64."""
@@ -159,8 +159,10 @@ class TabledFormat(Format):
                 return f"{float(value)!r} is past its largest value"
         return None
 
-    def undecided(self, carrier: Carrier) -> str | None:
-        """Neighbors whose distance float64 does not hold."""
+    def undecided(self, rounding: Rounding, carrier: Carrier) -> str | None:
+        """Neighbors whose distance, which proportional noise is compared with, float64 does not hold."""
+        if not rounding.takes_random_bits:
+            return None
         for low, high in pairwise(self.values_in(carrier)):
             if Fraction(float(high - low)) != high - low:
                 between = f"The distance from {float(low)!r} to {float(high)!r} is no float64"

@@ -132,7 +132,8 @@ def load_packed(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is damaged, of another version, or not by save_packed.
+        ValueError: If it is damaged, of another version, not by save_packed, or in a format that is not known
+            here: one of your own must be registered first.
 
     Example:
         >>> load_packed("nowhere.safetensors")
@@ -146,10 +147,21 @@ def load_packed(path: str | Path) -> dict[str, Tensor]:
             state[name] = _restored(name, entry, arrays, state)
         except (LookupError, TypeError, ValueError, RuntimeError, OverflowError) as error:
             must = f"hold the tensor {name!r} undamaged ({error})"
-            raise value_error("path", must, str(path), _AGAIN) from error
+            raise value_error("path", must, str(path), _remedy(entry)) from error
     if arrays:
         raise value_error("path", f"hold no tensors but those it lists ({min(arrays)})", str(path), _AGAIN)
     return state
+
+
+def _remedy(entry: Any) -> str:
+    """What to do about a tensor that cannot be restored."""
+    format = entry.get("format") if isinstance(entry, dict) else None
+    try:
+        if isinstance(format, str):
+            parse(format)
+    except ValueError:
+        return f"If {format!r} is a format of your own, register it first: lowprec.formats.register(…)."
+    return _AGAIN
 
 
 def _stored(

@@ -100,6 +100,23 @@ def test_the_record_is_of_named_formats_and_without_a_wrong_result():
     assert all(number > 10**5 for number in proven.results().values())
 
 
+def test_a_packed_file_asks_for_its_format(module):
+    save = (
+        f"import torch, lowprec, {module} as m\n"
+        "lowprec.save_packed({'w': torch.tensor([0.25])}, 'own.safetensors', m.MINE)\n"
+    )
+    load = "import lowprec\n{}print(lowprec.load_packed('own.safetensors'))\n"
+    for code, output in (
+        (save, ""),
+        (load.format(""), "If 'eighths5' is a format of your own, register it first"),
+        (load.format(f"import {module} as m; lowprec.formats.register(m.MINE)\n"), "{'w': tensor([0.2500])}"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert output in done.stdout + done.stderr
+
+
 def test_reports_are_gathered(tmp_path, monkeypatch):
     row = {"format": "e2m1", "results": 5}
     files = [tmp_path / "a.json", tmp_path / "b.json"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hard_inputs import hard_values
-from oracle import assert_same, expected, expected_overflow, holders, tensor_of, with_word
+from oracle import SEED, assert_same, expected, expected_overflow, holders, tensor_of, with_word
 
 import lowprec
 from lowprec import reference
@@ -206,6 +206,11 @@ def test_noise_that_float64_does_not_decide_is_refused():
     assert_same(lowprec.quantize(x, wide), torch.full((2,), 1e-20, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"`rounding` must be deterministic for codebook<0.1,0.2,1e-20> in"):
         lowprec.quantize(x, wide, rounding="stochastic", seed=1)
+    x = torch.tensor([0.15, 0.1, 0.3, -1.0], dtype=torch.float64)  # a coin needs no distance
+    assert_same(
+        lowprec.quantize(x, wide, rounding="stochastic_equal", seed=SEED),
+        expected(x, str(wide), "stochastic_equal"),
+    )
     with pytest.raises(ValueError, match="`format` must be exact in the carrier float32"):
         lowprec.quantize(x.float(), wide)
     long = Codebook([0.7 * 3.0**-k for k in range(40)])

@@ -293,3 +293,7 @@ def test_errors(options, error, message) -> None:
 def test_errors_of_the_forward(layer, x, error, message) -> None:
     with pytest.raises(error, match=message):
         layer(x)
+
+
+def test_a_coin_takes_no_random_bits() -> None:
+    assert repr(Quantizer("ternary", rounding="stochastic_equal")).endswith("ternary stochastic_equal)")
