@@ -55,6 +55,7 @@ QUANTIZE = 2
 INTEGERS = 0
 QUOTIENTS = 1
 PRODUCTS = 2
+STAIRS = 3
 
 
 class Family(NamedTuple):
@@ -66,7 +67,8 @@ class Family(NamedTuple):
     floating: bool
     arithmetic: int = INTEGERS
     """INTEGERS on the carrier's patterns for powers of two, in QUOTIENTS by scales of any kind, or, where
-    all scales are far from the ends of binary32, in PRODUCTS with powers of two."""
+    all scales are far from the ends of binary32, in PRODUCTS with powers of two, or in STAIRS by scales
+    times the steps of a short list."""
     zero_point: bool = False
     hardware: bool = False
     """Whether subnormal elements may be taken for zeros, and no result is subnormal."""
@@ -169,7 +171,7 @@ def _loop(
 ) -> Any:
     """The loop, compiled for one or both of its parts."""
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
-    if family.arithmetic == QUOTIENTS:
+    if family.arithmetic in (QUOTIENTS, STAIRS):
         U = np.uint64
     codes = np.dtype(code).type
     given = codes if kind == DECODED else dtype
@@ -245,7 +247,13 @@ def _loop(
                 begin = stop
 
     loop_decisions = {**decisions, "U": U}
+    if family.arithmetic == STAIRS:
+        loop_decisions["write_group"] = decisions[
+            "write_stairs"
+        ]  # words, which it does not draw, are its room
     for function in (largest_of, write_group):
+        if function.__name__ in loop_decisions:
+            continue
         loop_decisions[function.__name__] = inline(rebound(function, {**globals(), **loop_decisions}))
     name = (carrier, mode, kind, code, full, columns, *family, *identity, reads, writes)
     return jit(14, loop, loop_decisions, *name)
@@ -253,7 +261,7 @@ def _loop(
 
 def decisions_of(carrier: str, mode: int, family: Family, *, full: bool = True) -> dict[str, Any]:
     """The decisions for a kind of format with groups."""
-    computed = "float64" if family.arithmetic == QUOTIENTS else carrier
+    computed = "float64" if family.arithmetic in (QUOTIENTS, STAIRS) else carrier
     return specialized(
         computed,
         mode,

@@ -29,7 +29,7 @@ class Kernel(NamedTuple):
     drawn: bool
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)  # each may hold a table of a megabyte
 def kernel_of(format: Format | str, rounding: str, random_bits: int, carrier: str, kind: int) -> Kernel:
     """The kernel for a format, mode and carrier."""
     mode = MODES[Rounding(rounding)]

@@ -23,6 +23,7 @@ from lowprec.kernels.numbers import (
     describe_products,
     describe_quotients,
     describe_scale,
+    describe_stairs,
 )
 from lowprec.kernels.scratch import own_scratch, scratches
 from lowprec.kernels.specialize import WIDTHS, compiled_mode
@@ -39,6 +40,8 @@ _ZERO_POINT = 0xFFFF
 _FAR_ELEMENT, _FAR_POWER, _FAR_QUOTIENT = 30, 60, 90
 """Bounds of exponents: the least element over the least scale is 2^-90, of which 2^-126, the least normal
 number of binary32, is less than a random number of 32 bits can tell from zero."""
+_LARGE_GROUP = 64
+"""Elements for which it pays to multiply all steps of a short list by their scale."""
 _UNUSED = np.zeros(BLOCK_COUNT, np.int64)
 
 
@@ -51,16 +54,17 @@ class Scales(NamedTuple):
     """Whether all are so far from the ends of binary32 that its subnormals give zeros, and none arises."""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)  # each may hold a table of a megabyte
 def _kernel(
     name: Format | str, rounding: str, random_bits: int, carrier: str, kind: int, code: str,
-    columns: int, given: bool, far: bool,
+    columns: int, given: bool, far: bool, large: bool = False,
 ) -> Kernel:  # fmt: skip
-    """The loop for elements; ``far`` says that all scales are far from the ends of the carrier."""
+    """The loop for elements; ``far``: all scales are far from the ends of the carrier; ``large``: groups."""
     mode, format = Rounding(rounding), _resolved(name)
     numbers: Array
     if isinstance(format, Scaled) and format.levels:
-        numbers, family = describe_quotients(format, mode, random_bits)
+        steps = describe_stairs(format, mode) if far and large else None
+        numbers, family = steps or describe_quotients(format, mode, random_bits)
         family = family._replace(hardware=far)
     elif far:
         numbers, family = describe_products(format, mode, random_bits)
@@ -90,7 +94,9 @@ def quantize(
     if given is not None or _is_apart(format):
         scaled: Any = _resolved(format)
         found = make_scales(x, carrier, plan, scaled, threads, given, apart=kind == cpu.CODES)
-        kernel = _kernel(*key, True, _tolerates(rounding, carrier) and found.far)
+        far = _tolerates(rounding, carrier) and found.far
+        large = kind == cpu.VALUES and not plan.columns and plan.size >= _LARGE_GROUP * plan.groups
+        kernel = _kernel(*key, True, far, large)
         _run(kernel, x, out, plan, found.states, noise, threads, blocks.QUANTIZE)
         return found.states, found.levels
     if plan.columns and kind == cpu.VALUES and _tolerates(rounding, carrier):

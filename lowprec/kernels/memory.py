@@ -108,6 +108,20 @@ def get(context, array, index):
 
 
 @intrinsic
+def read_apart(context, array, index):
+    """``array[index]`` for an index that is not negative, in memory that ``put`` does not write to."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """A load, which may leave loops in which only ``put`` writes."""
+        data = make_array(signature.args[0])(context, builder, arguments[0]).data
+        load = builder.load(builder.gep(data, [arguments[1]]))
+        load.set_metadata("noalias", _scope(builder))
+        return load
+
+    return array.dtype(array, types.uintp), generate
+
+
+@intrinsic
 def put(context, array, index, value):
     """``array[index] = value`` for an index that is not negative, apart from all tables."""
 

@@ -24,9 +24,9 @@ from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.formats.format import power_of_two
 from lowprec.formats.scaled import significant_bits
 from lowprec.kernels import groups, posits, scalar
-from lowprec.kernels.blocks import BLOCK, PRODUCTS, QUOTIENTS, Family
+from lowprec.kernels.blocks import BLOCK, PRODUCTS, QUOTIENTS, STAIRS, Family
 from lowprec.kernels.specialize import WIDTHS
-from lowprec.kernels.tabulate import tabulate
+from lowprec.kernels.tabulate import staircase, tabulate
 from lowprec.modes import Overflow, Rounding, ScaleRule
 
 MODES = {rounding: mode for mode, rounding in enumerate(Rounding)}
@@ -138,6 +138,22 @@ def describe_quotients(
         or max(map(significant_bits, format.element.boundaries())) > _DECIDED_BY_ROUNDING
     )
     return numbers, Family(depth, ending, True, floating, QUOTIENTS, format.zero_point, exact=exact)
+
+
+@lru_cache(maxsize=1024)
+def describe_stairs(format: Scaled, rounding: Rounding) -> tuple[npt.NDArray[np.uint64], Family] | None:
+    """The numbers of stairs.py, if the elements are so few that steps for each group pay."""
+    element = format.element
+    if (
+        not isinstance(element, Codebook)
+        or rounding.is_stochastic
+        or describe_quotients(format, rounding, 32)[1].exact
+    ):
+        return None
+    stairs = staircase(element, rounding)
+    if stairs is None:
+        return None
+    return stairs, Family(0, 0, scaled=True, floating=False, arithmetic=STAIRS)
 
 
 @lru_cache(maxsize=1024)

@@ -17,7 +17,6 @@ from lowprec.kernels.scalar import (
     MODE,
     QUIET_NAN,
     SIGN,
-    TO_ODD,
     TOWARD_ZERO,
     U64,
     UNIT,
@@ -25,6 +24,7 @@ from lowprec.kernels.scalar import (
     WORD_BITS,
     I,
     U,
+    goes_past,
     increment,
     larger,
     leading_bit,
@@ -109,13 +109,7 @@ def drawn_posit_fired(bits, _ceiling, numbers):
 
 def past_largest(past, negative, magnitude, infinity):
     """1 where overflow fires, given whether a finite number lies past the largest."""
-    if MODE == TOWARD_ZERO or MODE == TO_ODD:
-        past = False
-    elif MODE == UP:
-        past = past and not negative
-    elif MODE == DOWN:
-        past = past and negative
-    past = True if magnitude == infinity else past
+    past = True if magnitude == infinity else goes_past(past, negative)
     return U(0) if magnitude > infinity else (U(1) if past else U(0))
 
 

@@ -372,19 +372,24 @@ def quantize_bits(bits, ceiling, numbers):
     return bits if magnitude > INFINITY else result
 
 
+def goes_past(past, negative):
+    """Whether what lies past an end overflows there: some modes stay on the near side of it."""
+    if MODE == TOWARD_ZERO or MODE == TO_ODD:
+        return False
+    if MODE == UP:
+        return past and not negative
+    if MODE == DOWN:
+        return past and negative
+    return past
+
+
 def overflow_fired(bits, ceiling, numbers):
     """1 where the rounded value lies past the largest, or an infinity does not stay one; else 0."""
     magnitude, sign = split(bits)
     negative = sign != U(0)
     rounded = round_magnitude(magnitude, negative, ceiling, numbers)
     past = rounded > (numbers[MAX_NEGATIVE] if negative else numbers[MAX_POSITIVE])
-    if ENDING != WRAPPED:  # modes that stay on the near side of the largest value do not overflow
-        if MODE == TOWARD_ZERO or MODE == TO_ODD:
-            past = False
-        elif MODE == UP:
-            past = past and not negative
-        elif MODE == DOWN:
-            past = past and negative
+    past = past if ENDING == WRAPPED else goes_past(past, negative)
     infinite = numbers[INFINITE_NEGATIVE] if negative else numbers[INFINITE_POSITIVE]
     past = infinite != INFINITY if magnitude == INFINITY else past
     return U(0) if magnitude > INFINITY else (U(1) if past else U(0))

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from lowprec.kernels import codes, groups, posits, quotients, scalar, tables
+from lowprec.kernels import codes, groups, posits, quotients, scalar, stairs, tables
 
-DECISIONS = (scalar, codes, groups, quotients, tables, posits)
+DECISIONS = (scalar, codes, groups, quotients, tables, posits, stairs)
 """The modules of plain functions."""
 
 # What takes the place of scalar.py's decisions.

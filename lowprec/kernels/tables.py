@@ -15,7 +15,6 @@ from lowprec.kernels.memory import constant_at
 from lowprec.kernels.quotients import SOURCE_INFINITY, SOURCE_SIGN, widened
 from lowprec.kernels.scalar import (
     DEPTH,
-    DOWN,
     INFINITE_NEGATIVE,
     INFINITE_POSITIVE,
     INFINITY,
@@ -29,14 +28,12 @@ from lowprec.kernels.scalar import (
     STOCHASTIC,
     STOCHASTIC_EQUAL,
     STOCHASTIC_NEAREST,
-    TO_ODD,
-    TOWARD_ZERO,
     U32,
     U64,
-    UP,
     ZERO_SIGN,
     I,
     U,
+    goes_past,
     larger,
     smaller,
     split,
@@ -136,13 +133,7 @@ def fired(magnitude, negative, changed, infinite, numbers):
     """1 where a number lies past an end, unless the mode stays on the near side of it."""
     above = magnitude >= numbers[OVER_POSITIVE] and not negative
     below = magnitude >= numbers[OVER_NEGATIVE] if negative else magnitude < numbers[UNDER]
-    if MODE == TOWARD_ZERO or MODE == TO_ODD:
-        above, below = False, False
-    elif MODE == UP:
-        below = False
-    elif MODE == DOWN:
-        above = False
-    past = changed if infinite else above or below
+    past = changed if infinite else goes_past(above, False) or goes_past(below, True)
     return U(0) if magnitude > INFINITY else (U(1) if past else U(0))
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lowprec.formats import TabledFormat
 from lowprec.formats.carriers import CARRIERS, Carrier
 from lowprec.formats.format import floor_log2, power_of_two
-from lowprec.kernels import scalar, tables
+from lowprec.kernels import scalar, stairs, tables
 from lowprec.kernels.leading import index_of
 from lowprec.kernels.specialize import WIDTHS
 from lowprec.modes import Overflow, Rounding
@@ -83,6 +83,27 @@ def tabulate(
         parts[tables.ENDS] = index.aligned([[float(w) for w in side.ladder] for side in sides], np.float64)
         parts[tables.GAPS] = index.aligned([_gaps(format, side) for side in sides], np.float64)
     return _laid_out(numbers, parts, memory), index.depth
+
+
+def staircase(format: TabledFormat, rounding: Rounding) -> npt.NDArray[Any] | None:
+    """The numbers of stairs.py with the table behind them, if there are few steps, up and down from zero."""
+    space, values = CARRIERS["float64"], format.table.finite
+    ends = [_signed_pattern(Fraction(end), space) for end in (values[-1], values[0])]
+    infinite = [_of_infinity(format, space, negative=negative) for negative in (False, True)]
+    if len(values) > stairs.STEPS + 1 or 0.0 not in values or format.has_signed_zero or infinite != ends:
+        return None
+    steps: list[tuple[Fraction, bool]] = []
+    for negative in (True, False):
+        side = _steps(format, _side(format, space, negative=negative), rounding, negative=negative)
+        # What goes down from a step stays below it, so that a step up is open where one down is not.
+        steps += [(-bound, not past) for bound, past in reversed(side)] if negative else side
+    unused = stairs.STEPS + 1 - len(steps)
+    parts = {
+        stairs.BOUNDS: np.array([float(bound) for bound, _ in steps] + [np.nan] * unused),
+        stairs.OPEN: np.array([past for _, past in steps] + [False] * unused, np.uint64),
+        stairs.VALUES_OF_STEPS: np.array([0.0, *values, *[np.nan] * (unused - 1)]),
+    }
+    return _laid_out(dict.fromkeys(range(scalar.COUNT), 0), parts, np.uint64)
 
 
 def _side(format: TabledFormat, carrier: Carrier, *, negative: bool) -> _Side:
