@@ -1,4 +1,4 @@
-"""A multiply-add that rounds once, as an instruction: Numba has no name for it."""
+"""Multiply-adds that round once, as instructions: Numba has no name for them."""
 
 from typing import Any
 
@@ -8,10 +8,11 @@ from numba.extending import intrinsic
 
 @intrinsic
 def fused(context, a, b, c):
-    """``a * b + c`` in binary64, rounded once."""
+    """``a * b + c`` in the type of all three, binary64 or binary32, rounded once."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         """One instruction where the processor has it, else a function of the C library."""
         return builder.fma(*arguments)
 
-    return types.float64(types.float64, types.float64, types.float64), generate
+    kind = types.float32 if a == types.float32 else types.float64
+    return kind(kind, kind, kind), generate

@@ -30,7 +30,7 @@ def _take(context, counter):
 
 
 @cache
-def _caller(count: int) -> Any:
+def caller(count: int) -> Any:
     """What calls a C function by its address with so many integers that lie at another."""
 
     @intrinsic
@@ -51,7 +51,7 @@ def _caller(count: int) -> Any:
 @cache
 def member(count: int) -> Any:
     """The function of one thread, for kernels of so many arguments; it has an ``address``."""
-    call = _caller(count)
+    call = caller(count)
     size = _BYTES * count
 
     def run(address):

@@ -95,12 +95,12 @@ def share(kernel: Any, calls: Sequence[Call], threads: int) -> None:
         _share_in_python(kernel, calls, threads)
         return
     table = np.array(calls, np.int64)
-    task = np.array([_address(kernel), table.ctypes.data, len(calls), 0], np.int64)
+    task = np.array([address_of(kernel), table.ctypes.data, len(calls), 0], np.int64)
     region(member(table.shape[1]).address, task.ctypes.data, threads, 0)
 
 
 @lru_cache(maxsize=1024)
-def _address(kernel: Any) -> int:
+def address_of(kernel: Any) -> int:
     """Where the compiled code of a kernel is, for callers in C."""
     (compiled,) = kernel.overloads.values()
     return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name))

@@ -233,13 +233,17 @@ class LowPrecision(torch.optim.Optimizer):
         with torch.no_grad():
             self._step += 1
             touched = [(n, p) for n, p in self.numbered_parameters() if p.grad is not None]
-            for number, p in touched:
-                self._prepare(number, p)
-            self.optimizer.step()
-            for number, p in touched:
-                self._settle(number, p)
+            if not self._take(touched):
+                for number, p in touched:
+                    self._prepare(number, p)
+                self.optimizer.step()
+                for number, p in touched:
+                    self._settle(number, p)
         self._check_state_names()
         return loss
+
+    def _take(self, touched: list[tuple[int, Tensor]]) -> bool:
+        return False
 
     def _check_state_names(self) -> None:
         """Refuse a name that is no state's, as soon as every trained parameter has its states."""
