@@ -1,60 +1,74 @@
 """LowPrecision: any torch optimizer with rounded weights, gradients, state and master copy."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lowprec.cast import Cast, CastLike
+from lowprec.cast import CastLike
 from lowprec.errors import type_error, value_error
 from lowprec.ops.observation import observe, observers
-from lowprec.ops.quantize import (
-    Spec,
-    check_carrier,
-    check_tensor,
-    make_spec,
-    quantize_into,
-    seed_tensor,
-)
-
-_KEY = "lowprec"
-_VERSION = 1
+from lowprec.ops.quantize import Spec, check_carrier, quantize_into, seed_tensor
+from lowprec.optim.casts import Casts
+from lowprec.optim.saving import KEY, VERSION, check_saved, restore_counters
+from lowprec.optim.wrapper import Wrapper
 
 # Roles within a stream; states are numbered from _STATE on, by the order of their names.
 _WEIGHT, _MASTER, _GRADIENT, _STATE = range(4)
 _ROLE_BITS, _STEP_SHIFT = 6, 32
 _EDIT = (1 << _ROLE_BITS) - 1  # a master taken up anew
+_REMAINDER, _COMPENSATION = _EDIT - 2, _EDIT - 1  # what a rounding lost, and what is added to the next
+_MAX_STATES = _REMAINDER - _STATE
+
+# Scalars that a parameter without dimensions must not mistake for states of its shape.
+_COUNTERS = {torch.optim.NAdam: {"mu_product"}, torch.optim.ASGD: {"eta", "mu"}}
 
 
-class LowPrecision(torch.optim.Optimizer):
+class LowPrecision(Wrapper):
     """Keep weights, gradients, optimizer state and a master copy of the weights in low precision.
 
     One step: a closure is evaluated once, at the rounded weights; ``p.grad`` becomes
     ``Q_gradient(gradient_scale * p.grad)``; p becomes its master copy, if any; the inner optimizer
     steps; state tensors of p's shape become ``Q_state``; the master becomes ``Q_master(p)``; p becomes
-    ``Q_weight(p)``. At construction, master and weights are rounded once. Parameters without a gradient
-    are left alone. Weights changed between two steps (loaded, averaged, pruned) become their master.
-    NaN, infinities and overflow follow each format.
+    ``Q_weight(p)``. At construction, states that exist, master and weights are rounded once. Parameters
+    without a gradient are left alone. Weights changed between two steps (loaded, averaged, pruned) become
+    their master. NaN, infinities and overflow follow each format.
+
+    With ``compensation="kahan"`` a tensor c of p's shape, zero at first, keeps what rounding the weights
+    loses, in their own format. After the inner step has made p of w: ``c = Q(c + (p - w))``,
+    ``w' = Q(w + c)``, ``c = Q(c + (w - w'))``, all by the cast of the weights. c starts anew where weights
+    are changed between two steps. It helps floating-point weights; on a grid of fixed steps there is nothing
+    finer to keep.
+
+    A ``torch.amp.GradScaler`` may call ``step``: gradients are unscaled (and clipped, after
+    ``scaler.unscale_``) before they are rounded. A step that it skips because of an infinity or a NaN changes
+    nothing but ``skipped_steps``.
 
     The wrapper owns its noise: one seed, and a stream for each step, parameter and role. The global
     generator is left alone after construction.
 
     Args:
-        optimizer: A torch optimizer; not LBFGS, which steps several times in one.
+        optimizer: A torch optimizer; not LBFGS, which steps several times in one, and not SparseAdam.
         weight: Cast of the stored weights, a format or its name; None to leave them.
         gradient: Cast of the gradients.
         state: Cast of all state tensors of their parameter's shape, or a mapping from state names.
+            Counters and other scalars are never rounded.
         master: Cast of the master copy; None for no copy.
         gradient_scale: A factor on gradients, such as one over a loss scale.
+        compensation: ``"kahan"`` to keep what rounding the weights loses; None not to.
+        groups: Other casts for some parameter groups, by their number: a mapping of ``"weight"``,
+            ``"gradient"``, ``"state"`` and ``"master"``, of which those not given are as above.
         exclude: Parameters that no cast touches; their gradients are scaled all the same.
         seed: A 64-bit integer; None to draw one from the default generator.
 
     Raises:
         TypeError: If an argument has the wrong type, or a parameter is no carrier.
-        ValueError: If a name is unknown, the carrier cannot hold a format, or the scale is not positive.
+        ValueError: If a name is unknown, the carrier cannot hold a format, the scale is not positive, a group
+            does not exist, or weights are compensated that have a master or no cast.
 
     Example:
+        >>> from lowprec import Cast
         >>> model = torch.nn.Linear(2, 1)
         >>> inner = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         >>> optimizer = LowPrecision(inner, weight=Cast("fixed8f6", "stochastic"), seed=0)
@@ -63,7 +77,7 @@ class LowPrecision(torch.optim.Optimizer):
 
     Reference:
         Gupta et al., Deep learning with limited numerical precision, 2015; De Sa et al., High-accuracy
-        low-precision training, 2018.
+        low-precision training, 2018; Zamirai et al., Revisiting BFloat16 training, 2020.
     """
 
     def __init__(
@@ -75,121 +89,124 @@ class LowPrecision(torch.optim.Optimizer):
         state: CastLike | Mapping[str, CastLike] = None,
         master: CastLike = None,
         gradient_scale: float = 1.0,
+        compensation: str | None = None,
+        groups: Mapping[int, Mapping[str, Any]] | None = None,
         exclude: Iterable[Tensor] = (),
         seed: int | None = None,
     ) -> None:
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise type_error("optimizer", "be a torch optimizer", type(optimizer))
-        if isinstance(optimizer, torch.optim.LBFGS | LowPrecision):
-            raise type_error(
-                "optimizer", "step once on each gradient, and not be wrapped yet", type(optimizer)
-            )
+        super().__init__(optimizer)
         if isinstance(gradient_scale, bool) or not isinstance(gradient_scale, int | float):
             raise type_error("gradient_scale", "be a number", gradient_scale)
         if not 0.0 < gradient_scale < float("inf"):
             raise value_error("gradient_scale", "be positive and finite", gradient_scale)
-        self.optimizer = optimizer
+        if compensation not in (None, "kahan"):
+            raise value_error("compensation", "be None or 'kahan'", compensation)
         self.gradient_scale = float(gradient_scale)
-        self._weight = _spec("weight", weight)
-        self._gradient = _spec("gradient", gradient)
-        self._master = _spec("master", master)
-        self._state: Spec | dict[str, Spec | None] | None
-        if isinstance(state, Mapping):
-            if wrong := [name for name in state if not isinstance(name, str) or not name]:
-                raise value_error("state", "map names of states to casts", wrong)
-            self._state = {name: _spec(f"state.{name}", cast) for name, cast in state.items()}
-        else:
-            self._state = _spec("state", state)
-        super().__setstate__({})  # hooks and the profiled step, without groups of our own
+        self._is_compensated = compensation is not None
+        self._base = Casts.parse({"weight": weight, "gradient": gradient, "state": state, "master": master})
+        self._casts = self._parse_groups({} if groups is None else groups)
         excluded = {id(p) for p in exclude}
         self._excluded = {n for n, p in self.numbered_parameters() if id(p) in excluded}
         if len(self._excluded) != len(excluded):
             raise value_error("exclude", "hold parameters of the optimizer", f"{len(excluded)} tensors")
         self._check_parameters()
         like = next(self.numbered_parameters())[1]
-        if seed is None and not any(spec.is_stochastic for spec in self._specs()):
+        if seed is None and not any(spec.is_stochastic for casts in self._casts for spec in casts.specs()):
             seed = 0  # without noise, the global generator is left alone from the beginning
         self._seed = seed_tensor(like, seed).cpu()
         self._step = 0
         self._masters: dict[int, Tensor] = {}
+        self._compensations: dict[int, Tensor] = {}
         self._seen: dict[int, Tensor] = {}
         self._round_initially(0)
 
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The inner optimizer's parameter groups."""
-        return self.optimizer.param_groups
+    def _parse_groups(self, groups: Mapping[int, Mapping[str, Any]]) -> list[Casts]:
+        """The casts of every group there is."""
+        count = len(self.param_groups)
+        if not isinstance(groups, Mapping):
+            raise type_error("groups", "map numbers of groups to casts", type(groups))
+        if wrong := [number for number in groups if number not in range(count)]:
+            raise value_error("groups", f"have keys from 0 to {count - 1}", wrong)
+        every = [Casts.parse(groups.get(n, {}), f"groups.{n}", self._base) for n in range(count)]
+        if self._is_compensated:
+            self._check_compensated(every)
+            if all(casts.weight is None for casts in every):
+                raise value_error("compensation", "be None where weights have no cast", "kahan")
+        return every
 
-    @param_groups.setter
-    def param_groups(self, groups: list[dict[str, Any]]) -> None:
-        """Schedulers and the base class may assign."""
-        self.optimizer.param_groups = groups
-
-    @property
-    def state(self) -> Any:
-        """The inner optimizer's state."""
-        return self.optimizer.state
-
-    @state.setter
-    def state(self, state: Any) -> None:
-        """The base class may assign."""
-        self.optimizer.state = state
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """The inner optimizer's defaults."""
-        return self.optimizer.defaults
-
-    @defaults.setter
-    def defaults(self, defaults: dict[str, Any]) -> None:
-        """The base class may assign."""
-        self.optimizer.defaults = defaults
+    def _check_compensated(self, every: list[Casts]) -> None:
+        """Refuse a master, which keeps all that compensation could."""
+        if self._is_compensated and any(casts.master is not None for casts in every):
+            raise value_error("compensation", "be None where weights have a master", "kahan")
 
     @property
     def master_weights(self) -> dict[Tensor, Tensor]:
         """The master copy of each parameter that has one."""
         return {p: self._masters[i] for i, p in self.numbered_parameters() if i in self._masters}
 
-    def numbered_parameters(self, first: int = 0) -> Iterator[tuple[int, Tensor]]:
-        """Every parameter from a number on; numbers count through all groups."""
-        number = 0
-        for group in self.param_groups:
-            for p in group["params"]:
-                if number >= first:
-                    yield number, p
-                number += 1
+    @property
+    def compensations(self) -> dict[Tensor, Tensor]:
+        """What rounding has lost of each parameter, where it is compensated."""
+        return {p: self._compensations[i] for i, p in self.numbered_parameters() if i in self._compensations}
 
-    def _specs(self) -> list[Spec]:
-        """All specs there are."""
-        states = self._state.values() if isinstance(self._state, dict) else [self._state]
-        return [s for s in (self._weight, self._gradient, self._master, *states) if s is not None]
+    def _casts_of(self, number: int) -> Casts:
+        """The casts of a numbered parameter."""
+        group = 0
+        while number >= (size := len(self.param_groups[group]["params"])):
+            group, number = group + 1, number - size
+        return self._casts[group]
 
     def _check_parameters(self, first: int = 0) -> None:
         """Refuse parameters that cannot hold the formats."""
         for number, p in self.numbered_parameters(first):
-            if number in self._excluded:
-                continue
-            check_tensor(p)
-            for spec in self._specs():
-                check_carrier(spec, p.dtype)
+            if number not in self._excluded:
+                self._casts_of(number).check(p)
 
     @torch.no_grad()
     def _round_initially(self, first: int) -> None:
-        """Master, then weight, as at construction, for parameters from a number on."""
+        """States, master, then weight, as at construction, for parameters from a number on."""
         for number, p in self.numbered_parameters(first):
             if number in self._excluded:
                 continue
-            if self._master is not None:
+            casts = self._casts_of(number)
+            self._round_states(number, p)
+            if casts.master is not None:
                 self._masters[number] = torch.empty_like(p)
             self._round_weight(number, p)
+            if self._is_compensated and casts.weight is not None:
+                self._compensations[number] = torch.zeros_like(p)
+                self._seen[number] = p.detach().clone()
+
+    def _round_states(self, number: int, p: Tensor) -> None:
+        """Every state that has a cast."""
+        casts = self._casts_of(number)
+        for name, (index, value) in self._roundable(p):
+            if (spec := casts.of_state(name)) is not None:
+                check_carrier(spec, value.dtype)
+                if index >= _MAX_STATES:
+                    raise value_error("optimizer", f"have at most {_MAX_STATES} states", index + 1)
+                self._round(value, spec, value, (number, p), _STATE + index, "state")
 
     def _round_weight(self, number: int, p: Tensor) -> None:
         """Master, then weight."""
-        if self._master is not None:
-            self._round(p, self._master, self._masters[number], (number, p), _MASTER, "master")
-        self._round(p, self._weight, p, (number, p), _WEIGHT, "stored_weight")
-        if self._master is not None:
+        casts = self._casts_of(number)
+        if casts.master is not None:
+            self._round(p, casts.master, self._masters[number], (number, p), _MASTER, "master")
+        self._round(p, casts.weight, p, (number, p), _WEIGHT, "stored_weight")
+        if casts.master is not None:
             self._seen[number] = p.detach().clone()
+
+    def _round_compensated(self, number: int, p: Tensor) -> None:
+        """The weight, and what that loses: Kahan's sum."""
+        spec, place = self._casts_of(number).weight, (number, p)
+        weight, lost = self._seen[number], self._compensations[number]
+        lost.add_(p - weight)
+        self._round(lost, spec, lost, place, _COMPENSATION, "compensation")
+        p.copy_(weight + lost)
+        self._round(p, spec, p, place, _WEIGHT, "stored_weight")
+        lost.add_(weight - p)
+        self._round(lost, spec, lost, place, _REMAINDER, "compensation")
+        weight.copy_(p)
 
     def _round(
         self,
@@ -212,56 +229,34 @@ class LowPrecision(torch.optim.Optimizer):
         quantize_into(x, seed, spec, out, stream)
         observe(name, id(p), before, out, seed, spec, stream)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step.
-
-        Args:
-            closure: Reevaluates the model and returns the loss; called once, with gradients recorded.
-
-        Returns:
-            What the closure returned, or None.
-
-        Raises:
-            TypeError: If a gradient is sparse.
-            ValueError: If ``state`` names a state that the optimizer has not, once all parameters have
-                stepped.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        with torch.no_grad():
-            self._step += 1
-            touched = [(n, p) for n, p in self.numbered_parameters() if p.grad is not None]
-            if not self._take(touched):
-                for number, p in touched:
-                    self._prepare(number, p)
-                self.optimizer.step()
-                for number, p in touched:
-                    self._settle(number, p)
+    def _update(self, touched: list[tuple[int, Tensor]]) -> None:
+        """One step of the parameters that have a gradient."""
+        self._step += 1
+        for number, p in touched:
+            self._prepare(number, p)
+        self.optimizer.step()
+        for number, p in touched:
+            self._settle(number, p)
         self._check_state_names()
-        return loss
-
-    def _take(self, touched: list[tuple[int, Tensor]]) -> bool:
-        return False
 
     def _check_state_names(self) -> None:
-        """Refuse a name that is no state's, as soon as every trained parameter has its states."""
-        if not isinstance(self._state, dict):
-            return
-        trained = [p for _, p in self.numbered_parameters() if p.requires_grad]
-        if all(p.grad is not None for p in trained):
-            known = {name for p in trained for name, _ in self._roundable(p)}
-            if unknown := sorted(set(self._state) - known):
-                exist = ", ".join(sorted(known)) or "none"
-                raise value_error("state", f"name states of the optimizer ({exist})", unknown)
+        """Refuse a name that is no state's, as soon as all trained parameters of its groups have states."""
+        for named in {id(c.state): c.state for c in self._casts if isinstance(c.state, dict)}.values():
+            groups = [g for g, c in zip(self.param_groups, self._casts, strict=True) if c.state is named]
+            trained = [p for group in groups for p in group["params"] if p.requires_grad]
+            if all(p.grad is not None for p in trained):
+                known = {name for p in trained for name, _ in self._roundable(p)}
+                if unknown := sorted(set(named) - known):
+                    exist = ", ".join(sorted(known)) or "none"
+                    raise value_error("state", f"name states of the optimizer ({exist})", unknown)
 
     def _roundable(self, p: Tensor) -> Iterator[tuple[str, tuple[int, Tensor]]]:
         """The floating-point states of p's shape, each with its place among all states."""
+        counters = {"step"}.union(*(n for kind, n in _COUNTERS.items() if isinstance(self.optimizer, kind)))
         for index, (name, value) in enumerate(sorted(self.state.get(p, {}).items())):
-            if name == "step":  # a counter, which has the shape of a parameter without dimensions
+            if name in counters or not isinstance(value, Tensor):
                 continue
-            if isinstance(value, Tensor) and value.is_floating_point() and value.shape == p.shape:
+            if value.is_floating_point() and value.shape == p.shape:
                 yield name, (index, value)
 
     def _prepare(self, number: int, p: Tensor) -> None:
@@ -269,52 +264,74 @@ class LowPrecision(torch.optim.Optimizer):
         grad = p.grad
         if grad is None:
             return
-        if grad.layout != torch.strided:
-            raise type_error("grad", "be dense", grad.layout, "Use a layer without sparse gradients.")
+        self._unscale(grad)
         if self.gradient_scale != 1.0:
             grad.mul_(self.gradient_scale)
         if number in self._excluded:
             return
-        self._round(grad, self._gradient, grad, (number, p), _GRADIENT, "gradient")
-        if number in self._masters:
-            if not torch.equal(p, self._seen[number]):  # somebody else has written to it
-                self._round(p, self._master, self._masters[number], (number, p), _EDIT, "master")
-            p.copy_(self._masters[number])
+        casts = self._casts_of(number)
+        self._round(grad, casts.gradient, grad, (number, p), _GRADIENT, "gradient")
+        if number in self._seen:  # somebody else may have written to the parameter
+            seen = self._seen[number]
+            edited = None if torch.equal(p, seen) else (p != seen) & ~(p.isnan() & seen.isnan())
+            if number in self._masters:
+                if edited is not None and edited.any():
+                    self._round(p, casts.master, self._masters[number], (number, p), _EDIT, "master")
+                p.copy_(self._masters[number])
+            elif edited is not None:
+                self._compensations[number].masked_fill_(edited, 0.0)
+                seen.copy_(p)
 
     def _settle(self, number: int, p: Tensor) -> None:
         """After the inner step: state, master and parameter rounded."""
         if number in self._excluded:
             return
-        for name, (index, value) in self._roundable(p):
-            spec = self._state.get(name) if isinstance(self._state, dict) else self._state
-            self._round(value, spec, value, (number, p), _STATE + index, "state")
-        self._round_weight(number, p)
+        self._round_states(number, p)
+        if number in self._compensations:
+            self._round_compensated(number, p)
+        else:
+            self._round_weight(number, p)
 
-    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: FBT002  # as torch has it
-        """Clear all gradients."""
-        self.optimizer.zero_grad(set_to_none)
+    def add_param_group(self, param_group: dict[str, Any], casts: Mapping[str, Any] | None = None) -> None:
+        """Add parameters; they are rounded at once, as at construction.
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters; they are rounded at once, as at construction."""
+        Args:
+            param_group: As the inner optimizer takes it.
+            casts: Other casts for this group, as in ``groups``; None for those of the constructor.
+
+        Raises:
+            TypeError, ValueError: As the constructor; the group is not added then.
+        """
+        parsed = Casts.parse({} if casts is None else casts, "casts", self._base)
+        self._check_compensated([parsed])
         first = sum(len(group["params"]) for group in self.param_groups)
         self.optimizer.add_param_group(param_group)
+        self._casts.append(parsed)
         try:
             self._check_parameters(first)
         except (TypeError, ValueError):
             self.param_groups.pop()
+            self._casts.pop()
             raise
         self._round_initially(first)
 
-    def _formats(self) -> dict[str, Any]:
-        """The specs as plain lists, to be saved and compared."""
-        named: dict[str, Any] = {
-            "weight": self._weight,
-            "gradient": self._gradient,
-            "master": self._master,
+    def _kept_tensors(self) -> dict[str, dict[int, Tensor]]:
+        """What is kept beside the parameters, by their numbers."""
+        return {"masters": self._masters, "compensations": self._compensations, "seen": self._seen}
+
+    def _own(self) -> dict[str, Any]:
+        """What a state_dict holds of ours."""
+        return {
+            "version": VERSION,
+            "seed": self._seed.clone(),
+            "step": self._step,
+            "skipped_steps": self.skipped_steps,
+            **{name: dict(tensors) for name, tensors in self._kept_tensors().items()},
+            "excluded": sorted(self._excluded),
+            "formats": self._base.to_plain(),
+            "groups": {n: c.to_plain() for n, c in enumerate(self._casts) if c != self._base},
+            "gradient_scale": self.gradient_scale,
         }
-        states = self._state if isinstance(self._state, dict) else {"": self._state}
-        named.update({f"state.{name}" if name else "state": s for name, s in states.items()})
-        return {name: list(spec) for name, spec in sorted(named.items()) if spec is not None}
 
     def state_dict(self) -> dict[str, Any]:
         """The inner optimizer's state_dict, and under ``"lowprec"`` masters, seed, step and formats.
@@ -323,76 +340,33 @@ class LowPrecision(torch.optim.Optimizer):
             Tensors and plain values only, so that it loads under ``weights_only=True``. Saving,
             loading and stepping gives the same bits as stepping.
         """
-        state = self.optimizer.state_dict()
-        state[_KEY] = {
-            "version": _VERSION,
-            "seed": self._seed.clone(),
-            "step": self._step,
-            "masters": dict(self._masters),
-            "seen": dict(self._seen),
-            "excluded": sorted(self._excluded),
-            "formats": self._formats(),
-            "gradient_scale": self.gradient_scale,
-        }
-        return state
+        return {**self.optimizer.state_dict(), KEY: self._own()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a saved state; the weights themselves are the model's to load.
 
         Raises:
-            ValueError: If it is not from a LowPrecision optimizer with the same formats and scale.
+            ValueError: If it is not from a LowPrecision optimizer with the same formats, groups and scale.
         """
-        state_dict = dict(state_dict)
-        own = state_dict.pop(_KEY, None)
-        if not isinstance(own, Mapping) or own.get("version") != _VERSION:
-            raise value_error(
-                "state_dict",
-                "come from a LowPrecision optimizer of this version",
-                sorted(map(str, state_dict)),
-            )
-        kept = {"seed", "step", "masters", "seen", "excluded", "formats", "gradient_scale"}
-        if missing := sorted(kept - set(own)):
-            raise value_error("state_dict", "be whole", f"one without {', '.join(missing)}")
-        formats = {name: list(spec) for name, spec in own["formats"].items()}
-        if formats != self._formats() or own["gradient_scale"] != self.gradient_scale:
-            raise value_error(
-                "state_dict",
-                f"have the formats {self._formats()} and gradient_scale {self.gradient_scale}",
-                (formats, own["gradient_scale"]),
-            )
-        wanted = {number: tuple(master.shape) for number, master in self._masters.items()}
-        shapes = {number: tuple(master.shape) for number, master in own["masters"].items()}
-        if shapes != wanted:
-            raise value_error("state_dict", f"hold master weights of the shapes {wanted}", shapes)
-        if own["excluded"] != sorted(self._excluded):
-            raise value_error(
-                "state_dict", f"exclude the parameters {sorted(self._excluded)}", own["excluded"]
-            )
-        self.optimizer.load_state_dict(state_dict)
-        for number, p in self.numbered_parameters():
-            if number in wanted:
-                self._masters[number] = own["masters"][number].to(p.device, p.dtype, copy=True)
-                self._seen[number] = own["seen"][number].to(p.device, p.dtype, copy=True)
+        own = check_saved(state_dict, self._own())
+        inner = {name: value for name, value in state_dict.items() if name != KEY}
+        self.optimizer.load_state_dict(inner)
+        restore_counters(self.optimizer, inner)
+        parameters = dict(self.numbered_parameters())
+        for name, kept in self._kept_tensors().items():
+            for number in kept:
+                p = parameters[number]
+                kept[number] = own[name][number].to(p.device, p.dtype, copy=True)
         self._seed = own["seed"].clone()
-        self._step = int(own["step"])
+        self._step, self.skipped_steps = int(own["step"]), int(own["skipped_steps"])
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the hooks that torch rebuilds."""
-        names = ["optimizer", "gradient_scale", "_weight", "_gradient", "_master", "_state"]
-        names += ["_seed", "_step", "_masters", "_seen", "_excluded"]
+        names = ["optimizer", "gradient_scale", "skipped_steps", "_is_compensated", "_base", "_casts"]
+        names += ["_seed", "_step", "_masters", "_compensations", "_seen", "_excluded"]
         return {name: self.__dict__[name] for name in names}
 
     def __repr__(self) -> str:
         """The inner optimizer and the formats."""
-        formats = ", ".join(f"{name}={spec[0]} {spec[1]}" for name, spec in self._formats().items())
-        return f"LowPrecision({formats})\n{self.optimizer!r}"
-
-
-def _spec(name: str, cast: CastLike) -> Spec | None:
-    """The checked spec of a cast."""
-    if cast is None:
-        return None
-    cast = Cast.from_value(cast, name)
-    cast.check_unclipped(name)
-    random_bits = cast.random_bits if cast.rounding.takes_random_bits else None
-    return make_spec(cast.format, cast.rounding, random_bits)
+        formats = ", ".join(f"{name}={spec[0]} {spec[1]}" for name, spec in self._base.to_plain().items())
+        return f"{type(self).__name__}({formats})\n{self.optimizer!r}"

@@ -1,0 +1,122 @@
+"""Wrapper: a torch optimizer around another one, whose groups, state and defaults it shows."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lowprec.errors import type_error, value_error
+
+
+class Wrapper(torch.optim.Optimizer):
+    """An optimizer without groups and state of its own, as torch's loops, schedulers and scalers expect it.
+
+    A subclass says in ``_update`` what a step is.
+    """
+
+    _step_supports_amp_scaling = True  # a GradScaler then calls step also where it is to be skipped
+
+    skipped_steps: int
+    """How many steps a GradScaler has skipped because of an infinity or a NaN."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        """Refuse what cannot be wrapped."""
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise type_error("optimizer", "be a torch optimizer", type(optimizer))
+        if isinstance(optimizer, torch.optim.LBFGS | Wrapper):
+            raise type_error(
+                "optimizer", "step once on each gradient, and not be wrapped yet", type(optimizer)
+            )
+        if isinstance(optimizer, torch.optim.SparseAdam):
+            raise type_error(
+                "optimizer", "take dense gradients", type(optimizer), "Use a layer without sparse gradients."
+            )
+        if any(group.get("differentiable") for group in optimizer.param_groups):
+            raise value_error("optimizer", "not be differentiable", True, "Roundings have no derivative.")
+        self.optimizer = optimizer
+        self.skipped_steps = 0
+        super().__setstate__({})  # hooks and the profiled step, without groups of our own
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The inner optimizer's parameter groups."""
+        return self.optimizer.param_groups
+
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        """Schedulers and the base class may assign."""
+        self.optimizer.param_groups = groups
+
+    @property
+    def state(self) -> Any:
+        """The inner optimizer's state."""
+        return self.optimizer.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        """The base class may assign."""
+        self.optimizer.state = state
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The inner optimizer's defaults."""
+        return self.optimizer.defaults
+
+    @defaults.setter
+    def defaults(self, defaults: dict[str, Any]) -> None:
+        """The base class may assign."""
+        self.optimizer.defaults = defaults
+
+    def numbered_parameters(self, first: int = 0) -> Iterator[tuple[int, Tensor]]:
+        """Every parameter from a number on; numbers count through all groups."""
+        number = 0
+        for group in self.param_groups:
+            for p in group["params"]:
+                if number >= first:
+                    yield number, p
+                number += 1
+
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: FBT002  # as torch has it
+        """Clear all gradients."""
+        self.optimizer.zero_grad(set_to_none)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step.
+
+        Args:
+            closure: Reevaluates the model and returns the loss; called once, with gradients recorded.
+
+        Returns:
+            What the closure returned, or None.
+
+        Raises:
+            TypeError: If a gradient is sparse; nothing has changed then.
+            ValueError: If a cast names a state that the optimizer has not, once all parameters have
+                stepped; or if a GradScaler steps with a closure.
+        """
+        loss, found = None, getattr(self, "found_inf", None)  # which a GradScaler sets for the call
+        if closure is not None:
+            if found is not None:
+                raise value_error("closure", "be None under a GradScaler", closure)
+            with torch.enable_grad():
+                loss = closure()
+        if found is not None and bool(found):
+            self.skipped_steps += 1
+            return loss
+        touched = [(number, p) for number, p in self.numbered_parameters() if p.grad is not None]
+        for _, p in touched:
+            if p.grad is not None and p.grad.layout != torch.strided:
+                raise type_error("grad", "be dense", p.grad.layout, "Use a layer without sparse gradients.")
+        with torch.no_grad():
+            self._update(touched)
+        return loss
+
+    def _update(self, touched: list[tuple[int, Tensor]]) -> None:
+        """One step of the numbered parameters that have a gradient."""
+        raise NotImplementedError
+
+    def _unscale(self, grad: Tensor) -> None:
+        """Take a GradScaler's scale from a gradient with the bits of its own ``unscale_``."""
+        if (scale := getattr(self, "grad_scale", None)) is not None:  # none after unscale_
+            grad.mul_(scale.double().reciprocal().float().to(grad.device))
