@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from lowprec.formats import FloatingPoint, Format, resolve
@@ -56,6 +57,14 @@ def quantize(
     with scratches(len(parts)) as rooms:
         calls = [(*walk, room, *part, *noise) for room, part in zip(rooms, parts, strict=True)]
         share(kernel.loop, calls, threads)
+
+
+def walk_of(size: int, segment: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """What the loops walk contiguous memory by, in units of so many elements."""
+    run = np.zeros(9, np.int64)
+    run[[cpu.LENGTH, cpu.SEGMENT, cpu.SEGMENTS, cpu.GROUP_SIZE]] = size, segment, -(-size // segment), size
+    run[[cpu.X_STEP, cpu.OUT_STEP, cpu.INDEX_STEP]] = 1
+    return run, np.zeros(6, np.int64)
 
 
 def encode(

@@ -7,6 +7,7 @@ table of stages, and a table of jobs, which are units of a range of stages, shar
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,12 +90,16 @@ class Program:
         room: Bytes of a runner's own memory, with what lies before BUFFERS.
     """
 
-    def __init__(self, rows: Sequence[Sequence[int]], jobs: Sequence[tuple[int, int, int]], room: int) -> None:
+    def __init__(
+        self, rows: Sequence[Sequence[int]], jobs: Sequence[tuple[int, int, int]], room: int
+    ) -> None:
         self.table: npt.NDArray[np.int64] = np.array(rows, np.int64).reshape(-1, WIDTH)
         """One row for each stage, to be changed between runs."""
         self._jobs = jobs
         self._room = room
-        self._parts: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], list[tuple[int, ...]]]] = {}
+        self._parts: dict[
+            int, tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], list[tuple[int, ...]]]
+        ] = {}
 
     def run(self, threads: int) -> None:
         """Run every stage on every unit."""
@@ -103,11 +108,14 @@ class Program:
         _, _, calls = self._parts[threads]
         share(runner(), calls, threads)
 
-    def _shared(self, threads: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], list[tuple[int, ...]]]:
+    def _shared(
+        self, threads: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], list[tuple[int, ...]]]:
         """Jobs cut so that the calls of all threads have about as many units; memory, and the calls."""
         total = sum(units for *_, units in self._jobs)
         most = max(1, -(-total // (PARTS * threads)))
-        jobs, starts, filled = [], [0], 0
+        jobs: list[tuple[int, int, int, int]] = []
+        starts, filled = [0], 0
         for first, count, units in self._jobs:
             for begin, end in ranges(units, -(-units // most)):
                 if filled + end - begin > most and filled:
@@ -120,8 +128,8 @@ class Program:
         room = -(-self._room // 64) * 64
         memory = np.empty((len(starts), room), np.uint8)
         base = memory.ctypes.data + -memory.ctypes.data % 64
-        calls = [
+        calls: list[tuple[int, ...]] = [
             (self.table.ctypes.data, table.ctypes.data, base + n * room, *part)
-            for n, part in enumerate(zip(starts[:-1], starts[1:], strict=True))
+            for n, part in enumerate(pairwise(starts))
         ]
         return table, memory, calls

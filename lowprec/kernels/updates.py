@@ -50,6 +50,10 @@ class Descent(NamedTuple):
         """Their names, in the order of the arguments."""
         return ("momentum_buffer",) if self.momentum else ()
 
+    def loop(self, carrier: str) -> Any:
+        """The loop for a carrier."""
+        return descent(carrier, self)
+
 
 class Moments(NamedTuple):
     """What a loop of Adam or AdamW holds constant."""
@@ -65,6 +69,10 @@ class Moments(NamedTuple):
     def states(self) -> tuple[str, ...]:
         """Their names, in the order of the arguments."""
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if self.amsgrad else 2]
+
+    def loop(self, carrier: str) -> Any:
+        """The loop for a carrier."""
+        return moments(carrier, self)
 
 
 @cache
@@ -171,6 +179,7 @@ def copying(carrier: str) -> Any:
 def digesting(itemsize: int) -> Any:
     """The loop that sums patterns times odd numbers that depend on their place, one sum for each unit."""
     pattern: Any = {2: np.uint16, 4: np.uint32, 8: np.uint64}[itemsize]
+    negative_zero = np.uint64(1 << (8 * itemsize - 1))
 
     def loop(x_address, out_address, size, first, last):
         out = at(out_address, np.uint64)
@@ -179,7 +188,9 @@ def digesting(itemsize: int) -> Any:
             total = np.uint64(0)
             for j in range(x.size):
                 factor = np.uint64(np.uint64(2 * j + 1) * np.uint64(0x9E3779B97F4A7C15))
-                mixed = np.uint64(np.uint64(x[j]) ^ np.uint64(np.uint64(x[j]) << np.uint64(29)))
+                bits = np.uint64(x[j])
+                bits = np.uint64(0) if bits == negative_zero else bits  # which equals zero
+                mixed = np.uint64(bits ^ np.uint64(bits << np.uint64(29)))
                 total = np.uint64(total + np.uint64(mixed * factor))
             out[unit] = total
 

@@ -17,6 +17,7 @@ LIBRARY = None if _SUFFIX is None else Path(torch.__file__).parent / "lib" / f"l
 
 _ROOTS = {"float32": "vmsSqrt", "float64": "vmdSqrt"}
 
+
 @lru_cache(maxsize=2)
 def adds_products_unrounded(carrier: str) -> bool:
     """Whether ``x.add(y, alpha=a)`` rounds once, wherever an element lies.
@@ -68,4 +69,3 @@ def root_function(carrier: str) -> int | None:
     got = torch.empty_like(numbers)
     function(numbers.numel(), numbers.data_ptr(), got.data_ptr(), MODE_OF_ROOT)
     return ctypes.cast(function, ctypes.c_void_p).value if torch.equal(got, want) else None
-

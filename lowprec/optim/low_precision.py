@@ -8,18 +8,24 @@ from torch import Tensor
 
 from lowprec.cast import CastLike
 from lowprec.errors import type_error, value_error
+from lowprec.ops.digest import digest
 from lowprec.ops.observation import observe, observers
 from lowprec.ops.quantize import Spec, check_carrier, quantize_into, seed_tensor
 from lowprec.optim.casts import Casts
+from lowprec.optim.one_pass import Plan, is_possible, part_of
+from lowprec.optim.roles import (
+    COMPENSATION,
+    EDIT,
+    GRADIENT,
+    MASTER,
+    MOST_STATES,
+    REMAINDER,
+    STATE,
+    WEIGHT,
+    stream_of,
+)
 from lowprec.optim.saving import KEY, VERSION, check_saved, restore_counters
 from lowprec.optim.wrapper import Wrapper
-
-# Roles within a stream; states are numbered from _STATE on, by the order of their names.
-_WEIGHT, _MASTER, _GRADIENT, _STATE = range(4)
-_ROLE_BITS, _STEP_SHIFT = 6, 32
-_EDIT = (1 << _ROLE_BITS) - 1  # a master taken up anew
-_REMAINDER, _COMPENSATION = _EDIT - 2, _EDIT - 1  # what a rounding lost, and what is added to the next
-_MAX_STATES = _REMAINDER - _STATE
 
 # Scalars that a parameter without dimensions must not mistake for states of its shape.
 _COUNTERS = {torch.optim.NAdam: {"mu_product"}, torch.optim.ASGD: {"eta", "mu"}}
@@ -80,6 +86,9 @@ class LowPrecision(Wrapper):
         low-precision training, 2018; Zamirai et al., Revisiting BFloat16 training, 2020.
     """
 
+    _plan: Plan | None = None
+    _plan_key: tuple[Any, ...] = ()
+
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
@@ -118,6 +127,7 @@ class LowPrecision(Wrapper):
         self._masters: dict[int, Tensor] = {}
         self._compensations: dict[int, Tensor] = {}
         self._seen: dict[int, Tensor] = {}
+        self._digests: dict[int, Tensor] = {}
         self._round_initially(0)
 
     def _parse_groups(self, groups: Mapping[int, Mapping[str, Any]]) -> list[Casts]:
@@ -183,29 +193,29 @@ class LowPrecision(Wrapper):
         for name, (index, value) in self._roundable(p):
             if (spec := casts.of_state(name)) is not None:
                 check_carrier(spec, value.dtype)
-                if index >= _MAX_STATES:
-                    raise value_error("optimizer", f"have at most {_MAX_STATES} states", index + 1)
-                self._round(value, spec, value, (number, p), _STATE + index, "state")
+                if index >= MOST_STATES:
+                    raise value_error("optimizer", f"have at most {MOST_STATES} states", index + 1)
+                self._round(value, spec, value, (number, p), STATE + index, "state")
 
     def _round_weight(self, number: int, p: Tensor) -> None:
         """Master, then weight."""
         casts = self._casts_of(number)
         if casts.master is not None:
-            self._round(p, casts.master, self._masters[number], (number, p), _MASTER, "master")
-        self._round(p, casts.weight, p, (number, p), _WEIGHT, "stored_weight")
+            self._round(p, casts.master, self._masters[number], (number, p), MASTER, "master")
+        self._round(p, casts.weight, p, (number, p), WEIGHT, "stored_weight")
         if casts.master is not None:
-            self._seen[number] = p.detach().clone()
+            self._digests[number] = digest(p)
 
     def _round_compensated(self, number: int, p: Tensor) -> None:
         """The weight, and what that loses: Kahan's sum."""
         spec, place = self._casts_of(number).weight, (number, p)
         weight, lost = self._seen[number], self._compensations[number]
         lost.add_(p - weight)
-        self._round(lost, spec, lost, place, _COMPENSATION, "compensation")
+        self._round(lost, spec, lost, place, COMPENSATION, "compensation")
         p.copy_(weight + lost)
-        self._round(p, spec, p, place, _WEIGHT, "stored_weight")
+        self._round(p, spec, p, place, WEIGHT, "stored_weight")
         lost.add_(weight - p)
-        self._round(lost, spec, lost, place, _REMAINDER, "compensation")
+        self._round(lost, spec, lost, place, REMAINDER, "compensation")
         weight.copy_(p)
 
     def _round(
@@ -223,7 +233,7 @@ class LowPrecision(Wrapper):
             if out is not x:
                 out.copy_(x)
             return
-        stream = (self._step << _STEP_SHIFT) | (number << _ROLE_BITS) | role
+        stream = stream_of(self._step, number, role)
         seed = self._seed.to(x.device) if spec.is_stochastic else None
         before = x.clone() if observers and out is x else x
         quantize_into(x, seed, spec, out, stream)
@@ -232,12 +242,50 @@ class LowPrecision(Wrapper):
     def _update(self, touched: list[tuple[int, Tensor]]) -> None:
         """One step of the parameters that have a gradient."""
         self._step += 1
-        for number, p in touched:
-            self._prepare(number, p)
-        self.optimizer.step()
-        for number, p in touched:
-            self._settle(number, p)
+        if (plan := self._planned(touched)) is not None:
+            self._update_at_once(plan)
+        else:
+            for number, p in touched:
+                self._prepare(number, p)
+            self.optimizer.step()
+            for number, p in touched:
+                self._settle(number, p)
         self._check_state_names()
+
+    def _planned(self, touched: list[tuple[int, Tensor]]) -> Plan | None:
+        """The program of a step in one pass; None where there is none."""
+        if self._is_compensated or not touched or not is_possible(self.optimizer):
+            return None
+        groups = {id(p): group for group in self.param_groups for p in group["params"]}
+        parts = []
+        for number, p in touched:
+            casts = Casts() if number in self._excluded else self._casts_of(number)
+            roundable, master = dict(self._roundable(p)), self._masters.get(number)
+            part = part_of(self.optimizer, (number, p), groups[id(p)], casts, master, roundable)
+            if part is None:
+                return None
+            parts.append(part)
+        key = self.gradient_scale, *(part.key() for part in parts)
+        if self._plan is None or self._plan_key != key:
+            self._plan, self._plan_key = Plan(parts, self.gradient_scale), key
+        return self._plan
+
+    def _update_at_once(self, plan: Plan) -> None:
+        """One step by a program."""
+        gradients, parameters = [], []
+        for part in plan.parts:
+            p = part.parameter
+            if p.grad is not None:
+                self._unscale(p.grad)
+                gradients.append(p.grad)
+            self._notice_edits(part.number, p)
+            parameters.append(p)
+        if counters := [state["step"] for p in parameters if "step" in (state := self.state[p])]:
+            torch._foreach_add_(counters, 1)
+        plan.run(gradients, int(self._seed), self._step, self.state)
+        self._digests.update(plan.digests)
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]  # for schedulers of the inner one
+        torch.autograd.graph.increment_version([*parameters, *gradients])
 
     def _check_state_names(self) -> None:
         """Refuse a name that is no state's, as soon as all trained parameters of its groups have states."""
@@ -270,17 +318,19 @@ class LowPrecision(Wrapper):
         if number in self._excluded:
             return
         casts = self._casts_of(number)
-        self._round(grad, casts.gradient, grad, (number, p), _GRADIENT, "gradient")
-        if number in self._seen:  # somebody else may have written to the parameter
-            seen = self._seen[number]
-            edited = None if torch.equal(p, seen) else (p != seen) & ~(p.isnan() & seen.isnan())
-            if number in self._masters:
-                if edited is not None and edited.any():
-                    self._round(p, casts.master, self._masters[number], (number, p), _EDIT, "master")
-                p.copy_(self._masters[number])
-            elif edited is not None:
-                self._compensations[number].masked_fill_(edited, 0.0)
-                seen.copy_(p)
+        self._round(grad, casts.gradient, grad, (number, p), GRADIENT, "gradient")
+        self._notice_edits(number, p)
+        if number in self._masters:
+            p.copy_(self._masters[number])
+
+    def _notice_edits(self, number: int, p: Tensor) -> None:
+        """Take up what somebody else has written to a parameter since the last step."""
+        if number in self._masters and not torch.equal(digest(p), self._digests[number]):
+            self._round(p, self._casts_of(number).master, self._masters[number], (number, p), EDIT, "master")
+        if number in self._seen and not torch.equal(p, seen := self._seen[number]):
+            edited = (p != seen) & ~(p.isnan() & seen.isnan())
+            self._compensations[number].masked_fill_(edited, 0.0)
+            seen.copy_(p)
 
     def _settle(self, number: int, p: Tensor) -> None:
         """After the inner step: state, master and parameter rounded."""
@@ -317,7 +367,12 @@ class LowPrecision(Wrapper):
 
     def _kept_tensors(self) -> dict[str, dict[int, Tensor]]:
         """What is kept beside the parameters, by their numbers."""
-        return {"masters": self._masters, "compensations": self._compensations, "seen": self._seen}
+        return {
+            "masters": self._masters,
+            "digests": self._digests,
+            "compensations": self._compensations,
+            "seen": self._seen,
+        }
 
     def _own(self) -> dict[str, Any]:
         """What a state_dict holds of ours."""
@@ -356,14 +411,15 @@ class LowPrecision(Wrapper):
         for name, kept in self._kept_tensors().items():
             for number in kept:
                 p = parameters[number]
-                kept[number] = own[name][number].to(p.device, p.dtype, copy=True)
+                dtype = torch.int64 if name == "digests" else p.dtype
+                kept[number] = own[name][number].to(p.device, dtype, copy=True)
         self._seed = own["seed"].clone()
         self._step, self.skipped_steps = int(own["step"]), int(own["skipped_steps"])
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the hooks that torch rebuilds."""
         names = ["optimizer", "gradient_scale", "skipped_steps", "_is_compensated", "_base", "_casts"]
-        names += ["_seed", "_step", "_masters", "_compensations", "_seen", "_excluded"]
+        names += ["_seed", "_step", "_masters", "_compensations", "_seen", "_digests", "_excluded"]
         return {name: self.__dict__[name] for name in names}
 
     def __repr__(self) -> str:

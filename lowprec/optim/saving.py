@@ -14,7 +14,7 @@ KEY = "lowprec"
 VERSION = 2
 
 _SETTINGS = ("formats", "groups", "gradient_scale")
-_TENSORS = ("masters", "compensations", "seen")
+_TENSORS = ("masters", "digests", "compensations", "seen")
 
 
 def check_saved(state_dict: Mapping[str, Any], present: Mapping[str, Any]) -> Mapping[str, Any]:
