@@ -179,7 +179,9 @@ def copying(carrier: str) -> Any:
 def digesting(itemsize: int) -> Any:
     """The loop that sums patterns times odd numbers that depend on their place, one sum for each unit."""
     pattern: Any = {2: np.uint16, 4: np.uint32, 8: np.uint64}[itemsize]
-    negative_zero = np.uint64(1 << (8 * itemsize - 1))
+    word: Any = np.uint64 if itemsize == 8 else np.uint32
+    negative_zero = word(1 << (8 * itemsize - 1))
+    odd = word(0x9E3779B97F4A7C15 if itemsize == 8 else 0x9E3779B1)
 
     def loop(x_address, out_address, size, first, last):
         out = at(out_address, np.uint64)
@@ -187,11 +189,10 @@ def digesting(itemsize: int) -> Any:
             x = at(x_address, pattern)[unit * UNIT : min((unit + 1) * UNIT, size)]
             total = np.uint64(0)
             for j in range(x.size):
-                factor = np.uint64(np.uint64(2 * j + 1) * np.uint64(0x9E3779B97F4A7C15))
-                bits = np.uint64(x[j])
-                bits = np.uint64(0) if bits == negative_zero else bits  # which equals zero
-                mixed = np.uint64(bits ^ np.uint64(bits << np.uint64(29)))
-                total = np.uint64(total + np.uint64(mixed * factor))
+                bits = word(x[j])
+                bits = word(0) if bits == negative_zero else bits  # which equals zero
+                factor = word(word(2 * j + 1) * odd)
+                total = np.uint64(total + np.uint64(np.uint64(bits) * np.uint64(factor)))
             out[unit] = total
 
     return jit(5, loop, {}, "digesting", itemsize)

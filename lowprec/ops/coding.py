@@ -1,6 +1,6 @@
 """The torch operators of codes, in the namespace ``torch.ops.lowprec``; see library.py for the others.
 
-``encode(x, seed, format, rounding, random_bits)``
+``encode(x, seed, format, rounding, random_bits, stream)``
     codes of the values that quantize gives for the same arguments.
 ``encode_groups(x, scales, seed, …)``
     the same for formats with groups: codes, then the scales of each level. ``scales`` is empty where
@@ -36,10 +36,12 @@ from lowprec.ops.library import CARRIERS
 from lowprec.ops.search import found_by_trying
 
 _library = torch.library.Library("lowprec", "FRAGMENT")
-_library.define("encode(Tensor x, Tensor? seed, str format, str rounding, int random_bits) -> Tensor")
 _library.define(
-    "encode_groups(Tensor x, Tensor?[] scales, Tensor? seed, str format, str rounding, int random_bits)"
-    " -> Tensor[]"
+    "encode(Tensor x, Tensor? seed, str format, str rounding, int random_bits, int stream=0) -> Tensor"
+)
+_library.define(
+    "encode_groups(Tensor x, Tensor?[] scales, Tensor? seed, str format, str rounding, int random_bits,"
+    " int stream=0) -> Tensor[]"
 )
 _library.define("decode(Tensor codes, Tensor[] scales, str format, ScalarType dtype) -> Tensor")
 
@@ -52,10 +54,12 @@ def code_dtype(format: Format) -> torch.dtype:
     return next(dtype for width, dtype in _CODES.items() if format.bits <= width)
 
 
-def _encode(x: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int) -> Tensor:
+def _encode(
+    x: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int, stream: int = 0
+) -> Tensor:
     """The CPU kernel of encode."""
     x, parsed = x.contiguous(), resolve(format)
-    values = torch.ops.lowprec.quantize_plain(x, seed, format, rounding, random_bits)
+    values = torch.ops.lowprec.quantize_plain(x, seed, format, rounding, random_bits, stream)
     if not parsed.has_nan:
         _refuse_nan(values, format)
     codes = torch.empty(x.shape, dtype=code_dtype(parsed))
@@ -64,8 +68,9 @@ def _encode(x: Tensor, seed: Tensor | None, format: str, rounding: str, random_b
 
 
 def _encode_groups(
-    x: Tensor, scales: list[Tensor | None], seed: Tensor | None, format: str, rounding: str, random_bits: int
-) -> list[Tensor]:
+    x: Tensor, scales: list[Tensor | None], seed: Tensor | None, format: str, rounding: str, random_bits: int,
+    stream: int = 0,
+) -> list[Tensor]:  # fmt: skip
     """The CPU kernel of encode_groups."""
     x, parsed = x.contiguous(), resolve(format)
     if not parsed.has_nan:
@@ -82,6 +87,7 @@ def _encode_groups(
         x.data_ptr(), codes.data_ptr(), CARRIERS[x.dtype], _name(codes), tuple(x.shape), parsed, rounding,  # type: ignore[arg-type]
         random_bits=random_bits,
         seed=0 if seed is None else seed.item(),  # type: ignore[arg-type]  # int64
+        stream=stream,
         threads=torch.get_num_threads(),
         scales=given,
     )  # fmt: skip

@@ -15,7 +15,8 @@ def digest(x: Tensor) -> Tensor:
 
     Returns:
         int64, one sum for each unit of updates.UNIT elements. Tensors whose sums differ differ; two that
-        somebody made without the sums in mind have equal ones with a probability of about 2^-64.
+        somebody made without the sums in mind have equal ones with a probability of about 2^-32, and
+        never if they differ in one element.
 
     Example:
         >>> x = torch.ones(5000)

@@ -25,7 +25,7 @@ from lowprec.optim.roles import GRADIENT, MASTER, STATE, STEP_SHIFT, WEIGHT, str
 
 _SEED, _STREAM = START + 9, START + 10
 """Columns of the row of a loop that rounds."""
-_NEW_WEIGHT, _NEW_STATES, _ROOTS = 0, 1, 4
+_ROUNDED, _NEW_WEIGHT, _NEW_STATES, _ROOTS = 0, 1, 2, 5
 """Buffers for a unit each in the memory of whoever runs a program."""
 _ROOM = BUFFERS + _ROOTS * 8 * UNIT + updates.ROOM
 _DTYPES = (torch.float32, torch.float64)
@@ -120,12 +120,20 @@ class Plan:
         carrier, size = CARRIERS[p.dtype], p.numel()
         constants = self._constants[carrier]
         address = constants.ctypes.data + index * constants.strides[0]
-        gradient = _Gradient(0)
+        whole = UNIT * p.element_size()
+        given: Argument = _Gradient(0)
+        gradient = given
+        rounded = _buffer(_ROUNDED, -whole)
         if self._scale != 1.0:
             factor = np.array([self._scale], carrier)
             self._memory.append(factor)
-            self._append(index, updates.copying(carrier), [gradient, gradient, factor.ctypes.data, size])
-        self._round(index, part, (gradient, gradient), casts.gradient, GRADIENT)
+            self._append(index, updates.copying(carrier), [given, rounded, factor.ctypes.data, size])
+            gradient = rounded
+        if casts.gradient is not None:
+            self._round(index, part, (gradient, rounded), casts.gradient, GRADIENT)
+            gradient = rounded
+        if gradient is rounded:
+            self._append(index, updates.copying(carrier), [rounded, given, 0, size])
         source = p if part.master is None else part.master
         addresses = [source.data_ptr(), *map(Tensor.data_ptr, part.states), *[0] * (3 - len(part.states))]
         self._append(index, part.kind.loop(carrier), [
@@ -133,7 +141,6 @@ class Plan:
             *(_buffer(_NEW_WEIGHT + n) for n in range(4)), address, _buffer(_ROOTS),
             (isinstance(part.kind, Moments) and root_function(carrier)) or 0, size,
         ])  # fmt: skip
-        whole = UNIT * p.element_size()
         for n, (state, role, name) in enumerate(zip(part.states, part.roles, part.kind.states, strict=True)):
             updated = _buffer(_NEW_STATES + n, -whole)
             self._round(index, part, (updated, state.data_ptr()), casts.of_state(name), role)
@@ -152,11 +159,10 @@ class Plan:
         spec: Spec | None,
         role: int,
     ) -> None:
-        """From one place to another, rounded, or copied where they differ."""
+        """From one place to another, rounded or copied."""
         carrier, size = CARRIERS[part.parameter.dtype], part.parameter.numel()
         if spec is None:
-            if places[0] != places[1]:
-                self._append(index, updates.copying(carrier), [*places, 0, size])
+            self._append(index, updates.copying(carrier), [*places, 0, size])
             return
         kernel = elementwise.kernel_of(spec.format, spec.rounding, spec.random_bits, carrier, cpu.VALUES)
         run, outer = elementwise.walk_of(size, UNIT)
