@@ -333,21 +333,12 @@ class LowPrecision(Wrapper):
             "gradient_scale": self.gradient_scale,
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """The inner optimizer's state_dict, and under ``"lowprec"`` masters, seed, step and formats.
-
-        Returns:
-            Tensors and plain values only, so that it loads under ``weights_only=True``. Saving,
-            loading and stepping gives the same bits as stepping.
-        """
+    def _saved(self) -> dict[str, Any]:
+        """The inner optimizer's entries, and ours under a name that it does not use."""
         return {**self.optimizer.state_dict(), KEY: self._own()}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a saved state; the weights themselves are the model's to load.
-
-        Raises:
-            ValueError: If it is not from a LowPrecision optimizer with the same formats, groups and scale.
-        """
+    def _load(self, state_dict: dict[str, Any]) -> None:
+        """Check ours, let the inner optimizer load its own, then take up ours."""
         own = check_saved(state_dict, self._own())
         inner = {name: value for name, value in state_dict.items() if name != KEY}
         self.optimizer.load_state_dict(inner)
