@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lowprec.cast import CastLike
+from lowprec.cast import Cast
 from lowprec.errors import type_error, value_error
+from lowprec.formats import FormatLike
 from lowprec.ops.quantize import CARRIER_DTYPES, check_carrier, check_tensor, quantize_into, seed_tensor
-from lowprec.optim.casts import Casts
+from lowprec.optim.casts import checked_spec
 
 # Streams lie apart from an optimizer's under the same seed, and those of each carrier from the others'.
 _AVERAGES, _UPDATE_SHIFT, _NUMBER_SHIFT = 1 << 62, 32, 6
@@ -24,8 +25,8 @@ class Averaging:
     ``use_buffers=True``; integers and booleans among them are copied. NaN, infinities and overflow follow the
     format.
 
-    The noise follows from the seed, n, which the AveragedModel saves, and the place of a parameter among those
-    of its dtype, so that a model that is loaded goes on with the same bits.
+    The noise follows from the seed, from n, which the AveragedModel saves, and from the place of a parameter
+    among those of its dtype, so that a model that is loaded goes on with the same bits.
 
     Args:
         cast: Cast of the average, a format or its name.
@@ -33,9 +34,8 @@ class Averaging:
         seed: A 64-bit integer.
 
     Raises:
-        TypeError: If an argument has the wrong type; when called, if a parameter is no carrier.
-        ValueError: If a name is unknown or the decay lies elsewhere; when called, if the carrier cannot hold
-            the format.
+        TypeError: If an argument has the wrong type.
+        ValueError: If a name is unknown, or the decay or the seed lies elsewhere.
 
     Example:
         >>> from torch.optim.swa_utils import AveragedModel
@@ -47,16 +47,17 @@ class Averaging:
         Yang et al., SWALP: Stochastic weight averaging in low-precision training, 2019.
     """
 
-    def __init__(self, cast: CastLike, *, decay: float | None = None, seed: int = 0) -> None:
-        spec = Casts.parse({"weight": cast}).weight
-        if spec is None:
+    def __init__(self, cast: Cast | FormatLike, *, decay: float | None = None, seed: int = 0) -> None:
+        if cast is None:
             raise type_error("cast", "be a cast, a format or its name", cast)
         if decay is not None and (isinstance(decay, bool) or not isinstance(decay, int | float)):
             raise type_error("decay", "be a number or None", decay)
         if decay is not None and not 0.0 <= decay <= 1.0:
             raise value_error("decay", "lie between 0 and 1", decay)
-        self._spec = spec
+        self._spec = checked_spec("cast", cast)
         self._decay = decay
+        if seed is None:
+            raise type_error("seed", "be an integer", seed, "No state_dict saves the seed of an average.")
         self._seed = int(seed_tensor(torch.empty(0), seed).item())
 
     @torch.no_grad()
@@ -69,7 +70,13 @@ class Averaging:
             averages: The averages so far, tensors of one dtype and device.
             parameters: The model's own, in the same order.
             updates: How many updates came before.
+
+        Raises:
+            TypeError: If it is called as an ``avg_fn``, or a parameter is no carrier.
+            ValueError: If the carrier cannot hold the format.
         """
+        if isinstance(averages, Tensor):
+            raise type_error("averages", "be a list of tensors", "one tensor", "Pass it as multi_avg_fn.")
         count = int(updates)
         for number, (average, p) in enumerate(zip(averages, parameters, strict=True)):
             if not (average.is_floating_point() or average.is_complex()):
