@@ -53,7 +53,8 @@ class LowPrecision(Wrapper):
         weight: Cast of the stored weights, a format or its name; None to leave them.
         gradient: Cast of the gradients.
         state: Cast of all state tensors of their parameter's shape, or a mapping from state names.
-            Counters and other scalars are never rounded.
+            Counters of torch's optimizers are never rounded. Those of one's own, where a parameter has no
+            dimensions, look like a state: name the states then.
         master: Cast of the master copy; None for no copy.
         gradient_scale: A factor on gradients, such as one over a loss scale.
         compensation: ``"kahan"`` to keep what rounding the weights loses; None not to.
@@ -170,12 +171,14 @@ class LowPrecision(Wrapper):
                 continue
             casts = self._casts_of(number)
             self._round_states(number, p)
+            compensated = self._is_compensated and casts.weight is not None
             if casts.master is not None:
                 self._masters[number] = torch.empty_like(p)
-            self._round_weight(number, p)
-            if self._is_compensated and casts.weight is not None:
+            if compensated:
                 self._compensations[number] = torch.zeros_like(p)
-                self._seen[number] = p.detach().clone()
+            if casts.master is not None or compensated:
+                self._seen[number] = torch.empty_like(p)
+            self._round_weight(number, p)
 
     def _round_states(self, number: int, p: Tensor) -> None:
         """Every state that has a cast."""
@@ -193,8 +196,8 @@ class LowPrecision(Wrapper):
         if casts.master is not None:
             self._round(p, casts.master, self._masters[number], (number, p), _MASTER, "master")
         self._round(p, casts.weight, p, (number, p), _WEIGHT, "stored_weight")
-        if casts.master is not None:
-            self._seen[number] = p.detach().clone()
+        if number in self._seen:
+            self._seen[number].copy_(p)
 
     def _round_compensated(self, number: int, p: Tensor) -> None:
         """The weight, and what that loses: Kahan's sum."""
