@@ -1,3 +1,4 @@
-"""Optimizers that keep weights, gradients and state in low precision."""
+"""Optimizers that keep weights, gradients and state in low precision, and averages of weights."""
 
+from lowprec.optim.averaging import Averaging as Averaging
 from lowprec.optim.low_precision import LowPrecision as LowPrecision

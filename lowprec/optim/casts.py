@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lowprec.cast import Cast, CastLike
 from lowprec.errors import value_error
+from lowprec.formats import FormatLike
 from lowprec.ops.quantize import Spec, check_carrier, check_tensor, make_spec
 
 States = dict[str, Spec | None]
@@ -32,8 +33,10 @@ class Casts:
         specs: dict[str, Any] = {} if base is None else {role: getattr(base, role) for role in roles}
         for role, cast in given.items():
             blamed = f"{name}.{role}" if name else role
-            parse = _states if role == "state" and isinstance(cast, Mapping) else _spec
-            specs[role] = parse(blamed, cast)
+            if role == "state" and isinstance(cast, Mapping):
+                specs[role] = _states(blamed, cast)
+            else:
+                specs[role] = None if cast is None else checked_spec(blamed, cast)
         return cls(**specs)
 
     def specs(self) -> list[Spec]:
@@ -63,13 +66,14 @@ def _states(name: str, casts: Mapping[str, CastLike]) -> States:
     """The checked specs of states by name."""
     if wrong := [state for state in casts if not isinstance(state, str) or not state]:
         raise value_error(name, "map names of states to casts", wrong)
-    return {state: _spec(f"{name}.{state}", cast) for state, cast in casts.items()}
+    return {
+        state: None if cast is None else checked_spec(f"{name}.{state}", cast)
+        for state, cast in casts.items()
+    }
 
 
-def _spec(name: str, cast: CastLike) -> Spec | None:
-    """The checked spec of a cast."""
-    if cast is None:
-        return None
+def checked_spec(name: str, cast: Cast | FormatLike) -> Spec:
+    """The spec of a cast; ``name`` is blamed for a wrong one."""
     cast = Cast.from_value(cast, name)
     cast.check_unclipped(name)
     random_bits = cast.random_bits if cast.rounding.takes_random_bits else None

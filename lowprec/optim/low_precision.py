@@ -59,7 +59,8 @@ class LowPrecision(Wrapper):
         weight: Cast of the stored weights, a format or its name; None to leave them.
         gradient: Cast of the gradients.
         state: Cast of all state tensors of their parameter's shape, or a mapping from state names.
-            Counters and other scalars are never rounded.
+            Counters of torch's optimizers are never rounded. Those of one's own, where a parameter has no
+            dimensions, look like a state: name the states then.
         master: Cast of the master copy; None for no copy.
         gradient_scale: A factor on gradients, such as one over a loss scale.
         compensation: ``"kahan"`` to keep what rounding the weights loses; None not to.
@@ -180,10 +181,11 @@ class LowPrecision(Wrapper):
                 continue
             casts = self._casts_of(number)
             self._round_states(number, p)
+            compensated = self._is_compensated and casts.weight is not None
             if casts.master is not None:
                 self._masters[number] = torch.empty_like(p)
             self._round_weight(number, p)
-            if self._is_compensated and casts.weight is not None:
+            if compensated:
                 self._compensations[number] = torch.zeros_like(p)
                 self._seen[number] = p.detach().clone()
 
@@ -268,6 +270,7 @@ class LowPrecision(Wrapper):
         key = self.gradient_scale, *(part.key() for part in parts)
         if self._plan is None or self._plan_key != key:
             self._plan, self._plan_key = Plan(parts, self.gradient_scale), key
+        self._plan.parts = parts  # groups may be others, with other rates
         return self._plan
 
     def _update_at_once(self, plan: Plan) -> None:
@@ -388,21 +391,12 @@ class LowPrecision(Wrapper):
             "gradient_scale": self.gradient_scale,
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """The inner optimizer's state_dict, and under ``"lowprec"`` masters, seed, step and formats.
-
-        Returns:
-            Tensors and plain values only, so that it loads under ``weights_only=True``. Saving,
-            loading and stepping gives the same bits as stepping.
-        """
+    def _saved(self) -> dict[str, Any]:
+        """The inner optimizer's entries, and ours under a name that it does not use."""
         return {**self.optimizer.state_dict(), KEY: self._own()}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a saved state; the weights themselves are the model's to load.
-
-        Raises:
-            ValueError: If it is not from a LowPrecision optimizer with the same formats, groups and scale.
-        """
+    def _load(self, state_dict: dict[str, Any]) -> None:
+        """Check ours, let the inner optimizer load its own, then take up ours."""
         own = check_saved(state_dict, self._own())
         inner = {name: value for name, value in state_dict.items() if name != KEY}
         self.optimizer.load_state_dict(inner)

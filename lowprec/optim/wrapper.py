@@ -81,6 +81,43 @@ class Wrapper(torch.optim.Optimizer):
         """Clear all gradients."""
         self.optimizer.zero_grad(set_to_none)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The inner optimizer's state_dict and our own entries.
+
+        Returns:
+            Tensors and plain values only, so that it loads under ``weights_only=True``. Saving,
+            loading and stepping gives the same bits as stepping.
+        """
+        for before in self._optimizer_state_dict_pre_hooks.values():
+            before(self)
+        state = self._saved()
+        for after in self._optimizer_state_dict_post_hooks.values():
+            changed = after(self, state)
+            state = state if changed is None else changed
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a saved state; the weights themselves are the model's to load.
+
+        Raises:
+            ValueError: If it is not from such an optimizer with the same formats, groups and scale.
+        """
+        state = dict(state_dict)
+        for before in self._optimizer_load_state_dict_pre_hooks.values():
+            changed = before(self, state)
+            state = state if changed is None else changed
+        self._load(state)
+        for after in self._optimizer_load_state_dict_post_hooks.values():
+            after(self)
+
+    def _saved(self) -> dict[str, Any]:
+        """What state_dict returns."""
+        raise NotImplementedError
+
+    def _load(self, state_dict: dict[str, Any]) -> None:
+        """Take up what _saved has returned."""
+        raise NotImplementedError
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step.
 

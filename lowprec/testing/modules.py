@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -143,11 +144,13 @@ def _referred(x: Tensor, spec: Spec, seed: int, stream: int) -> tuple[Tensor, Te
 
 
 def check_optimizer(make: Callable[[], tuple[torch.nn.Module, LowPrecision]], *, steps: int = 3) -> Report:
-    """Verify a LowPrecision optimizer: grids, determinism, and that it is saved and loaded.
+    """Verify a LowPrecision optimizer: grids, determinism, skipped steps, and that it is saved and copied.
 
-    Stored weights are values of their format after construction and after every step, master weights and
-    states of theirs; two runs under one seed give equal bits; no step touches torch's generator; and saving,
-    loading into another pair and stepping gives the bits of stepping on. Gradients are random numbers.
+    Stored weights are values of their format after construction and after every step, master weights, states
+    and compensations of theirs, each group's by its own casts; two runs under one seed give equal bits; no
+    step touches torch's generator. A step that a GradScaler skips changes nothing but the count of such
+    steps. Saving, loading into another pair and stepping gives the bits of stepping on, in weights, states
+    and all that is kept, and so does a deep copy. Gradients are random numbers.
 
     Args:
         make: Makes a model and its optimizer, the same under one ``torch.manual_seed``.
@@ -181,13 +184,16 @@ def check_optimizer(make: Callable[[], tuple[torch.nn.Module, LowPrecision]], *,
     twin_model, twin = _made(make, _SEED)
     for step in range(steps):
         _step(twin_model, twin, step)
-    _check_equal(check, "equal seeds, equal bits", twin_model, model)
+    _check_equal(check, "equal seeds, equal bits", twin, optimizer)
+    _check_skipped(check, model, optimizer, twin)
+    copied_model, copied = copy.deepcopy((model, optimizer))
     other_model, other = _made(make, _SEED + 1)
     other_model.load_state_dict(_stored(model.state_dict()))
     other.load_state_dict(_stored(optimizer.state_dict()))
-    for pair in ((model, optimizer), (other_model, other)):
+    for pair in ((model, optimizer), (other_model, other), (copied_model, copied)):
         _step(*pair, steps)
-    _check_equal(check, "save, load, step is step", other_model, model)
+    _check_equal(check, "save, load, step is step", other, optimizer)
+    _check_equal(check, "copy, step is step", copied, optimizer)
     return report
 
 
@@ -203,11 +209,16 @@ def _made(make: Any, seed: int) -> tuple[torch.nn.Module, LowPrecision]:
 
 def _step(model: torch.nn.Module, optimizer: LowPrecision, step: int) -> None:
     """A step on the gradients of that number."""
+    _set_gradients(model, step)
+    optimizer.step()
+
+
+def _set_gradients(model: torch.nn.Module, step: int) -> None:
+    """Random numbers for every parameter that is trained."""
     generator = torch.Generator().manual_seed(step)
     for p in model.parameters():
         if p.requires_grad:
             p.grad = torch.randn(p.shape, generator=generator).to(p.dtype)
-    optimizer.step()
 
 
 def _stored(state: dict[str, Any]) -> Any:
@@ -218,29 +229,70 @@ def _stored(state: dict[str, Any]) -> Any:
     return torch.load(file, weights_only=True)
 
 
+def _check_skipped(check: Check, model: torch.nn.Module, optimizer: LowPrecision, twin: LowPrecision) -> None:
+    """A step that a GradScaler skips; ``twin`` is where the optimizer was before."""
+    skipped = optimizer.skipped_steps
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    _set_gradients(model, 0)
+    for p in model.parameters():
+        if p.grad is not None:
+            p.grad.fill_(float("inf"))
+    scaler.scale(torch.zeros(()))  # which sets the scaler up
+    scaler.step(optimizer)
+    _check_equal(check, "a skipped step changes nothing", optimizer, twin)
+    check.equal("a skipped step is counted", optimizer.skipped_steps, skipped + 1)
+    counts = [o.state_dict()["lowprec"]["step"] for o in (optimizer, twin)]
+    check.equal("a skipped step uses no noise", counts[0], counts[1])
+
+
 def _check_grids(check: Check, optimizer: LowPrecision) -> None:
-    """Weights, masters and states."""
+    """Weights, masters, states and compensations."""
     own = optimizer.state_dict()["lowprec"]
-    formats = {role: resolve(spec[0]) for role, spec in own["formats"].items()}
-    for number, p in optimizer.numbered_parameters():
-        if number in own["excluded"]:
-            continue
-        if "weight" in formats:
-            on_grid(check, "weights are values of the format", p, formats["weight"])
-        if "master" in formats:
-            on_grid(check, "masters are values of the format", own["masters"][number], formats["master"])
-        for name, value in optimizer.state.get(p, {}).items():
-            format = formats.get(f"state.{name}", formats.get("state"))
-            shaped = isinstance(value, Tensor) and value.shape == p.shape and name != "step"
-            if shaped and format is not None:
-                on_grid(check, "states are values of the format", value, format)
+    numbers = iter(optimizer.numbered_parameters())
+    for index, group in enumerate(optimizer.param_groups):
+        specs = own["groups"].get(index, own["formats"])
+        formats = {role: resolve(spec[0]) for role, spec in specs.items()}
+        for number, p in itertools.islice(numbers, len(group["params"])):
+            if number not in own["excluded"]:
+                _check_parameter(check, optimizer, own, formats, number, p)
 
 
-def _check_equal(check: Check, name: str, model: torch.nn.Module, other: torch.nn.Module) -> None:
-    """Equal bits in all parameters."""
-    pairs = zip(model.named_parameters(), other.parameters(), strict=True)
-    for (parameter, got), want in pairs:
-        equal_tensors(check, name, want, got, want, parameter=parameter)
+def _check_parameter(
+    check: Check,
+    optimizer: LowPrecision,
+    own: dict[str, Any],
+    formats: dict[str, Format],
+    number: int,
+    p: Tensor,
+) -> None:
+    """All that is kept of one parameter."""
+    if "weight" in formats:
+        on_grid(check, "weights are values of the format", p, formats["weight"])
+    if "master" in formats:
+        on_grid(check, "masters are values of the format", own["masters"][number], formats["master"])
+    if number in own["compensations"]:
+        lost = own["compensations"][number]
+        on_grid(check, "compensations are values of the weights' format", lost, formats["weight"])
+    for name, value in optimizer.state.get(p, {}).items():
+        format = formats.get(f"state.{name}", formats.get("state"))
+        shaped = isinstance(value, Tensor) and value.shape == p.shape
+        if shaped and format is not None and p.dim() > 0:  # else it may be a counter
+            on_grid(check, "states are values of the format", value, format)
+
+
+def _check_equal(check: Check, name: str, got: LowPrecision, want: LowPrecision) -> None:
+    """Equal bits in all parameters, their states, and what is kept beside them."""
+    pairs = zip(got.numbered_parameters(), want.numbered_parameters(), strict=True)
+    kept_got, kept_want = (optimizer.state_dict()["lowprec"] for optimizer in (got, want))
+    for (number, p), (_, q) in pairs:
+        equal_tensors(check, name, q, p, q, parameter=number)
+        for state, value in want.state.get(q, {}).items():
+            if isinstance(value, Tensor):
+                equal_tensors(check, name, value, got.state[p][state], value, parameter=number, state=state)
+        for kept in ("masters", "compensations"):
+            if number in kept_want[kept]:
+                value = kept_want[kept][number]
+                equal_tensors(check, name, value, kept_got[kept][number], value, parameter=number, kept=kept)
 
 
 def _name(dtype: torch.dtype) -> str:

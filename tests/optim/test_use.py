@@ -1,5 +1,6 @@
 """LowPrecision where a torch optimizer is expected: closures, schedulers, groups, hooks, errors."""
 
+import copy
 import gc
 import warnings
 import weakref
@@ -99,6 +100,50 @@ def test_schedulers_act_as_on_the_inner_optimizer(name, make):
         histories.append(history)
     assert histories[0] == histories[1]
     assert histories[0][0] != histories[0][-1]
+
+
+@pytest.mark.parametrize("name", ["StepLR", "CosineAnnealingLR", "LambdaLR", "SequentialLR"])
+def test_schedulers_drive_the_inner_optimizer_after_loading(name):
+    """Both ways of going on: a new scheduler that is loaded, and one that was there before."""
+    p = parameter()
+    optimizer = LowPrecision(sgd(p, momentum=0.9), weight="fixed8f6", seed=0)
+    scheduler = SCHEDULERS[name](optimizer)
+
+    def rates(optimizer, scheduler, steps=4):
+        history = []
+        for _ in range(steps):
+            optimizer.step()
+            scheduler.step()
+            history.append(optimizer.optimizer.param_groups[0]["lr"])
+        return history
+
+    rates(optimizer, scheduler)
+    saved = copy.deepcopy([optimizer.state_dict(), scheduler.state_dict()])
+    want = rates(optimizer, scheduler)
+    assert len(set(want)) > 1
+    fresh = LowPrecision(sgd(parameter(), lr=9.0, momentum=0.9), weight="fixed8f6", seed=1)
+    again = SCHEDULERS[name](fresh)
+    for other, follower in ((fresh, again), (optimizer, scheduler)):
+        other.load_state_dict(saved[0])
+        follower.load_state_dict(saved[1])
+        assert rates(other, follower) == want
+
+
+def test_hooks_of_state_dicts_run_once():
+    p, calls = parameter(), []
+    optimizer = LowPrecision(sgd(p), weight="fixed8f6")
+    optimizer.register_state_dict_pre_hook(lambda _: calls.append("before saving"))
+    optimizer.register_state_dict_post_hook(lambda _, state: {**state, "note": "mine"})
+    optimizer.register_state_dict_post_hook(lambda _, state: calls.append(f"saved {state['note']}"))
+    optimizer.register_load_state_dict_pre_hook(lambda _, state: {**state, "seen": True})
+    optimizer.register_load_state_dict_pre_hook(lambda _, state: calls.append(f"loading {state['seen']}"))
+    optimizer.register_load_state_dict_post_hook(lambda _: calls.append("loaded"))
+    state = optimizer.state_dict()
+    assert state["note"] == "mine"
+    before = sorted(state)
+    optimizer.load_state_dict(state)
+    assert calls == ["before saving", "saved mine", "loading True", "loaded"]
+    assert sorted(state) == before, "what is loaded is left as it is"
 
 
 def test_hooks_of_torch_optimizers_run_once_a_step():

@@ -121,12 +121,18 @@ def made(**options):
         {"weight": "e4m3fn", "state": "bfloat16", "gradient": "e5m2"},
         {"weight": Cast("fixed8f6", "stochastic"), "master": "bfloat16"},
         {"weight": "bfp8<group32>", "state": {"exp_avg": "bfloat16"}},
+        {"weight": Cast("bfloat16", "stochastic"), "compensation": "kahan"},
+        {"weight": "e4m3fn", "groups": {0: {"weight": Cast("fixed8f6", "stochastic"), "state": "e5m2"}}},
     ],
 )
 def test_right_optimizers_pass(options):
     report = check_optimizer(made(**options))
     assert report.cases["weights are values of the format"] > 0
     assert report.cases["save, load, step is step"] > 0
+    assert report.cases["copy, step is step"] > 0
+    assert (report.cases["compensations are values of the weights' format"] > 0) == (
+        "compensation" in options
+    )
 
 
 class Drifting(LowPrecision):
@@ -156,17 +162,91 @@ class Drawing(LowPrecision):
         return super().step(closure)
 
 
+class Heedless(LowPrecision):
+    """Steps in spite of an infinity."""
+
+    def step(self, closure=None):
+        self.found_inf = None
+        return super().step(closure)
+
+
+class Uncounted(LowPrecision):
+    """Does not count what it skips."""
+
+    def step(self, closure=None):
+        return None if getattr(self, "found_inf", None) else super().step(closure)
+
+
+class Counting(LowPrecision):
+    """Uses up the noise of a step that is skipped."""
+
+    def step(self, closure=None):
+        result = super().step(closure)
+        self._step += bool(getattr(self, "found_inf", False))
+        return result
+
+
+class Amnesic(LowPrecision):
+    """Copies forget the count of steps."""
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_step": 0}
+
+
+class Stale(LowPrecision):
+    """Saves the weights as their masters."""
+
+    def state_dict(self):
+        state = super().state_dict()
+        state["lowprec"]["masters"] = dict(state["lowprec"]["seen"])
+        return state
+
+
+class Uncompensated(LowPrecision):
+    """Keeps more of what is lost than its format can."""
+
+    def _round_compensated(self, number, p):
+        super()._round_compensated(number, p)
+        self._compensations[number].add_(1e-3)
+
+
+class OneForAll(LowPrecision):
+    """Rounds every group as if it had no casts of its own."""
+
+    def _casts_of(self, number):
+        return self._base
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
         (Drifting, "weights are values of the format"),
         (Forgetful, "save, load, step is step"),
         (Drawing, "torch's generator is left alone"),
+        (Heedless, "a skipped step changes nothing"),
+        (Uncounted, "a skipped step is counted"),
+        (Counting, "a skipped step uses no noise"),
+        (Amnesic, "copy, step is step"),
     ],
 )
 def test_wrong_optimizers_are_shown(kind, message):
     with pytest.raises(FormatError, match=message):
         check_optimizer(made(kind=kind, weight=Cast("fixed8f6", "stochastic")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (Stale, {"weight": "fixed8f6", "master": "binary32"}, "save, load, step is step"),
+        (Uncompensated, {"weight": "bfloat16", "compensation": "kahan"},
+         "compensations are values of the weights' format"),
+        (OneForAll, {"weight": "bfloat16", "groups": {0: {"weight": "e4m3fn"}}},
+         "weights are values of the format"),
+    ],
+)  # fmt: skip
+def test_wrong_keepers_are_shown(kind, options, message):
+    with pytest.raises(FormatError, match=message):
+        check_optimizer(made(kind=kind, **options))
 
 
 def test_what_makes_an_optimizer_must_make_one():
