@@ -1,6 +1,6 @@
 """LowPrecision: any torch optimizer with rounded weights, gradients, state and master copy."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -8,30 +8,15 @@ from torch import Tensor
 
 from lowprec.cast import CastLike
 from lowprec.errors import type_error, value_error
-from lowprec.ops.digest import digest
-from lowprec.ops.observation import observe, observers
-from lowprec.ops.quantize import Spec, check_carrier, quantize_into, seed_tensor
+from lowprec.ops.quantize import seed_tensor
 from lowprec.optim.casts import Casts
+from lowprec.optim.keeper import Keeper
 from lowprec.optim.one_pass import Plan, is_possible, part_of
-from lowprec.optim.roles import (
-    COMPENSATION,
-    EDIT,
-    GRADIENT,
-    MASTER,
-    MOST_STATES,
-    REMAINDER,
-    STATE,
-    WEIGHT,
-    stream_of,
-)
+from lowprec.optim.packed import Packed, check_packable, loaded, saved
 from lowprec.optim.saving import KEY, VERSION, check_saved, restore_counters
-from lowprec.optim.wrapper import Wrapper
-
-# Scalars that a parameter without dimensions must not mistake for states of its shape.
-_COUNTERS = {torch.optim.NAdam: {"mu_product"}, torch.optim.ASGD: {"eta", "mu"}}
 
 
-class LowPrecision(Wrapper):
+class LowPrecision(Keeper):
     """Keep weights, gradients, optimizer state and a master copy of the weights in low precision.
 
     One step: a closure is evaluated once, at the rounded weights; ``p.grad`` becomes
@@ -63,6 +48,9 @@ class LowPrecision(Wrapper):
             dimensions, look like a state: name the states then.
         master: Cast of the master copy; None for no copy.
         gradient_scale: A factor on gradients, such as one over a loss scale.
+        store: ``"values"`` to keep states as numbers of their format in tensors of their parameter's dtype,
+            ``"packed"`` to keep their codes without gaps, with the scales of groups: the bits that hardware
+            would keep, and the same results. A step then unpacks one parameter's states at a time.
         compensation: ``"kahan"`` to keep what rounding the weights loses; None not to.
         groups: Other casts for some parameter groups, by their number: a mapping of ``"weight"``,
             ``"gradient"``, ``"state"`` and ``"master"``, of which those not given are as above.
@@ -72,7 +60,8 @@ class LowPrecision(Wrapper):
     Raises:
         TypeError: If an argument has the wrong type, or a parameter is no carrier.
         ValueError: If a name is unknown, the carrier cannot hold a format, the scale is not positive, a group
-            does not exist, or weights are compensated that have a master or no cast.
+            does not exist, weights are compensated that have a master or no cast, or states are to be packed
+            that have no cast or no codes of at most 16 bits.
 
     Example:
         >>> from lowprec import Cast
@@ -99,6 +88,7 @@ class LowPrecision(Wrapper):
         state: CastLike | Mapping[str, CastLike] = None,
         master: CastLike = None,
         gradient_scale: float = 1.0,
+        store: str = "values",
         compensation: str | None = None,
         groups: Mapping[int, Mapping[str, Any]] | None = None,
         exclude: Iterable[Tensor] = (),
@@ -111,10 +101,15 @@ class LowPrecision(Wrapper):
             raise value_error("gradient_scale", "be positive and finite", gradient_scale)
         if compensation not in (None, "kahan"):
             raise value_error("compensation", "be None or 'kahan'", compensation)
+        if store not in ("values", "packed"):
+            raise value_error("store", "be 'values' or 'packed'", store)
         self.gradient_scale = float(gradient_scale)
+        self._is_packed = store == "packed"
         self._is_compensated = compensation is not None
         self._base = Casts.parse({"weight": weight, "gradient": gradient, "state": state, "master": master})
         self._casts = self._parse_groups({} if groups is None else groups)
+        if self._is_packed:
+            self._check_packable(self._casts)
         excluded = {id(p) for p in exclude}
         self._excluded = {n for n, p in self.numbered_parameters() if id(p) in excluded}
         if len(self._excluded) != len(excluded):
@@ -129,6 +124,7 @@ class LowPrecision(Wrapper):
         self._compensations: dict[int, Tensor] = {}
         self._seen: dict[int, Tensor] = {}
         self._digests: dict[int, Tensor] = {}
+        self._packed: dict[int, dict[str, Packed]] = {}
         self._round_initially(0)
 
     def _parse_groups(self, groups: Mapping[int, Mapping[str, Any]]) -> list[Casts]:
@@ -150,6 +146,16 @@ class LowPrecision(Wrapper):
         if self._is_compensated and any(casts.master is not None for casts in every):
             raise value_error("compensation", "be None where weights have a master", "kahan")
 
+    def _check_packable(self, every: list[Casts]) -> None:
+        """Refuse states without a cast, or without codes."""
+        if all(casts.state is None for casts in every):
+            raise value_error("state", "have a cast where store is 'packed'", None)
+        for casts in every:
+            named = casts.state if isinstance(casts.state, dict) else {"": casts.state}
+            for name, spec in named.items():
+                if spec is not None:
+                    check_packable(f"state.{name}" if name else "state", spec)
+
     @property
     def master_weights(self) -> dict[Tensor, Tensor]:
         """The master copy of each parameter that has one."""
@@ -160,91 +166,17 @@ class LowPrecision(Wrapper):
         """What rounding has lost of each parameter, where it is compensated."""
         return {p: self._compensations[i] for i, p in self.numbered_parameters() if i in self._compensations}
 
-    def _casts_of(self, number: int) -> Casts:
-        """The casts of a numbered parameter."""
-        group = 0
-        while number >= (size := len(self.param_groups[group]["params"])):
-            group, number = group + 1, number - size
-        return self._casts[group]
-
-    def _check_parameters(self, first: int = 0) -> None:
-        """Refuse parameters that cannot hold the formats."""
-        for number, p in self.numbered_parameters(first):
-            if number not in self._excluded:
-                self._casts_of(number).check(p)
-
-    @torch.no_grad()
-    def _round_initially(self, first: int) -> None:
-        """States, master, then weight, as at construction, for parameters from a number on."""
-        for number, p in self.numbered_parameters(first):
-            if number in self._excluded:
-                continue
-            casts = self._casts_of(number)
-            self._round_states(number, p)
-            compensated = self._is_compensated and casts.weight is not None
-            if casts.master is not None:
-                self._masters[number] = torch.empty_like(p)
-            self._round_weight(number, p)
-            if compensated:
-                self._compensations[number] = torch.zeros_like(p)
-                self._seen[number] = p.detach().clone()
-
-    def _round_states(self, number: int, p: Tensor) -> None:
-        """Every state that has a cast."""
-        casts = self._casts_of(number)
-        for name, (index, value) in self._roundable(p):
-            if (spec := casts.of_state(name)) is not None:
-                check_carrier(spec, value.dtype)
-                if index >= MOST_STATES:
-                    raise value_error("optimizer", f"have at most {MOST_STATES} states", index + 1)
-                self._round(value, spec, value, (number, p), STATE + index, "state")
-
-    def _round_weight(self, number: int, p: Tensor) -> None:
-        """Master, then weight."""
-        casts = self._casts_of(number)
-        if casts.master is not None:
-            self._round(p, casts.master, self._masters[number], (number, p), MASTER, "master")
-        self._round(p, casts.weight, p, (number, p), WEIGHT, "stored_weight")
-        if casts.master is not None:
-            self._digests[number] = digest(p)
-
-    def _round_compensated(self, number: int, p: Tensor) -> None:
-        """The weight, and what that loses: Kahan's sum."""
-        spec, place = self._casts_of(number).weight, (number, p)
-        weight, lost = self._seen[number], self._compensations[number]
-        lost.add_(p - weight)
-        self._round(lost, spec, lost, place, COMPENSATION, "compensation")
-        p.copy_(weight + lost)
-        self._round(p, spec, p, place, WEIGHT, "stored_weight")
-        lost.add_(weight - p)
-        self._round(lost, spec, lost, place, REMAINDER, "compensation")
-        weight.copy_(p)
-
-    def _round(
-        self,
-        x: Tensor,
-        spec: Spec | None,
-        out: Tensor,
-        place: tuple[int, Tensor],
-        role: int,
-        name: str,
-    ) -> None:
-        """Write Q(x) to ``out``, with the noise of this step, numbered parameter and role."""
-        number, p = place
-        if spec is None:
-            if out is not x:
-                out.copy_(x)
-            return
-        stream = stream_of(self._step, number, role)
-        seed = self._seed.to(x.device) if spec.is_stochastic else None
-        before = x.clone() if observers and out is x else x
-        quantize_into(x, seed, spec, out, stream)
-        observe(name, id(p), before, out, seed, spec, stream)
-
     def _update(self, touched: list[tuple[int, Tensor]]) -> None:
         """One step of the parameters that have a gradient."""
+        if self._is_packed:
+            for number, p in touched:
+                self._check_encodable(number, p)
         self._step += 1
-        if (plan := self._planned(touched)) is not None:
+        if self._is_packed:
+            groups = {id(p): group for group in self.param_groups for p in group["params"]}
+            for number, p in touched:
+                self._step_alone(number, p, groups[id(p)])
+        elif (plan := self._planned(touched)) is not None:
             self._update_at_once(plan)
         else:
             for number, p in touched:
@@ -297,53 +229,10 @@ class LowPrecision(Wrapper):
             trained = [p for group in groups for p in group["params"] if p.requires_grad]
             if all(p.grad is not None for p in trained):
                 known = {name for p in trained for name, _ in self._roundable(p)}
+                known.update(name for states in self._packed.values() for name in states)
                 if unknown := sorted(set(named) - known):
                     exist = ", ".join(sorted(known)) or "none"
                     raise value_error("state", f"name states of the optimizer ({exist})", unknown)
-
-    def _roundable(self, p: Tensor) -> Iterator[tuple[str, tuple[int, Tensor]]]:
-        """The floating-point states of p's shape, each with its place among all states."""
-        counters = {"step"}.union(*(n for kind, n in _COUNTERS.items() if isinstance(self.optimizer, kind)))
-        for index, (name, value) in enumerate(sorted(self.state.get(p, {}).items())):
-            if name in counters or not isinstance(value, Tensor):
-                continue
-            if value.is_floating_point() and value.shape == p.shape:
-                yield name, (index, value)
-
-    def _prepare(self, number: int, p: Tensor) -> None:
-        """Before the inner step: the gradient rounded, the parameter at its master."""
-        grad = p.grad
-        if grad is None:
-            return
-        self._unscale(grad)
-        if self.gradient_scale != 1.0:
-            grad.mul_(self.gradient_scale)
-        if number in self._excluded:
-            return
-        casts = self._casts_of(number)
-        self._round(grad, casts.gradient, grad, (number, p), GRADIENT, "gradient")
-        self._notice_edits(number, p)
-        if number in self._masters:
-            p.copy_(self._masters[number])
-
-    def _notice_edits(self, number: int, p: Tensor) -> None:
-        """Take up what somebody else has written to a parameter since the last step."""
-        if number in self._masters and not torch.equal(digest(p), self._digests[number]):
-            self._round(p, self._casts_of(number).master, self._masters[number], (number, p), EDIT, "master")
-        if number in self._seen and not torch.equal(p, seen := self._seen[number]):
-            edited = (p != seen) & ~(p.isnan() & seen.isnan())
-            self._compensations[number].masked_fill_(edited, 0.0)
-            seen.copy_(p)
-
-    def _settle(self, number: int, p: Tensor) -> None:
-        """After the inner step: state, master and parameter rounded."""
-        if number in self._excluded:
-            return
-        self._round_states(number, p)
-        if number in self._compensations:
-            self._round_compensated(number, p)
-        else:
-            self._round_weight(number, p)
 
     def add_param_group(self, param_group: dict[str, Any], casts: Mapping[str, Any] | None = None) -> None:
         """Add parameters; they are rounded at once, as at construction.
@@ -357,6 +246,8 @@ class LowPrecision(Wrapper):
         """
         parsed = Casts.parse({} if casts is None else casts, "casts", self._base)
         self._check_compensated([parsed])
+        if self._is_packed and parsed.state is not None:
+            self._check_packable([parsed])
         first = sum(len(group["params"]) for group in self.param_groups)
         self.optimizer.add_param_group(param_group)
         self._casts.append(parsed)
@@ -389,6 +280,8 @@ class LowPrecision(Wrapper):
             "formats": self._base.to_plain(),
             "groups": {n: c.to_plain() for n, c in enumerate(self._casts) if c != self._base},
             "gradient_scale": self.gradient_scale,
+            "store": "packed" if self._is_packed else "values",
+            "packed": saved(self._packed),
         }
 
     def _saved(self) -> dict[str, Any]:
@@ -398,13 +291,15 @@ class LowPrecision(Wrapper):
     def _load(self, state_dict: dict[str, Any]) -> None:
         """Check ours, let the inner optimizer load its own, then take up ours."""
         own = check_saved(state_dict, self._own())
+        known = dict(self.numbered_parameters())
+        packed = loaded(own["packed"], known, lambda n, name: self._casts_of(n).of_state(name))
         inner = {name: value for name, value in state_dict.items() if name != KEY}
         self.optimizer.load_state_dict(inner)
         restore_counters(self.optimizer, inner)
-        parameters = dict(self.numbered_parameters())
+        self._packed = packed
         for name, kept in self._kept_tensors().items():
             for number in kept:
-                p = parameters[number]
+                p = known[number]
                 dtype = torch.int64 if name == "digests" else p.dtype
                 kept[number] = own[name][number].to(p.device, dtype, copy=True)
         self._seed = own["seed"].clone()
@@ -412,8 +307,18 @@ class LowPrecision(Wrapper):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the hooks that torch rebuilds."""
-        names = ["optimizer", "gradient_scale", "skipped_steps", "_is_compensated", "_base", "_casts"]
-        names += ["_seed", "_step", "_masters", "_compensations", "_seen", "_digests", "_excluded"]
+        names = ["optimizer", "gradient_scale", "skipped_steps", "_is_compensated", "_is_packed", "_base"]
+        names += [
+            "_casts",
+            "_packed",
+            "_seed",
+            "_step",
+            "_masters",
+            "_compensations",
+            "_seen",
+            "_digests",
+            "_excluded",
+        ]
         return {name: self.__dict__[name] for name in names}
 
     def __repr__(self) -> str:

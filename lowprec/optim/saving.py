@@ -13,7 +13,7 @@ KEY = "lowprec"
 
 VERSION = 2
 
-_SETTINGS = ("formats", "groups", "gradient_scale")
+_SETTINGS = ("formats", "groups", "gradient_scale", "store")
 _TENSORS = ("masters", "digests", "compensations", "seen")
 
 

@@ -198,7 +198,8 @@ class Stale(LowPrecision):
 
     def state_dict(self):
         state = super().state_dict()
-        state["lowprec"]["masters"] = dict(state["lowprec"]["seen"])
+        parameters = dict(self.numbered_parameters())
+        state["lowprec"]["masters"] = {n: parameters[n].detach().clone() for n in state["lowprec"]["masters"]}
         return state
 
 

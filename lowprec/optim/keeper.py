@@ -1,0 +1,246 @@
+"""Keeper: what an optimizer keeps of each parameter, and how it is rounded before and after a step."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lowprec.errors import value_error
+from lowprec.ops.digest import digest
+from lowprec.ops.observation import observe, observers
+from lowprec.ops.quantize import Spec, check_carrier, quantize_into
+from lowprec.optim.casts import Casts
+from lowprec.optim.packed import Packed, check_packable, loses_nan, packed, unpacked
+from lowprec.optim.roles import (
+    COMPENSATION,
+    EDIT,
+    GRADIENT,
+    MASTER,
+    MOST_STATES,
+    REMAINDER,
+    STATE,
+    WEIGHT,
+    stream_of,
+)
+from lowprec.optim.wrapper import Wrapper
+
+# Scalars that a parameter without dimensions must not mistake for states of its shape.
+_COUNTERS = {torch.optim.NAdam: {"mu_product"}, torch.optim.ASGD: {"eta", "mu"}}
+
+
+class Keeper(Wrapper):
+    """A wrapper that rounds gradients, states, weights and masters of numbered parameters.
+
+    A subclass says in ``_update`` how these make a step.
+    """
+
+    gradient_scale: float
+    _casts: list[Casts]
+    _excluded: set[int]
+    _seed: Tensor
+    _step: int
+    _is_compensated: bool
+    _is_packed: bool
+    _masters: dict[int, Tensor]
+    _digests: dict[int, Tensor]
+    """Of the weights that the last step left, where there are masters."""
+    _compensations: dict[int, Tensor]
+    _seen: dict[int, Tensor]
+    """The weights that the last step left, where they are compensated."""
+    _packed: dict[int, dict[str, Packed]]
+
+    def _casts_of(self, number: int) -> Casts:
+        """The casts of a numbered parameter."""
+        group = 0
+        while number >= (size := len(self.param_groups[group]["params"])):
+            group, number = group + 1, number - size
+        return self._casts[group]
+
+    def _check_parameters(self, first: int = 0) -> None:
+        """Refuse parameters that cannot hold the formats."""
+        for number, p in self.numbered_parameters(first):
+            if number not in self._excluded:
+                self._casts_of(number).check(p)
+
+    @torch.no_grad()
+    def _round_initially(self, first: int) -> None:
+        """States, master, then weight, as at construction, for parameters from a number on."""
+        for number, p in self.numbered_parameters(first):
+            if number in self._excluded:
+                continue
+            casts = self._casts_of(number)
+            self._round_states(number, p)
+            compensated = self._is_compensated and casts.weight is not None
+            if casts.master is not None:
+                self._masters[number] = torch.empty_like(p)
+            self._round_weight(number, p)
+            if compensated:
+                self._compensations[number] = torch.zeros_like(p)
+                self._seen[number] = p.detach().clone()
+
+    def _round_states(self, number: int, p: Tensor) -> None:
+        """Every state that has a cast, into its bits where states are packed."""
+        casts = self._casts_of(number)
+        found: dict[str, Packed] = {}
+        for name, (index, value) in self._roundable(p):
+            if (spec := casts.of_state(name)) is not None:
+                check_carrier(spec, value.dtype)
+                if index >= MOST_STATES:
+                    raise value_error("optimizer", f"have at most {MOST_STATES} states", index + 1)
+                if self._is_packed:
+                    found[name] = self._packed_state(value, spec, (number, p), STATE + index)
+                else:
+                    self._round(value, spec, value, (number, p), STATE + index, "state")
+        for name in found:
+            del self.state[p][name]
+        if found:
+            self._packed[number] = found
+
+    def _packed_state(self, value: Tensor, spec: Spec, place: tuple[int, Tensor], role: int) -> Packed:
+        """A state in its bits, with the noise of this step, numbered parameter and role."""
+        number, p = place
+        check_packable("state", spec)
+        stream = stream_of(self._step, number, role)
+        seed = self._seed.to(value.device) if spec.is_stochastic else None
+        state = packed(value, spec, seed, stream)
+        if observers:
+            observe("state", id(p), value, unpacked(state, spec, p), seed, spec, stream)
+        return state
+
+    def unpacked_state(self, p: Tensor) -> dict[str, Tensor]:
+        """The states of a parameter that are kept in the bits of their formats.
+
+        Args:
+            p: A parameter.
+
+        Returns:
+            Their values by name, in memory of their own; nothing where ``store`` is ``"values"``.
+
+        Raises:
+            ValueError: If it is no parameter of the optimizer.
+        """
+        for number, other in self.numbered_parameters():
+            if other is p:
+                casts, states = self._casts_of(number), self._packed.get(number, {})
+                specs = {name: casts.of_state(name) for name in states}
+                return {
+                    name: unpacked(states[name], spec, p) for name, spec in specs.items() if spec is not None
+                }
+        raise value_error("p", "be a parameter of the optimizer", tuple(p.shape))
+
+    @property
+    def state_nbytes(self) -> int:
+        """Bytes of memory that hold all states, scales and counters among them."""
+        kept = [state for states in self._packed.values() for state in states.values()]
+        values = [v for state in self.state.values() for v in state.values() if isinstance(v, Tensor)]
+        return sum(state.nbytes for state in kept) + sum(value.nbytes for value in values)
+
+    def _step_alone(self, number: int, p: Tensor, group: dict[str, Any]) -> None:
+        """One step of a parameter whose states are packed."""
+        self.state[p].update(self.unpacked_state(p))
+        self._packed.pop(number, None)
+        self._prepare(number, p)
+        groups = self.optimizer.param_groups
+        self.optimizer.param_groups = [{**group, "params": [p]}]
+        try:
+            self.optimizer.step()
+        finally:
+            self.optimizer.param_groups = groups
+        self._settle(number, p)
+
+    def _check_encodable(self, number: int, p: Tensor) -> None:
+        """Refuse a gradient with NaN before anything is changed, where states have no code for it."""
+        specs = self._casts_of(number).state
+        every = specs.values() if isinstance(specs, dict) else [specs]
+        if number in self._excluded or not any(spec is not None and loses_nan(spec) for spec in every):
+            return
+        if p.grad is not None and p.grad.isnan().any():
+            must = "hold no NaN where a packed state has no code for it"
+            raise value_error("grad", must, float("nan"), "Skip the step, as a GradScaler does.")
+
+    def _round_weight(self, number: int, p: Tensor) -> None:
+        """Master, then weight."""
+        casts = self._casts_of(number)
+        if casts.master is not None:
+            self._round(p, casts.master, self._masters[number], (number, p), MASTER, "master")
+        self._round(p, casts.weight, p, (number, p), WEIGHT, "stored_weight")
+        if casts.master is not None:
+            self._digests[number] = digest(p)
+
+    def _round_compensated(self, number: int, p: Tensor) -> None:
+        """The weight, and what that loses: Kahan's sum."""
+        spec, place = self._casts_of(number).weight, (number, p)
+        weight, lost = self._seen[number], self._compensations[number]
+        lost.add_(p - weight)
+        self._round(lost, spec, lost, place, COMPENSATION, "compensation")
+        p.copy_(weight + lost)
+        self._round(p, spec, p, place, WEIGHT, "stored_weight")
+        lost.add_(weight - p)
+        self._round(lost, spec, lost, place, REMAINDER, "compensation")
+        weight.copy_(p)
+
+    def _round(
+        self,
+        x: Tensor,
+        spec: Spec | None,
+        out: Tensor,
+        place: tuple[int, Tensor],
+        role: int,
+        name: str,
+    ) -> None:
+        """Write Q(x) to ``out``, with the noise of this step, numbered parameter and role."""
+        number, p = place
+        if spec is None:
+            if out is not x:
+                out.copy_(x)
+            return
+        stream = stream_of(self._step, number, role)
+        seed = self._seed.to(x.device) if spec.is_stochastic else None
+        before = x.clone() if observers and out is x else x
+        quantize_into(x, seed, spec, out, stream)
+        observe(name, id(p), before, out, seed, spec, stream)
+
+    def _roundable(self, p: Tensor) -> Iterator[tuple[str, tuple[int, Tensor]]]:
+        """The floating-point states of p's shape, each with its place among all states."""
+        counters = {"step"}.union(*(n for kind, n in _COUNTERS.items() if isinstance(self.optimizer, kind)))
+        for index, (name, value) in enumerate(sorted(self.state.get(p, {}).items())):
+            if name in counters or not isinstance(value, Tensor):
+                continue
+            if value.is_floating_point() and value.shape == p.shape:
+                yield name, (index, value)
+
+    def _prepare(self, number: int, p: Tensor) -> None:
+        """Before the inner step: the gradient rounded, the parameter at its master."""
+        grad = p.grad
+        if grad is None:
+            return
+        self._unscale(grad)
+        if self.gradient_scale != 1.0:
+            grad.mul_(self.gradient_scale)
+        if number in self._excluded:
+            return
+        casts = self._casts_of(number)
+        self._round(grad, casts.gradient, grad, (number, p), GRADIENT, "gradient")
+        self._notice_edits(number, p)
+        if number in self._masters:
+            p.copy_(self._masters[number])
+
+    def _notice_edits(self, number: int, p: Tensor) -> None:
+        """Take up what somebody else has written to a parameter since the last step."""
+        if number in self._masters and not torch.equal(digest(p), self._digests[number]):
+            self._round(p, self._casts_of(number).master, self._masters[number], (number, p), EDIT, "master")
+        if number in self._seen and not torch.equal(p, seen := self._seen[number]):
+            edited = (p != seen) & ~(p.isnan() & seen.isnan())
+            self._compensations[number].masked_fill_(edited, 0.0)
+            seen.copy_(p)
+
+    def _settle(self, number: int, p: Tensor) -> None:
+        """After the inner step: state, master and parameter rounded."""
+        if number in self._excluded:
+            return
+        self._round_states(number, p)
+        if number in self._compensations:
+            self._round_compensated(number, p)
+        else:
+            self._round_weight(number, p)
