@@ -94,7 +94,8 @@ class AdamW(LowPrecision):
 
     Example:
         >>> model = torch.nn.Linear(2, 1)
-        >>> optimizer = AdamW(model.parameters(), state={"exp_avg": "bfp8", "exp_avg_sq": "bfloat16"}, store="packed")
+        >>> moments = {"exp_avg": "bfp8", "exp_avg_sq": "bfloat16"}
+        >>> optimizer = AdamW(model.parameters(), state=moments, store="packed")
         >>> model(torch.ones(3, 2)).sum().backward()
         >>> optimizer.step()
         >>> optimizer.state_nbytes < 2 * 4 * 3

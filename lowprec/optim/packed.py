@@ -70,13 +70,14 @@ def loaded(plain: Any, parameters: Mapping[int, Tensor], spec_of: Any) -> dict[i
     for number, own in plain.items():
         states[number] = {}
         for name, (codes, *scales) in own.items():
-            spec = spec_of(number, name)
             p = parameters.get(number)
-            if spec is None or p is None:
+            spec = None if p is None else spec_of(number, name)
+            if p is None or spec is None:
                 raise value_error("state_dict", "hold packed states of this optimizer", f"{name} of {number}")
             wanted = packed_size(p.numel(), resolve(spec.format).bits)
-            if codes.numel() != wanted or codes.dtype != torch.uint8:
+            if codes.numel() != wanted:
                 must = f"have {wanted} bytes of {name} for parameter {number}"
                 raise value_error("state_dict", must, codes.numel())
             states[number][name] = Packed(codes.clone(), [s.clone() for s in scales])
+            unpacked(states[number][name], spec, p)  # or it is an error
     return states
