@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lowprec.app import checkpoint
-from lowprec.app.bench import kernels, packing, peers, processes, report, step
+from lowprec.app.bench import kernels, optimizers, packing, peers, processes, report, step
 from lowprec.app.bench.measure import FULL, QUICK, take
 from lowprec.errors import value_error
 
@@ -43,7 +43,11 @@ def run(*, check: bool, quick: bool, json: Path | None) -> bool:
         _check_writable(json)
     effort = QUICK if quick else FULL
     start = time.monotonic()
-    probes = [probe for part in (kernels, packing, step, processes, peers) for probe in part.probes(effort)]
+    probes = [
+        probe
+        for part in (kernels, packing, step, optimizers, processes, peers)
+        for probe in part.probes(effort)
+    ]
     if quick:
         probes = [replace(probe, limit=None) for probe in probes]
     figures = take(probes, effort.rounds)

@@ -69,10 +69,7 @@ class Peer:
         Raises:
             Unavailable: If the package is not installed or cannot be imported.
         """
-        modules = _imported(self.package, self.modules)
-        if isinstance(modules, str):
-            raise Unavailable(modules)
-        return modules
+        return imported(self.package, self.modules)
 
 
 INSTALLED = (
@@ -277,6 +274,29 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return _NOT_INSTALLED
+
+
+def imported(package: str, modules: tuple[str, ...]) -> tuple[ModuleType, ...]:
+    """The modules of a package.
+
+    Args:
+        package: Its name in the package index.
+        modules: Theirs.
+
+    Returns:
+        Them.
+
+    Raises:
+        Unavailable: If the package is not installed or cannot be imported.
+
+    Example:
+        >>> [module.__name__ for module in imported("torch", ("torch.nn",))]
+        ['torch.nn']
+    """
+    found = _imported(package, modules)
+    if isinstance(found, str):
+        raise Unavailable(found)
+    return found
 
 
 @cache

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from lowprec.app.bench import kernels, packing, peers, processes, step
+from lowprec.app.bench import kernels, optimizers, packing, peers, processes, step
 from lowprec.app.bench.figure import number
 from lowprec.errors import value_error
 from lowprec.formats import FixedPoint, FloatingPoint, parse
@@ -125,6 +125,8 @@ def _kind(figure: dict[str, Any]) -> str:
         return f"{family}, {modes}, {'float32' if carrier == 'float32' else 'other carriers'}"
     if section == packing.PACKING:
         return f"{column} codes of {row}, against a copy of the codes"
+    if section == optimizers.OPTIMIZERS:
+        return f"step of {row.split(',')[0]}, every role `e5m2` stochastic, {column}, against foreach float32"
     if section == kernels.CALLS:
         return f"64 elements, {'stochastic' if 'stochastic' in row else 'nearest even'}, {column}: µs"
     return {

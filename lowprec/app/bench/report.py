@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from lowprec.app.bench import kernels, packing, peers, processes, step
+from lowprec.app.bench import kernels, optimizers, packing, peers, processes, step
 from lowprec.app.bench.figure import Figure, number
 from lowprec.app.bench.measure import Effort
 from lowprec.app.environment import described
@@ -27,6 +27,7 @@ CAPTIONS = {
     processes.FIRST: "Seconds of the first call in a fresh interpreter, imports excluded.",
     processes.MEMORY: "Peak memory that a call adds, in clones of its input; 1 is its output alone.",
     step.STEP: "Time relative to the same step in float32, timed in turns with it.",
+    optimizers.OPTIMIZERS: "Time relative to torch's foreach step in float32, timed in turns with it.",
     peers.PEERS: f"Speed relative to copy_. {peers.NOTE}",
     peers.PEERS_SCALED: "As above; nvfp4 has a scale of the whole tensor besides those of its groups.",
 }  # fmt: skip

@@ -96,7 +96,7 @@ def probes(effort: Effort) -> Iterator[Probe]:
     Example:
         >>> from lowprec.app.bench.measure import FULL
         >>> str(next(probes(FULL)).limit)
-        '≤ 1.45'
+        '≤ 1.35'
     """
     row = f"small CNN, batch {effort.batch}, every role e5m2 stochastic"
     limit = Limit(floors.STEP, at_least=False)
