@@ -40,7 +40,8 @@ class LowPrecision(Keeper):
     generator is left alone after construction.
 
     Args:
-        optimizer: A torch optimizer; not LBFGS, which steps several times in one, and not SparseAdam.
+        optimizer: A torch optimizer; not LBFGS, which steps several times in one, and not SparseAdam. Its
+            arithmetic is torch's own, which is not always the same with ``foreach`` or ``fused``.
         weight: Cast of the stored weights, a format or its name; None to leave them.
         gradient: Cast of the gradients.
         state: Cast of all state tensors of their parameter's shape, or a mapping from state names.

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from lowprec import Cast, quantize
+from lowprec import Cast, FloatingPoint, quantize
 from lowprec.optim import LowPrecision
 
 
@@ -135,7 +135,7 @@ def test_hooks_of_state_dicts_run_once():
     optimizer.register_state_dict_pre_hook(lambda _: calls.append("before saving"))
     optimizer.register_state_dict_post_hook(lambda _, state: {**state, "note": "mine"})
     optimizer.register_state_dict_post_hook(lambda _, state: calls.append(f"saved {state['note']}"))
-    optimizer.register_load_state_dict_pre_hook(lambda _, state: {**state, "seen": True})
+    optimizer.register_load_state_dict_pre_hook(lambda _, state: state.update(seen=True))
     optimizer.register_load_state_dict_pre_hook(lambda _, state: calls.append(f"loading {state['seen']}"))
     optimizer.register_load_state_dict_post_hook(lambda _: calls.append("loaded"))
     state = optimizer.state_dict()
@@ -189,6 +189,28 @@ def test_a_group_that_cannot_be_rounded_is_not_added():
     optimizer.step()
 
 
+def test_a_parameter_that_is_frozen_later_keeps_its_bits_and_goes_on_when_it_thaws():
+    p, q = parameter(), parameter()
+    inner = torch.optim.Adam([p, q], lr=0.1)
+    optimizer = LowPrecision(inner, weight=Cast("fixed8f6", "stochastic"), state="bfp8", seed=0)
+
+    def step():
+        optimizer.zero_grad()
+        sum((x * x).sum() for x in (p, q) if x.requires_grad).backward()
+        optimizer.step()
+
+    step()
+    q.requires_grad_(False)
+    kept = [q.detach().clone(), inner.state[q]["exp_avg"].clone()]
+    step()
+    assert torch.equal(q, kept[0])
+    assert torch.equal(inner.state[q]["exp_avg"], kept[1])
+    q.requires_grad_(True)
+    step()
+    assert not torch.equal(q, kept[0])
+    assert (inner.state[p]["step"], inner.state[q]["step"]) == (3, 2)
+
+
 def test_frozen_parameters_keep_their_bits_after_construction():
     p, frozen = parameter(), parameter(0.3)
     frozen.requires_grad_(False)
@@ -209,6 +231,18 @@ def test_a_parameter_without_dimensions_keeps_its_step_counter():
     assert state["step"].item() == 3
     for name in ("exp_avg", "exp_avg_sq"):
         assert torch.equal(state[name], quantize(state[name], "fixed8f7"))
+
+
+def test_a_weight_that_overflows_to_nan_keeps_its_master():
+    p = parameter(300.0, 500.0)
+    format = FloatingPoint(4, 3, specials="fn", overflow="infinity")  # 448 is its largest value
+    optimizer = LowPrecision(sgd(p, lr=1.0), weight=format, master="binary32")
+    assert p[1].isnan()
+    for _ in range(3):
+        p.grad = torch.tensor([1.0, 20.0])
+        optimizer.step()
+    assert optimizer.master_weights[p].tolist() == [297.0, 440.0]
+    assert p.tolist() == [288.0, 448.0]
 
 
 def test_gradient_scale_acts_without_a_gradient_cast_and_before_one():
