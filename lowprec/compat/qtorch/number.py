@@ -18,12 +18,12 @@ class Number:
     @property
     def native(self) -> Format:
         """The lowprec format that rounds as this number does."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `native`.")
 
     @property
     def nearest(self) -> Rounding:
         """The lowprec mode that breaks ties as QPyTorch's ``"nearest"`` does for this number."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `nearest`.")
 
     @property
     def ends(self) -> tuple[float, float] | None:
