@@ -63,6 +63,12 @@ def bfloat16_values() -> torch.Tensor:
     return (codes << 16).view(torch.float32)
 
 
+def random_floats(count: int = 2**16) -> torch.Tensor:
+    """Arbitrary float32 bits."""
+    bits = np.random.default_rng(0).integers(0, 2**32, count, dtype=np.uint32)
+    return torch.from_numpy(bits.view(np.float32))
+
+
 def hard_floats(values: Array) -> torch.Tensor:
     """Ascending values, the ties between them, and the float32 neighbors of both, of either sign."""
     points = np.concatenate([values, (values[1:] + values[:-1]) / 2]).astype(np.float32)

@@ -65,7 +65,7 @@ def outputs(function, shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(2)).requires_grad_()
     torch.manual_seed(3)
     y = function(x)
-    parameters = list(function.parameters())
+    parameters = list(function.parameters()) if isinstance(function, nn.Module) else []
     gradients = torch.autograd.grad(y, [x, *parameters], torch.linspace(-2, 2, y.numel()).reshape(y.shape))
     return [y.detach(), *gradients]
 
@@ -91,7 +91,7 @@ def meaning(expression):
         return trained(names["model"], value)
     if value is None or (isinstance(value, nn.Sequential) and len(value) == 4):
         return outputs(names["model"] if value is None else value, (3, 1, 4, 4))
-    if isinstance(value, nn.Module):
+    if callable(value):
         return outputs(value, (4, 64))
     return getattr(value, "native", value)
 

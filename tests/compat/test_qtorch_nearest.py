@@ -12,6 +12,7 @@ from compat.plain_numbers import (
     nearest_block,
     nearest_fixed,
     nearest_float,
+    random_floats,
 )
 
 from lowprec.compat.qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
@@ -54,8 +55,8 @@ def assert_explained(theirs, plain, x):
 
 
 def float_inputs(exp, man):
-    """All bfloat16 values; the format's own, where they are few, its ties, and the neighbors of both."""
-    parts = [bfloat16_values()]
+    """All bfloat16 values, any float32; of few values the grid, its ties, and the neighbors of both."""
+    parts = [bfloat16_values(), random_floats()]
     if man <= 7:
         grid = FloatingPoint(exp, man).native.values()
         parts.append(hard_floats(np.append(grid[grid >= 0], 2.0 ** min(127, 2 ** (exp - 1) + 1))))
@@ -79,11 +80,17 @@ def test_float_nearest_is_qpytorchs(exp, man):
 
 
 def fixed_inputs(wl, fl):
-    """All bfloat16 values, values around zero and both ends, ties, and the neighbors of all."""
+    """All bfloat16 values, any float32, values around zero and both ends, ties, and the neighbors of all."""
     steps = np.arange(0.0, 40.0)
     end = 2.0 ** (wl - 1)
     around_the_end = end + np.arange(-8.0, 8.0)
-    return torch.cat([bfloat16_values(), hard_floats(np.unique(np.append(steps, around_the_end)) * 2.0**-fl)])
+    return torch.cat(
+        [
+            bfloat16_values(),
+            random_floats(),
+            hard_floats(np.unique(np.append(steps, around_the_end)) * 2.0**-fl),
+        ]
+    )
 
 
 @pytest.mark.parametrize("case", FIXED)
@@ -158,7 +165,7 @@ def test_a_negative_dimension_but_the_first_counts_from_the_end():
         (BlockFloatingPoint(8), lambda x: block_quantize(x, 8, rounding="nearest")),
         (BlockFloatingPoint(4, 0), lambda x: block_quantize(x, 4, 0, "nearest")),
     ],
-    ids=str,
+    ids=lambda value: None if callable(value) else str(value),
 )
 def test_a_quantizer_rounds_forward_and_backward_as_the_function_does(number, function):
     x = bfloat16_values()[::7].clone().requires_grad_()

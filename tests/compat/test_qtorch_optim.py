@@ -14,7 +14,7 @@ from torch.optim import SGD, Adam, AdamW
 import lowprec.compat.qtorch as ours
 from lowprec.compat.qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint
 from lowprec.compat.qtorch.optim import OptimLP
-from lowprec.compat.qtorch.quant import quantizer
+from lowprec.compat.qtorch.quant import fixed_point_quantize, quantizer
 from lowprec.optim import LowPrecision
 
 INNER = {
@@ -290,6 +290,19 @@ def test_weights_written_between_steps_become_their_accumulators():
     steps(model, optimizer, 0, 3)
     steps(twin, other, 0, 3)
     assert_same_model(model, twin)
+
+
+def test_a_weight_that_is_nan_leaves_the_other_accumulators_alone():
+    weight = nn.Parameter(torch.tensor([float("nan"), 0.3]))
+    weight.grad = torch.zeros(2)
+    optimizer = OptimLP(SGD([weight], lr=0.1), **functions(ours, ("weight_quant", "acc_quant")))
+    for _ in range(2):
+        optimizer.step()
+    assert weight[1] == fixed_point_quantize(torch.tensor(0.3), 8, 6, rounding="nearest")
+    assert optimizer.weight_acc[weight][1] == fixed_point_quantize(
+        torch.tensor(0.3), 16, 14, rounding="nearest"
+    )
+    assert weight[0].isnan()
 
 
 def test_a_group_added_later_has_accumulators():

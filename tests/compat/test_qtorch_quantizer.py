@@ -7,6 +7,7 @@ import pytest
 import torch
 from compat.peer import packages
 
+from lowprec import record
 from lowprec.compat.qtorch import BlockFloatingPoint, FixedPoint, FloatingPoint, Number
 from lowprec.compat.qtorch.quant import (
     Quantizer,
@@ -117,6 +118,17 @@ def test_copies_and_pickles_round_alike(number):
             assert torch.equal(got[1], want[1])
     assert list(layer.parameters()) == []
     assert list(layer.state_dict()) == []
+
+
+def test_a_function_is_no_part_of_the_layer_that_keeps_it_and_a_quantizer_can_be_recorded():
+    layer = torch.nn.ReLU()
+    layer.round = quantizer(FixedPoint(8, 6))
+    assert list(layer.children()) == []
+    assert repr(layer.round).startswith("quantizer: Quantizer(forward=fixed8f6 stochastic")
+    model = torch.nn.Sequential(Quantizer(FixedPoint(8, 6), forward_rounding="nearest"))
+    with record(model) as recording:
+        model(X)
+    assert recording.counters["0.quantize", "input"].saturated == 3
 
 
 def test_numbers_are_values():

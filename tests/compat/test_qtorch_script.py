@@ -15,6 +15,15 @@ IMPORTS = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Small layers do not gain from several threads, which wait for one another on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def function(text):
     """The script's ``train``."""
     namespace = {"__name__": "script"}

@@ -2,11 +2,16 @@
 
 import importlib
 import inspect
+import os
 import pkgutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from compat.peer import HERE, packages
 
+import lowprec
 import lowprec.compat.qtorch as ours
 
 SIGNATURES = {
@@ -74,3 +79,16 @@ def test_a_default_list_is_nobodys_to_change():
     before = {name: str(inspect.signature(named(ours, name))) for name in SIGNATURES}
     ours.quant.quantizer(backward_hooks=[abs])
     assert {name: str(inspect.signature(named(ours, name))) for name in SIGNATURES} == before
+
+
+def test_importing_lowprec_does_not_import_it():
+    code = "import sys, lowprec; print('lowprec.compat' in sys.modules)"
+    folder = str(Path(lowprec.__file__).parents[1])
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": folder},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout.strip() == "False"

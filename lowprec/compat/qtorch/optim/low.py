@@ -150,7 +150,7 @@ class OptimLP(torch.optim.Optimizer):
         with torch.no_grad():
             self._round_gradients()
             for p, acc, seen in self._accumulated():
-                if not torch.equal(p, seen):  # somebody else has written to it
+                if not _same_bits(p, seen):  # somebody else has written to it
                     acc.copy_(p)
                 p.copy_(acc)
             self.optim.step()
@@ -248,3 +248,9 @@ class OptimLP(torch.optim.Optimizer):
 def _call(function: Quantize | None, x: Tensor) -> Tensor:
     """What a function makes of a tensor, or the tensor where there is none."""
     return x if function is None else function(x.detach())
+
+
+def _same_bits(x: Tensor, y: Tensor) -> bool:
+    """Whether two floating-point tensors are the same; a NaN equals itself."""
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
+    return torch.equal(x.view(integers), y.view(integers))

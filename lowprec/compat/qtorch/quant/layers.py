@@ -72,6 +72,22 @@ class _Hooks:
         return gradient
 
 
+class _Function:
+    """A module as a plain function: not a part of the model that keeps it as an attribute."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Call the module."""
+        y: Tensor = self.module(x)
+        return y
+
+    def __repr__(self) -> str:
+        """The module."""
+        return f"quantizer: {self.module!r}"
+
+
 def quantizer(
     forward_number: Number | None = None,
     backward_number: Number | None = None,
@@ -79,12 +95,12 @@ def quantizer(
     backward_rounding: str = "stochastic",
     clamping_grad_zero: bool = False,
     backward_hooks: Iterable[Hook] = [],
-) -> torch.nn.Module:
+) -> _Function:
     """A function that rounds a tensor forward and its gradient backward.
 
     The gradient goes through the hooks in their order, is rounded to ``backward_number``, and becomes zero
-    where the forward clamped, if ``clamping_grad_zero``. NaN, infinities and overflow are the
-    numbers' affair.
+    where the forward clamped, if ``clamping_grad_zero``. NaN, infinities and overflow are the numbers'
+    affair.
 
     Args:
         forward_number: The number to round to; None to pass values on.
@@ -95,7 +111,7 @@ def quantizer(
         backward_hooks: Functions from tensor to tensor.
 
     Returns:
-        A module without parameters, which can be called, copied and pickled: a lowprec Quantizer, or several.
+        A function from tensor to tensor, which can be copied and pickled.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -107,20 +123,14 @@ def quantizer(
         >>> round_to_words(torch.tensor([0.3]))
         tensor([0.2969])
     """
-    if not isinstance(clamping_grad_zero, bool):
-        raise type_error("clamping_grad_zero", "be True or False", clamping_grad_zero)
-    if clamping_grad_zero and forward_number is not None:
-        if not isinstance(forward_number, FixedPoint):
-            raise value_error("forward_number", "be fixed point to zero clamped gradients", forward_number)
-        if not forward_number.clamp:
-            raise value_error("clamp", "be True to zero clamped gradients", forward_number.clamp)
     forward = _arguments(forward_number, forward_rounding, "forward")
     backward = _arguments(backward_number, backward_rounding, "backward")
+    _check_clamping(forward_number, clamping_grad_zero)
     hooks = _Hooks(backward_hooks)
     ends = None if forward_number is None else forward_number.ends
     error_ends = None if backward_number is None else backward_number.ends
     if not (clamping_grad_zero or hooks.hooks or ends or error_ends):
-        return NativeQuantizer(**forward, **backward)
+        return _Function(NativeQuantizer(**forward, **backward))
     # Gradients meet these from the last to the first.
     masked = clamping_grad_zero and bool(forward)
     parts: list[torch.nn.Module] = [NativeQuantizer(**forward, clip_gradient=masked and ends is None)]
@@ -129,7 +139,19 @@ def quantizer(
     if error_ends is not None:
         parts.append(NativeQuantizer(gradient=_ClampError(error_ends)))
     parts.append(NativeQuantizer(**backward, gradient=hooks if hooks.hooks else None))
-    return torch.nn.Sequential(*parts)
+    return _Function(torch.nn.Sequential(*parts))
+
+
+def _check_clamping(number: Number | None, clamping_grad_zero: bool) -> None:
+    """Refuse a mask of clamped values where nothing is clamped."""
+    if not isinstance(clamping_grad_zero, bool):
+        raise type_error("clamping_grad_zero", "be True or False", clamping_grad_zero)
+    if not clamping_grad_zero or number is None:
+        return
+    if not isinstance(number, FixedPoint):
+        raise value_error("forward_number", "be fixed point to zero clamped gradients", number)
+    if not number.clamp:
+        raise value_error("clamp", "be True to zero clamped gradients", number.clamp)
 
 
 def _arguments(number: Number | None, rounding: str, side: str) -> dict[str, Any]:
@@ -174,7 +196,8 @@ class Quantizer(torch.nn.Module):
         backward_rounding: str = "stochastic",
     ) -> None:
         super().__init__()
-        self.quantize = quantizer(forward_number, backward_number, forward_rounding, backward_rounding)
+        function = quantizer(forward_number, backward_number, forward_rounding, backward_rounding)
+        self.quantize = function.module  # a part of this layer, so that lowprec.record sees it
 
     def forward(self, x: Any) -> Any:
         """Round ``x``, a tensor or a tuple of tensors."""
