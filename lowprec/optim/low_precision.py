@@ -11,7 +11,7 @@ from lowprec.errors import type_error, value_error
 from lowprec.ops.quantize import seed_tensor
 from lowprec.optim.casts import Casts
 from lowprec.optim.keeper import Keeper
-from lowprec.optim.one_pass import Plan, is_possible, part_of
+from lowprec.optim.one_pass import Plan, is_possible, key_of, key_of_group, part_of
 from lowprec.optim.packed import Packed, check_packable, loaded, saved
 from lowprec.optim.saving import KEY, VERSION, check_saved, restore_counters
 
@@ -191,35 +191,40 @@ class LowPrecision(Keeper):
         """The program of a step in one pass; None where there is none."""
         if self._is_compensated or not touched or not is_possible(self.optimizer):
             return None
-        groups = {id(p): group for group in self.param_groups for p in group["params"]}
+        keys = (key_of(p, self.state.get(p, {}), self._masters.get(n)) for n, p in touched)
+        groups = (key_of_group(group) for group in self.param_groups)
+        key = self.gradient_scale, *(number for number, _ in touched), *groups, *keys
+        if self._plan_key != key:
+            self._plan_key, self._plan = key, self._new_plan(touched)
+        return self._plan
+
+    def _new_plan(self, touched: list[tuple[int, Tensor]]) -> Plan | None:
+        """The program, or none."""
+        place = {id(p): index for index, group in enumerate(self.param_groups) for p in group["params"]}
         parts = []
         for number, p in touched:
             casts = Casts() if number in self._excluded else self._casts_of(number)
             roundable, master = dict(self._roundable(p)), self._masters.get(number)
-            part = part_of(self.optimizer, (number, p), groups[id(p)], casts, master, roundable)
+            part = part_of(self.optimizer, (number, p), place[id(p)], casts, master, roundable)
             if part is None:
                 return None
             parts.append(part)
-        key = self.gradient_scale, *(part.key() for part in parts)
-        if self._plan is None or self._plan_key != key:
-            self._plan, self._plan_key = Plan(parts, self.gradient_scale), key
-        self._plan.parts = parts  # groups may be others, with other rates
-        return self._plan
+        return Plan(parts, self.gradient_scale)
 
     def _update_at_once(self, plan: Plan) -> None:
         """One step by a program."""
-        gradients, parameters = [], []
-        for part in plan.parts:
-            p = part.parameter
-            if p.grad is not None:
-                self._unscale(p.grad)
-                gradients.append(p.grad)
-            self._notice_edits(part.number, p)
-            parameters.append(p)
+        parameters = [part.parameter for part in plan.parts]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        for grad in gradients:
+            self._unscale(grad)
+        for number, digests in plan.digests.items():
+            if self._digests[number] is not digests:  # of a step that was not this program's
+                self._digests[number] = digests.copy_(self._digests[number])
+        for part in plan.edited():
+            self._notice_edits(part.number, part.parameter)
         if counters := [state["step"] for p in parameters if "step" in (state := self.state[p])]:
             torch._foreach_add_(counters, 1)
-        plan.run(gradients, int(self._seed), self._step, self.state)
-        self._digests.update(plan.digests)
+        plan.run(gradients, int(self._seed), self._step, self.param_groups, self.state)
         self.optimizer._opt_called = True  # type: ignore[attr-defined]  # for schedulers of the inner one
         torch.autograd.graph.increment_version([*parameters, *gradients])
 

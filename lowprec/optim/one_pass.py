@@ -38,24 +38,13 @@ class Part(NamedTuple):
 
     number: int
     parameter: Tensor
-    group: dict[str, Any]
+    group: int
     kind: Descent | Moments
     casts: Casts
     states: tuple[Tensor, ...]
     roles: tuple[int, ...]
     """Of the states."""
     master: Tensor | None
-
-    def key(self) -> tuple[Any, ...]:
-        """What a program depends on."""
-        tensors = [self.parameter, *self.states, *([] if self.master is None else [self.master])]
-        return (
-            self.number,
-            self.kind,
-            self.parameter.dtype,
-            self.parameter.shape,
-            *map(Tensor.data_ptr, tensors),
-        )
 
 
 class Plan:
@@ -79,24 +68,42 @@ class Plan:
             "float32": np.zeros(shape, np.float32),
         }
         starts = np.cumsum([0, *(_units(p.parameter) if p.master is not None else 0 for p in parts)])
-        self._digests = np.zeros(int(starts[-1]), np.uint64)
+        self._known, self._found = (np.zeros(int(starts[-1]), np.uint64) for _ in range(2))
         jobs = []
         for index, part in enumerate(parts):
             first = len(self._rows)
-            self._add(index, part, self._digests.ctypes.data + 8 * int(starts[index]))
+            self._add(index, part, self._known.ctypes.data + 8 * int(starts[index]))
             jobs.append((first, len(self._rows) - first, _units(part.parameter)))
         self._program = Program(self._rows, jobs, _ROOM)
         self._stages, self._columns, self._sources = np.array(self._reading).T
         noisy = np.array(self._noisy, np.int64).reshape(-1, 2)
         self._drawn, self._streams = noisy[:, 0], noisy[:, 1]
+        self._kept = [
+            (p, slice(a, b)) for p, a, b in zip(parts, starts[:-1], starts[1:], strict=True) if b > a
+        ]
+        self._looks = Program(
+            [self._look(part, self._found[place]) for part, place in self._kept],
+            [(index, 1, _units(part.parameter)) for index, (part, _) in enumerate(self._kept)],
+            BUFFERS,
+        )
         self.digests = {
-            p.number: torch.from_numpy(self._digests[a:b].view(np.int64))
-            for p, a, b in zip(parts, starts[:-1], starts[1:], strict=True)
-            if p.master is not None
+            p.number: torch.from_numpy(self._known[place].view(np.int64)) for p, place in self._kept
         }
         """Of the weights that the last run left, where there are masters."""
 
-    def run(self, gradients: Sequence[Tensor], seed: int, step: int, states: Mapping[Tensor, Any]) -> None:
+    def edited(self) -> list[Part]:
+        """The parameters whose weights are others than the digests tell of."""
+        if not self._kept:
+            return []
+        self._looks.run(torch.get_num_threads())
+        if np.array_equal(self._found, self._known):
+            return []
+        return [p for p, place in self._kept if not np.array_equal(self._found[place], self._known[place])]
+
+    def run(
+        self, gradients: Sequence[Tensor], seed: int, step: int, groups: Sequence[dict[str, Any]],
+        states: Mapping[Tensor, Any],
+    ) -> None:  # fmt: skip
         """Take a step; ``states`` have counted it already."""
         table = self._program.table
         addresses = np.array([g.data_ptr() for g in gradients], np.int64)
@@ -107,8 +114,8 @@ class Plan:
         wide = self._constants["float64"]
         for index, part in enumerate(self.parts):
             steps = float(states[part.parameter]["step"]) if isinstance(part.kind, Moments) else 0.0
-            if (key := (id(part.group), steps)) not in known:
-                known[key] = _constants(part.group, steps)
+            if (key := (part.group, steps)) not in known:
+                known[key] = _constants(groups[part.group], steps)
             wide[index, : len(known[key])] = known[key]
         with np.errstate(over="ignore"):
             self._constants["float32"][:] = wide
@@ -150,6 +157,19 @@ class Plan:
         self._round(index, part, (updated, p.data_ptr()), casts.weight, WEIGHT)
         if part.master is not None:
             self._append(index, updates.digesting(p.element_size()), [p.data_ptr(), digests, size])
+
+    @staticmethod
+    def _look(part: Part, found: npt.NDArray[np.uint64]) -> list[int]:
+        """The stage that digests the weights as they are."""
+        p = part.parameter
+        arguments: list[Argument | int] = [
+            p.data_ptr(),
+            found.ctypes.data,
+            p.numel(),
+            UNIT_NUMBER,
+            NEXT_NUMBER,
+        ]
+        return stage(updates.digesting(p.element_size()), arguments)
 
     def _round(
         self,
@@ -241,12 +261,32 @@ def is_possible(optimizer: torch.optim.Optimizer) -> bool:
     return not (optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
 
 
+def key_of(p: Tensor, state: Mapping[str, Any], master: Tensor | None) -> tuple[Any, ...]:
+    """What of a parameter decides about its program: where all lies, and how."""
+    given = p.grad, p, master, *state.values()
+    return tuple(
+        (t.dtype, t.shape, t.stride(), t.is_neg()) if t is p.grad else (t.data_ptr(), t.dtype, t.stride())
+        for t in given
+        if isinstance(t, Tensor)
+    )
+
+
+def key_of_group(group: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What of a group does, and what kind of number its rate is."""
+    rest = [
+        (k, v)
+        for k, v in group.items()
+        if k not in ("params", "lr") and isinstance(v, bool | float | int | tuple)
+    ]
+    return type(group["lr"]), *rest
+
+
 def part_of(
-    optimizer: torch.optim.Optimizer, place: tuple[int, Tensor], group: dict[str, Any], casts: Casts,
+    optimizer: torch.optim.Optimizer, place: tuple[int, Tensor], group: int, casts: Casts,
     master: Tensor | None, roundable: Mapping[str, tuple[int, Tensor]],
 ) -> Part | None:  # fmt: skip
     """What there is of a numbered parameter; None where its step is not made in one pass."""
-    (number, p), kind = place, _kind_of(optimizer, group)
+    (number, p), kind = place, _kind_of(optimizer, optimizer.param_groups[group])
     if kind is None or p.dtype not in _DTYPES or not p.is_cpu or p.numel() == 0 or not _is_elementwise(casts):
         return None
     carrier = CARRIERS[p.dtype]
