@@ -143,7 +143,7 @@ def test_a_later_group_whose_casts_are_wrong_is_not_added():
     group = {"params": [nn.Parameter(torch.ones(2, dtype=torch.bfloat16))]}
     with pytest.raises(ValueError, match="`casts` must map some of weight, gradient, state, master"):
         optimizer.add_param_group(group, casts={"wait": None})
-    with pytest.raises(TypeError, match="`casts` must map some of weight, .* got 'bfloat16'"):
+    with pytest.raises(TypeError, match=r"`casts` must map some of weight, .* got 'bfloat16'"):
         optimizer.add_param_group(group, casts="bfloat16")
     with pytest.raises(ValueError, match="`format` must be exact in the carrier bfloat16"):
         optimizer.add_param_group(group, casts={"weight": "binary16"})
@@ -158,3 +158,8 @@ def test_noise_in_a_group_alone_draws_a_seed():
     assert quiet.state_dict()["lowprec"]["seed"].tolist() == [0]
     loud = one({0: {"weight": Cast("bfloat16", "stochastic")}})
     assert loud.state_dict()["lowprec"]["seed"].tolist() != [0]
+    state = torch.get_rng_state()
+    later = [nn.Parameter(torch.ones(2))]
+    quiet.add_param_group({"params": later}, casts={"weight": Cast("bfloat16", "stochastic")})
+    assert torch.equal(torch.get_rng_state(), state), "the global generator is left alone"
+    assert quiet.state_dict()["lowprec"]["seed"].tolist() == [0]
