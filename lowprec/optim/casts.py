@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lowprec.cast import Cast, CastLike
-from lowprec.errors import value_error
+from lowprec.errors import type_error, value_error
 from lowprec.formats import FormatLike
 from lowprec.ops.quantize import Spec, check_carrier, check_tensor, make_spec
 
@@ -28,8 +28,11 @@ class Casts:
     def parse(cls, given: Mapping[str, Any], name: str = "", base: "Casts | None" = None) -> "Casts":
         """Casts by role; what is not given is as in ``base``. ``name`` is blamed for what is wrong."""
         roles = [field.name for field in fields(cls)]
-        if not isinstance(given, Mapping) or set(given) - set(roles):
-            raise value_error(name, f"map some of {', '.join(roles)} to casts", given)
+        must = f"map some of {', '.join(roles)} to casts"
+        if not isinstance(given, Mapping):
+            raise type_error(name, must, given)
+        if unknown := [role for role in given if role not in roles]:
+            raise value_error(name, must, unknown)
         specs: dict[str, Any] = {} if base is None else {role: getattr(base, role) for role in roles}
         for role, cast in given.items():
             blamed = f"{name}.{role}" if name else role

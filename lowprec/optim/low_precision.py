@@ -243,6 +243,8 @@ class LowPrecision(Keeper):
     def add_param_group(self, param_group: dict[str, Any], casts: Mapping[str, Any] | None = None) -> None:
         """Add parameters; they are rounded at once, as at construction.
 
+        The seed stays what it is: 0 if none was given and no cast drew noise so far.
+
         Args:
             param_group: As the inner optimizer takes it.
             casts: Other casts for this group, as in ``groups``; None for those of the constructor.

@@ -1,5 +1,6 @@
 """Wrapper: a torch optimizer around another one, whose groups, state and defaults it shows."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,10 +10,10 @@ from torch import Tensor
 from lowprec.errors import type_error, value_error
 
 
-class Wrapper(torch.optim.Optimizer):
+class Wrapper(torch.optim.Optimizer, ABC):
     """An optimizer without groups and state of its own, as torch's loops, schedulers and scalers expect it.
 
-    A subclass says in ``_update`` what a step is.
+    A subclass says what a step is, and what is saved.
     """
 
     _step_supports_amp_scaling = True  # a GradScaler then calls step also where it is to be skipped
@@ -110,13 +111,13 @@ class Wrapper(torch.optim.Optimizer):
         for after in self._optimizer_load_state_dict_post_hooks.values():
             after(self)
 
+    @abstractmethod
     def _saved(self) -> dict[str, Any]:
         """What state_dict returns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _load(self, state_dict: dict[str, Any]) -> None:
         """Take up what _saved has returned."""
-        raise NotImplementedError
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step.
@@ -149,9 +150,9 @@ class Wrapper(torch.optim.Optimizer):
             self._update(touched)
         return loss
 
+    @abstractmethod
     def _update(self, touched: list[tuple[int, Tensor]]) -> None:
         """One step of the numbered parameters that have a gradient."""
-        raise NotImplementedError
 
     def _unscale(self, grad: Tensor) -> None:
         """Take a GradScaler's scale from a gradient with the bits of its own ``unscale_``."""

@@ -11,6 +11,7 @@ from optim.optimizers import OPTIMIZERS
 from optim.plain_steps import Plain, same, tensors
 from torch import nn
 
+import lowprec
 from lowprec import Cast, quantize
 from lowprec.optim import LowPrecision
 
@@ -164,6 +165,17 @@ def test_parameters_without_a_weight_cast_are_not_compensated():
     assert torch.equal(q, r)
     assert torch.equal(r, torch.full((2,), 0.9))
     assert torch.equal(p, quantize(torch.full((2,), 0.9), "bfloat16"))
+
+
+def test_a_recording_counts_what_is_lost():
+    model = nn.Linear(3, 2)
+    inner = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = LowPrecision(inner, weight="bfloat16", compensation="kahan")
+    model(torch.ones(1, 3)).sum().backward()
+    with lowprec.record(model, optimizer) as recording:
+        optimizer.step()
+    counts = {role: counters.count for role, counters in recording.by_role().items()}
+    assert counts == {"stored_weight": 8, "compensation": 16}
 
 
 def one(**options):
