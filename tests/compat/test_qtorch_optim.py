@@ -190,6 +190,18 @@ def test_any_optimizer_that_steps_once_is_wrapped(name):
     assert optimizer.state[model.scalar]["step"] == 3
 
 
+def test_the_counters_of_a_parameter_without_dimensions_are_no_momenta():
+    scalar = nn.Parameter(torch.tensor(0.3))
+    optimizer = OptimLP(torch.optim.NAdam([scalar]), momentum_quant=torch.zeros_like)
+    for _ in range(2):
+        scalar.grad = torch.tensor(0.1)
+        optimizer.step()
+    state = optimizer.state[scalar]
+    assert state["step"] == 2
+    assert state["mu_product"] > 0
+    assert state["exp_avg"] == state["exp_avg_sq"] == 0
+
+
 def test_amsgrads_maximum_is_a_momentum():
     model = small_model()
     coarse = nearest(ours, "FloatingPoint", 6, 2)
