@@ -21,7 +21,7 @@ from lowprec.kernels.philox import TILE
 from lowprec.kernels.team import caller
 from lowprec.kernels.threads import PARTS, ranges, share
 
-UNIT = 4 * TILE
+UNIT = 16 * TILE
 """Elements that pass through all operations of a step before the next ones are read."""
 ARGUMENTS = 15
 """What each loop takes: the addresses of gradient, weight and three states, of the new weight and states,

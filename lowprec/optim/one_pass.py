@@ -27,7 +27,6 @@ _SEED, _STREAM = START + 9, START + 10
 """Columns of the row of a loop that rounds."""
 _ROUNDED, _NEW_WEIGHT, _NEW_STATES, _ROOTS = 0, 1, 2, 5
 """Buffers for a unit each in the memory of whoever runs a program."""
-_ROOM = BUFFERS + _ROOTS * 8 * UNIT + updates.ROOM
 _DTYPES = (torch.float32, torch.float64)
 _ALIKE = ("foreach", "fused", "capturable")
 """Options of torch's optimizers that change the order or the kind of operations."""
@@ -58,6 +57,7 @@ class Plan:
     def __init__(self, parts: Sequence[Part], scale: float) -> None:
         self.parts = parts
         self._scale = scale
+        self._width = max(part.parameter.element_size() for part in parts) * UNIT
         self._rows: list[list[int]] = []
         self._reading: list[tuple[int, int, int]] = []
         self._noisy: list[tuple[int, int]] = []
@@ -74,7 +74,7 @@ class Plan:
             first = len(self._rows)
             self._add(index, part, self._known.ctypes.data + 8 * int(starts[index]))
             jobs.append((first, len(self._rows) - first, _units(part.parameter)))
-        self._program = Program(self._rows, jobs, _ROOM)
+        self._program = Program(self._rows, jobs, BUFFERS + _ROOTS * self._width + updates.ROOM)
         self._stages, self._columns, self._sources = np.array(self._reading).T
         noisy = np.array(self._noisy, np.int64).reshape(-1, 2)
         self._drawn, self._streams = noisy[:, 0], noisy[:, 1]
@@ -130,7 +130,7 @@ class Plan:
         whole = UNIT * p.element_size()
         given: Argument = _Gradient(0)
         gradient = given
-        rounded = _buffer(_ROUNDED, -whole)
+        rounded = self._buffer(_ROUNDED, -whole)
         if self._scale != 1.0:
             factor = np.array([self._scale], carrier)
             self._memory.append(factor)
@@ -145,18 +145,22 @@ class Plan:
         addresses = [source.data_ptr(), *map(Tensor.data_ptr, part.states), *[0] * (3 - len(part.states))]
         self._append(index, part.kind.loop(carrier), [
             gradient, *addresses,
-            *(_buffer(_NEW_WEIGHT + n) for n in range(4)), address, _buffer(_ROOTS),
+            *(self._buffer(_NEW_WEIGHT + n) for n in range(4)), address, self._buffer(_ROOTS),
             (isinstance(part.kind, Moments) and root_function(carrier)) or 0, size,
         ])  # fmt: skip
         for n, (state, role, name) in enumerate(zip(part.states, part.roles, part.kind.states, strict=True)):
-            updated = _buffer(_NEW_STATES + n, -whole)
+            updated = self._buffer(_NEW_STATES + n, -whole)
             self._round(index, part, (updated, state.data_ptr()), casts.of_state(name), role)
-        updated = _buffer(_NEW_WEIGHT, -whole)
+        updated = self._buffer(_NEW_WEIGHT, -whole)
         if part.master is not None:
             self._round(index, part, (updated, part.master.data_ptr()), casts.master, MASTER)
         self._round(index, part, (updated, p.data_ptr()), casts.weight, WEIGHT)
         if part.master is not None:
             self._append(index, updates.digesting(p.element_size()), [p.data_ptr(), digests, size])
+
+    def _buffer(self, index: int, step: int = 0) -> Argument:
+        """A buffer; with a step back for each unit as if it were a whole tensor."""
+        return Argument(BUFFERS + index * self._width, step, own=True)
 
     @staticmethod
     def _look(part: Part, found: npt.NDArray[np.uint64]) -> list[int]:
@@ -210,11 +214,6 @@ class Plan:
 
 class _Gradient(Argument):
     """An address that is known when a step is taken."""
-
-
-def _buffer(index: int, step: int = 0) -> Argument:
-    """A buffer; with a step back for each unit as if it were a whole tensor."""
-    return Argument(BUFFERS + index * 8 * UNIT, step, own=True)
 
 
 def _units(p: Tensor) -> int:
