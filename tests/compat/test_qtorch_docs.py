@@ -16,7 +16,7 @@ import lowprec
 import lowprec.compat.qtorch as ours
 from lowprec import Cast, Scheme
 from lowprec.compat.qtorch import auto_low, optim, quant
-from lowprec.optim import LowPrecision
+from lowprec.optim import AdamW, LowPrecision
 
 PAGE = Path(__file__).parents[2] / "docs" / "from_qpytorch.md"
 
@@ -52,7 +52,7 @@ def namespace():
     names = {"copy": copy, "torch": torch, "lowprec": lowprec, "model": model, "inner": inner}
     for module in (ours, quant, auto_low, optim):
         names |= {name: getattr(module, name) for name in module.__all__}
-    names |= {"Cast": Cast, "Scheme": Scheme, "LowPrecision": LowPrecision}
+    names |= {"Cast": Cast, "Scheme": Scheme, "LowPrecision": LowPrecision, "AdamW": AdamW}
     names["x"] = torch.randn(4, 64, generator=torch.Generator().manual_seed(1))
     definitions = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     for block in definitions:
