@@ -149,15 +149,18 @@ class Keeper(Wrapper):
             self.optimizer.param_groups = groups
         self._settle(number, p)
 
-    def _check_encodable(self, number: int, p: Tensor) -> None:
-        """Refuse a gradient with NaN before anything is changed, where states have no code for it."""
-        specs = self._casts_of(number).state
-        every = specs.values() if isinstance(specs, dict) else [specs]
-        if number in self._excluded or not any(spec is not None and loses_nan(spec) for spec in every):
-            return
-        if p.grad is not None and p.grad.isnan().any():
-            must = "hold no NaN where a packed state has no code for it"
-            raise value_error("grad", must, float("nan"), "Skip the step, as a GradScaler does.")
+    def _check_gradients(self, touched: list[tuple[int, Tensor]]) -> None:
+        """Refuse sparse gradients, and NaN where packed states have no code for it."""
+        super()._check_gradients(touched)
+        for number, p in touched if self._is_packed else ():
+            specs = self._casts_of(number).state
+            every = specs.values() if isinstance(specs, dict) else [specs]
+            lost = number not in self._excluded and any(
+                spec is not None and loses_nan(spec) for spec in every
+            )
+            if lost and p.grad is not None and p.grad.isnan().any():
+                must = "hold no NaN where a packed state has no code for it"
+                raise value_error("grad", must, float("nan"), "Skip the step, as a GradScaler does.")
 
     def _round_weight(self, number: int, p: Tensor) -> None:
         """Master, then weight."""

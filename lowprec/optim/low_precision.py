@@ -169,9 +169,6 @@ class LowPrecision(Keeper):
 
     def _update(self, touched: list[tuple[int, Tensor]]) -> None:
         """One step of the parameters that have a gradient."""
-        if self._is_packed:
-            for number, p in touched:
-                self._check_encodable(number, p)
         self._step += 1
         if self._is_packed:
             groups = {id(p): group for group in self.param_groups for p in group["params"]}

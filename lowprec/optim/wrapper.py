@@ -21,20 +21,17 @@ class Wrapper(torch.optim.Optimizer, ABC):
     skipped_steps: int
     """How many steps a GradScaler has skipped because of an infinity or a NaN."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        """Refuse what cannot be wrapped."""
+    def __init__(self, optimizer: torch.optim.Optimizer, name: str = "optimizer") -> None:
+        """Refuse what cannot be wrapped; ``name`` is the argument's."""
         if not isinstance(optimizer, torch.optim.Optimizer):
-            raise type_error("optimizer", "be a torch optimizer", type(optimizer))
+            raise type_error(name, "be a torch optimizer", type(optimizer))
         if isinstance(optimizer, torch.optim.LBFGS | Wrapper):
-            raise type_error(
-                "optimizer", "step once on each gradient, and not be wrapped yet", type(optimizer)
-            )
+            raise type_error(name, "step once on each gradient, and not be wrapped yet", type(optimizer))
         if isinstance(optimizer, torch.optim.SparseAdam):
-            raise type_error(
-                "optimizer", "take dense gradients", type(optimizer), "Use a layer without sparse gradients."
-            )
+            remedy = "Use a layer without sparse gradients."
+            raise type_error(name, "take dense gradients", type(optimizer), remedy)
         if any(group.get("differentiable") for group in optimizer.param_groups):
-            raise value_error("optimizer", "not be differentiable", True, "Roundings have no derivative.")
+            raise value_error(name, "not be differentiable", True, "Roundings have no derivative.")
         self.optimizer = optimizer
         self.skipped_steps = 0
         super().__setstate__({})  # hooks and the profiled step, without groups of our own
@@ -143,12 +140,16 @@ class Wrapper(torch.optim.Optimizer, ABC):
             self.skipped_steps += 1
             return loss
         touched = [(number, p) for number, p in self.numbered_parameters() if p.grad is not None]
-        for _, p in touched:
-            if p.grad is not None and p.grad.layout != torch.strided:
-                raise type_error("grad", "be dense", p.grad.layout, "Use a layer without sparse gradients.")
+        self._check_gradients(touched)
         with torch.no_grad():
             self._update(touched)
         return loss
+
+    def _check_gradients(self, touched: list[tuple[int, Tensor]]) -> None:
+        """Refuse sparse gradients."""
+        for _, p in touched:
+            if p.grad is not None and p.grad.layout != torch.strided:
+                raise type_error("grad", "be dense", p.grad.layout, "Use a layer without sparse gradients.")
 
     @abstractmethod
     def _update(self, touched: list[tuple[int, Tensor]]) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
-from lowprec.optim import LowPrecision
+from lowprec.optim.wrapper import Wrapper
 
 Quantize = Callable[[Tensor], Tensor]
 
@@ -16,7 +16,7 @@ _SCALARS = ("step", "mu_product", "eta", "mu")
 """States of torch's optimizers that are scalars, as a parameter without dimensions is."""
 
 
-class OptimLP(torch.optim.Optimizer):
+class OptimLP(Wrapper):
     """Round weights, gradients, momenta and an accumulating copy of the weights around an optimizer's step.
 
     One step: a closure is evaluated once; every gradient becomes ``grad_quant(grad_scaling * grad)``; weights
@@ -57,10 +57,7 @@ class OptimLP(torch.optim.Optimizer):
         momentum_quant: Quantize | None = None,
         acc_quant: Quantize | None = None,
     ) -> None:
-        if not isinstance(optim, torch.optim.Optimizer):
-            raise type_error("optim", "be a torch optimizer", type(optim))
-        if isinstance(optim, torch.optim.LBFGS | LowPrecision | OptimLP):
-            raise type_error("optim", "step once on each gradient, and not be wrapped yet", type(optim))
+        super().__init__(optim, "optim")
         if isinstance(grad_scaling, bool) or not isinstance(grad_scaling, int | float):
             raise type_error("grad_scaling", "be a number", grad_scaling)
         if not 0.0 < grad_scaling < float("inf"):
@@ -71,43 +68,16 @@ class OptimLP(torch.optim.Optimizer):
             if function is not None and not callable(function):
                 remedy = "quantizer(number) makes one."
                 raise type_error(name, "be a function from tensor to tensor, or None", function, remedy)
-        self.optim = optim
         self.grad_scaling = float(grad_scaling)
         self.weight_quant, self.grad_quant, self.momentum_quant, self.acc_quant = functions
-        super().__setstate__({})  # hooks and the profiled step, without groups of our own
         self._accumulators: list[Tensor] = []
         self._seen: list[Tensor] = []
         self._add_accumulators()
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The inner optimizer's parameter groups."""
-        return self.optim.param_groups
-
-    @param_groups.setter
-    def param_groups(self, groups: list[dict[str, Any]]) -> None:
-        """Schedulers may assign."""
-        self.optim.param_groups = groups
-
-    @property
-    def state(self) -> Any:
-        """The inner optimizer's state."""
-        return self.optim.state
-
-    @state.setter
-    def state(self, state: Any) -> None:
-        """The base class may assign."""
-        self.optim.state = state
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """The inner optimizer's defaults."""
-        return self.optim.defaults
-
-    @defaults.setter
-    def defaults(self, defaults: dict[str, Any]) -> None:
-        """The base class may assign."""
-        self.optim.defaults = defaults
+    def optim(self) -> torch.optim.Optimizer:
+        """The optimizer inside."""
+        return self.optimizer
 
     @property
     def weight_acc(self) -> dict[Tensor, Tensor]:
@@ -131,47 +101,36 @@ class OptimLP(torch.optim.Optimizer):
                 self._accumulators.append(p.detach().clone())
                 self._seen.append(p.detach().clone())
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step.
+    def _check_gradients(self, touched: list[tuple[int, Tensor]]) -> None:
+        """Refuse sparse gradients where they are to be rounded."""
+        for _, p in touched if self.grad_quant is not None else ():
+            if p.grad is not None and p.grad.layout != torch.strided:
+                remedy = "Use a layer without sparse gradients."
+                raise type_error("grad", "be dense for grad_quant", p.grad.layout, remedy)
 
-        Args:
-            closure: Reevaluates the model and returns the loss; called once, with gradients recorded.
-
-        Returns:
-            What the closure returned, or None.
-
-        Raises:
-            TypeError: If ``grad_quant`` is to round a sparse gradient.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        with torch.no_grad():
-            self._round_gradients()
-            for p, acc, seen in self._accumulated():
-                if not _same_bits(p, seen):  # somebody else has written to it
-                    acc.copy_(p)
-                p.copy_(acc)
-            self.optim.step()
-            for p, acc, _ in self._accumulated():
-                p.copy_(acc.copy_(_call(self.acc_quant, p)))
-            if self.weight_quant is not None:
-                for p in self._parameters():
-                    p.copy_(_call(self.weight_quant, p))
-            for p, _, seen in self._accumulated():
-                seen.copy_(p)
-            self._round_momenta()
-        return loss
+    def _update(self, touched: list[tuple[int, Tensor]]) -> None:
+        """One step; parameters without a gradient are rounded, too, as in QPyTorch."""
+        self._round_gradients()
+        for p, acc, seen in self._accumulated():
+            if not _same_bits(p, seen):  # somebody else has written to it
+                acc.copy_(p)
+            p.copy_(acc)
+        self.optimizer.step()
+        for p, acc, _ in self._accumulated():
+            p.copy_(acc.copy_(_call(self.acc_quant, p)))
+        if self.weight_quant is not None:
+            for p in self._parameters():
+                p.copy_(_call(self.weight_quant, p))
+        for p, _, seen in self._accumulated():
+            seen.copy_(p)
+        self._round_momenta()
 
     def _round_gradients(self) -> None:
         """Scale and round the gradients there are."""
         for p in self._parameters():
             if p.grad is None:
                 continue
-            if self.grad_quant is not None and p.grad.layout != torch.strided:
-                remedy = "Use a layer without sparse gradients."
-                raise type_error("grad", "be dense for grad_quant", p.grad.layout, remedy)
+            self._unscale(p.grad)
             if self.grad_scaling != 1.0:
                 p.grad.mul_(self.grad_scaling)
             if self.grad_quant is not None:
@@ -188,35 +147,21 @@ class OptimLP(torch.optim.Optimizer):
                 if shaped and name not in _SCALARS:
                     value.copy_(_call(self.momentum_quant, value))
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear all gradients."""
-        self.optim.zero_grad(set_to_none)
-
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, and accumulators for them."""
-        self.optim.add_param_group(param_group)
+        self.optimizer.add_param_group(param_group)
         self._add_accumulators()
 
-    def state_dict(self) -> dict[str, Any]:
-        """The inner optimizer's state_dict, and under ``"OptimLP"`` the accumulators.
+    def _saved(self) -> dict[str, Any]:
+        """The inner optimizer's state_dict, and the accumulators.
 
-        Returns:
-            Tensors and plain values only, so that it loads under ``weights_only=True``. The noise of
-            stochastic functions comes from torch's generator, whose state is ``torch.get_rng_state()``.
+        The noise of stochastic functions comes from torch's generator, whose state is torch.get_rng_state().
         """
-        state = self.optim.state_dict()
-        state[_KEY] = {"accumulators": list(self._accumulators), "seen": list(self._seen)}
-        return state
+        kept = {"accumulators": list(self._accumulators), "seen": list(self._seen)}
+        return {**self.optimizer.state_dict(), _KEY: kept}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a saved state; the weights themselves are the model's to load.
-
-        Args:
-            state_dict: From an OptimLP, or without ``acc_quant`` from its inner optimizer.
-
-        Raises:
-            ValueError: If it holds other accumulators than this optimizer has.
-        """
+    def _load(self, state_dict: dict[str, Any]) -> None:
+        """From an OptimLP, or without ``acc_quant`` from its inner optimizer."""
         state_dict = dict(state_dict)
         own = state_dict.pop(_KEY, {"accumulators": [], "seen": []})
         if not isinstance(own, Mapping) or set(own) != {"accumulators", "seen"}:
@@ -228,21 +173,29 @@ class OptimLP(torch.optim.Optimizer):
                 shapes = [tuple(value.shape) for value in kept]
                 must = f"hold accumulators of the shapes {[tuple(shape) for shape in wanted]}"
                 raise value_error("state_dict", must, shapes, remedy)
-        self.optim.load_state_dict(state_dict)
+        self.optimizer.load_state_dict(state_dict)
         for mine, saved in ((self._accumulators, own["accumulators"]), (self._seen, own["seen"])):
             for value, kept in zip(mine, saved, strict=True):
                 value.copy_(kept)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the hooks that torch rebuilds."""
-        names = ["optim", "grad_scaling", "weight_quant", "grad_quant", "momentum_quant", "acc_quant"]
+        names = [
+            "optimizer",
+            "skipped_steps",
+            "grad_scaling",
+            "weight_quant",
+            "grad_quant",
+            "momentum_quant",
+            "acc_quant",
+        ]
         return {name: self.__dict__[name] for name in (*names, "_accumulators", "_seen")}
 
     def __repr__(self) -> str:
         """The functions and the inner optimizer."""
         names = ["weight_quant", "grad_quant", "momentum_quant", "acc_quant"]
         given = [name for name in names if getattr(self, name) is not None]
-        return f"OptimLP({', '.join(given)})\n{self.optim!r}"
+        return f"OptimLP({', '.join(given)})\n{self.optimizer!r}"
 
 
 def _call(function: Quantize | None, x: Tensor) -> Tensor:
