@@ -1,7 +1,7 @@
 """SGD and AdamW in low precision: LowPrecision around torch's own."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -13,6 +13,21 @@ Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 """What torch's optimizers take: parameters, or groups of them with options of their own."""
 
 
+class Options(TypedDict, total=False):
+    """What LowPrecision takes beside the optimizer."""
+
+    weight: CastLike
+    gradient: CastLike
+    state: CastLike | Mapping[str, CastLike]
+    master: CastLike
+    gradient_scale: float
+    store: str
+    compensation: str | None
+    groups: Mapping[int, Mapping[str, Any]] | None
+    exclude: Iterable[Tensor]
+    seed: int | None
+
+
 class SGD(LowPrecision):
     """Stochastic gradient descent whose weights, gradients, momentum and master are kept in low precision.
 
@@ -22,8 +37,8 @@ class SGD(LowPrecision):
     Args:
         params: As for torch.optim.SGD.
         lr, momentum, dampening, weight_decay, nesterov, maximize: As for torch.optim.SGD.
-        weight, gradient, state, master, gradient_scale, store, compensation, groups, exclude, seed: As for
-            LowPrecision.
+        options: ``weight``, ``gradient``, ``state``, ``master``, ``gradient_scale``, ``store``,
+            ``compensation``, ``groups``, ``exclude``, ``seed``: as for LowPrecision.
 
     Raises:
         TypeError, ValueError: As torch.optim.SGD and LowPrecision.
@@ -48,33 +63,12 @@ class SGD(LowPrecision):
         nesterov: bool = False,  # noqa: FBT002  # as torch has it
         *,
         maximize: bool = False,
-        weight: CastLike = None,
-        gradient: CastLike = None,
-        state: CastLike | Mapping[str, CastLike] = None,
-        master: CastLike = None,
-        gradient_scale: float = 1.0,
-        store: str = "values",
-        compensation: str | None = None,
-        groups: Mapping[int, Mapping[str, Any]] | None = None,
-        exclude: Iterable[Tensor] = (),
-        seed: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
         inner = torch.optim.SGD(
             params, lr, momentum, dampening, weight_decay, nesterov, maximize=maximize, foreach=False
         )
-        super().__init__(
-            inner,
-            weight=weight,
-            gradient=gradient,
-            state=state,
-            master=master,
-            gradient_scale=gradient_scale,
-            store=store,
-            compensation=compensation,
-            groups=groups,
-            exclude=exclude,
-            seed=seed,
-        )
+        super().__init__(inner, **options)
 
 
 class AdamW(LowPrecision):
@@ -86,8 +80,8 @@ class AdamW(LowPrecision):
     Args:
         params: As for torch.optim.AdamW.
         lr, betas, eps, weight_decay, amsgrad, maximize: As for torch.optim.AdamW.
-        weight, gradient, state, master, gradient_scale, store, compensation, groups, exclude, seed: As for
-            LowPrecision.
+        options: ``weight``, ``gradient``, ``state``, ``master``, ``gradient_scale``, ``store``,
+            ``compensation``, ``groups``, ``exclude``, ``seed``: as for LowPrecision.
 
     Raises:
         TypeError, ValueError: As torch.optim.AdamW and LowPrecision.
@@ -115,30 +109,9 @@ class AdamW(LowPrecision):
         amsgrad: bool = False,  # noqa: FBT002  # as torch has it
         *,
         maximize: bool = False,
-        weight: CastLike = None,
-        gradient: CastLike = None,
-        state: CastLike | Mapping[str, CastLike] = None,
-        master: CastLike = None,
-        gradient_scale: float = 1.0,
-        store: str = "values",
-        compensation: str | None = None,
-        groups: Mapping[int, Mapping[str, Any]] | None = None,
-        exclude: Iterable[Tensor] = (),
-        seed: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
         inner = torch.optim.AdamW(
             params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, foreach=False
         )
-        super().__init__(
-            inner,
-            weight=weight,
-            gradient=gradient,
-            state=state,
-            master=master,
-            gradient_scale=gradient_scale,
-            store=store,
-            compensation=compensation,
-            groups=groups,
-            exclude=exclude,
-            seed=seed,
-        )
+        super().__init__(inner, **options)

@@ -1,6 +1,7 @@
 """Steps in one pass over memory give the bits of the same steps one after the other."""
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import lowprec
 from lowprec import Cast
 from lowprec.kernels.updates import UNIT
 from lowprec.ops import torch_arithmetic
-from lowprec.optim import SGD, AdamW, LowPrecision, low_precision, one_pass
+from lowprec.optim import SGD, AdamW, LowPrecision, algorithms, low_precision, one_pass
 from lowprec.optim.one_pass import Plan
 
 SHAPES = [(UNIT + 3,), (70, 60), (64,), (), (3, 3, 3, 3), (2 * UNIT,), (0,)]
@@ -240,3 +241,10 @@ def test_schedulers_of_the_inner_optimizer_do_not_warn():
         optimizer.step()
         scheduler.step()
     assert optimizer.param_groups[0]["lr"] == 0.025
+
+
+def test_the_classes_know_every_option_of_the_wrapper():
+    wanted = set(inspect.signature(LowPrecision).parameters) - {"optimizer"}
+    assert set(algorithms.Options.__annotations__) == wanted
+    with pytest.raises(TypeError, match="unexpected keyword argument 'weights'"):
+        SGD([nn.Parameter(torch.ones(2))], weights="e5m2")
