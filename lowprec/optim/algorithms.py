@@ -87,13 +87,13 @@ class AdamW(LowPrecision):
         TypeError, ValueError: As torch.optim.AdamW and LowPrecision.
 
     Example:
-        >>> model = torch.nn.Linear(2, 1)
+        >>> model = torch.nn.Linear(200, 10)
         >>> moments = {"exp_avg": "bfp8", "exp_avg_sq": "bfloat16"}
         >>> optimizer = AdamW(model.parameters(), state=moments, store="packed")
-        >>> model(torch.ones(3, 2)).sum().backward()
+        >>> model(torch.ones(3, 200)).sum().backward()
         >>> optimizer.step()
-        >>> optimizer.state_nbytes < 2 * 4 * 3
-        True
+        >>> optimizer.state_nbytes  # in float32 it would be 16,088
+        6046
 
     Reference:
         Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
