@@ -273,11 +273,16 @@ def _check_parameter(
     if number in own["compensations"]:
         lost = own["compensations"][number]
         on_grid(check, "compensations are values of the weights' format", lost, formats["weight"])
-    for name, value in optimizer.state.get(p, {}).items():
+    for name, value in _states(optimizer, p).items():
         format = formats.get(f"state.{name}", formats.get("state"))
         shaped = isinstance(value, Tensor) and value.shape == p.shape
         if shaped and format is not None and p.dim() > 0:  # else it may be a counter
             on_grid(check, "states are values of the format", value, format)
+
+
+def _states(optimizer: LowPrecision, p: Tensor) -> dict[str, Any]:
+    """All states of a parameter, those that are packed among them."""
+    return {**optimizer.state.get(p, {}), **optimizer.unpacked_state(p)}
 
 
 def _check_equal(check: Check, name: str, got: LowPrecision, want: LowPrecision) -> None:
@@ -286,9 +291,10 @@ def _check_equal(check: Check, name: str, got: LowPrecision, want: LowPrecision)
     kept_got, kept_want = (optimizer.state_dict()["lowprec"] for optimizer in (got, want))
     for (number, p), (_, q) in pairs:
         equal_tensors(check, name, q, p, q, parameter=number)
-        for state, value in want.state.get(q, {}).items():
+        states = _states(got, p)
+        for state, value in _states(want, q).items():
             if isinstance(value, Tensor):
-                equal_tensors(check, name, value, got.state[p][state], value, parameter=number, state=state)
+                equal_tensors(check, name, value, states[state], value, parameter=number, state=state)
         for kept in ("masters", "compensations"):
             if number in kept_want[kept]:
                 value = kept_want[kept][number]

@@ -235,9 +235,21 @@ def test_wrong_optimizers_are_shown(kind, message):
         check_optimizer(made(kind=kind, weight=Cast("fixed8f6", "stochastic")))
 
 
+class Lossy(LowPrecision):
+    """Saves the first byte of packed states wrong."""
+
+    def state_dict(self):
+        state = super().state_dict()
+        for states in state["lowprec"]["packed"].values():
+            for name, (codes, *scales) in states.items():
+                states[name] = [codes ^ torch.eye(1, len(codes), dtype=torch.uint8)[0], *scales]
+        return state
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
+        (Lossy, {"state": "e4m3fn", "store": "packed"}, "save, load, step is step"),
         (Stale, {"weight": "fixed8f6", "master": "binary32"}, "save, load, step is step"),
         (Uncompensated, {"weight": "bfloat16", "compensation": "kahan"},
          "compensations are values of the weights' format"),
