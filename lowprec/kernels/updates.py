@@ -177,22 +177,30 @@ def copying(carrier: str) -> Any:
 
 @cache
 def digesting(itemsize: int) -> Any:
-    """The loop that sums patterns times odd numbers that depend on their place, one sum for each unit."""
+    """The loop that mixes each pattern with its place, and sums that, one sum for each unit."""
     pattern: Any = {2: np.uint16, 4: np.uint32, 8: np.uint64}[itemsize]
     word: Any = np.uint64 if itemsize == 8 else np.uint32
     negative_zero = word(1 << (8 * itemsize - 1))
-    odd = word(0x9E3779B97F4A7C15 if itemsize == 8 else 0x9E3779B1)
+    # Odd numbers and shifts of well-known bijective mixers: a pattern's every bit moves all of the sum's.
+    first, second, place = (word(n) for n in (
+        (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15)
+        if itemsize == 8 else (0x7FEB352D, 0x846CA68B, 0x9E3779B1)
+    ))  # fmt: skip
+    shifts = (30, 27, 31) if itemsize == 8 else (16, 15, 16)
+    one, two, three = (word(shift) for shift in shifts)
 
-    def loop(x_address, out_address, size, first, last):
+    def loop(x_address, out_address, size, first_unit, last_unit):
         out = at(out_address, np.uint64)
-        for unit in range(first, last):
+        for unit in range(first_unit, last_unit):
             x = at(x_address, pattern)[unit * UNIT : min((unit + 1) * UNIT, size)]
             total = np.uint64(0)
             for j in range(x.size):
                 bits = word(x[j])
                 bits = word(0) if bits == negative_zero else bits  # which equals zero
-                factor = word(word(2 * j + 1) * odd)
-                total = np.uint64(total + np.uint64(np.uint64(bits) * np.uint64(factor)))
+                mixed = word(bits + word(word(j + 1) * place))
+                mixed = word(word(mixed ^ word(mixed >> one)) * first)
+                mixed = word(word(mixed ^ word(mixed >> two)) * second)
+                total = np.uint64(total + np.uint64(word(mixed ^ word(mixed >> three))))
             out[unit] = total
 
     return jit(5, loop, {}, "digesting", itemsize)

@@ -28,7 +28,7 @@ _DTYPES = {
     "e4m3fn": torch.float8_e4m3fn,
     "e8m0": torch.float8_e8m0fnu,
 }
-_PATTERNS = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32}
+_PATTERNS = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32, 8: torch.uint64}
 _NAN = 0xFF
 _LEAST = 0x00400000
 """The pattern of 2^-127 in float32."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lowprec.cast import Cast, CastLike
 from lowprec.errors import type_error, value_error
-from lowprec.formats import FormatLike
+from lowprec.formats import FormatLike, GroupedFormat, resolve
 from lowprec.ops.quantize import Spec, check_carrier, check_tensor, make_spec
 
 States = dict[str, Spec | None]
@@ -44,8 +44,12 @@ class Casts:
 
     def specs(self) -> list[Spec]:
         """All specs there are."""
+        return [s for s in (self.weight, self.gradient, self.master, *self.state_specs()) if s is not None]
+
+    def state_specs(self) -> list[Spec]:
+        """Those of states."""
         states = self.state.values() if isinstance(self.state, dict) else [self.state]
-        return [s for s in (self.weight, self.gradient, self.master, *states) if s is not None]
+        return [spec for spec in states if spec is not None]
 
     def of_state(self, name: str) -> Spec | None:
         """The spec of a state."""
@@ -56,6 +60,9 @@ class Casts:
         check_tensor(p)
         for spec in self.specs():
             check_carrier(spec, p.dtype)
+            format = resolve(spec.format)
+            if isinstance(format, GroupedFormat):
+                format.granularity.tiles(tuple(p.shape))  # or it is an error
 
     def to_plain(self) -> dict[str, list[Any]]:
         """The specs as lists, to be saved and compared."""

@@ -136,28 +136,32 @@ class Keeper(Wrapper):
         values = [v for state in self.state.values() for v in state.values() if isinstance(v, Tensor)]
         return sum(state.nbytes for state in kept) + sum(value.nbytes for value in values)
 
-    def _step_alone(self, number: int, p: Tensor, group: dict[str, Any]) -> None:
-        """One step of a parameter whose states are packed."""
-        self.state[p].update(self.unpacked_state(p))
-        self._packed.pop(number, None)
-        self._prepare(number, p)
+    def _step_each(self, touched: list[tuple[int, Tensor]]) -> None:
+        """One step of each parameter alone, whose states are unpacked meanwhile."""
         groups = self.optimizer.param_groups
-        self.optimizer.param_groups = [{**group, "params": [p]}]
-        try:
-            self.optimizer.step()
-        finally:
-            self.optimizer.param_groups = groups
-        self._settle(number, p)
+        place = {id(p): index for index, group in enumerate(groups) for p in group["params"]}
+        after: dict[int, dict[str, Any]] = {}
+        for number, p in touched:
+            self.state[p].update(self.unpacked_state(p))
+            self._packed.pop(number, None)
+            self._prepare(number, p)
+            group = {**groups[place[id(p)]], "params": [p]}
+            self.optimizer.param_groups = [group]
+            try:
+                self.optimizer.step()
+            finally:
+                self.optimizer.param_groups = groups
+            self._settle(number, p)
+            after[place[id(p)]] = group
+        for index, group in after.items():  # what a step has written to its group, as if it were one
+            groups[index].update({name: value for name, value in group.items() if name != "params"})
 
     def _check_gradients(self, touched: list[tuple[int, Tensor]]) -> None:
         """Refuse sparse gradients, and NaN where packed states have no code for it."""
         super()._check_gradients(touched)
         for number, p in touched if self._is_packed else ():
-            specs = self._casts_of(number).state
-            every = specs.values() if isinstance(specs, dict) else [specs]
-            lost = number not in self._excluded and any(
-                spec is not None and loses_nan(spec) for spec in every
-            )
+            specs = self._casts_of(number).state_specs()
+            lost = number not in self._excluded and any(map(loses_nan, specs))
             if lost and p.grad is not None and p.grad.isnan().any():
                 must = "hold no NaN where a packed state has no code for it"
                 raise value_error("grad", must, float("nan"), "Skip the step, as a GradScaler does.")

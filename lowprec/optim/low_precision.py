@@ -11,9 +11,10 @@ from lowprec.errors import type_error, value_error
 from lowprec.ops.quantize import seed_tensor
 from lowprec.optim.casts import Casts
 from lowprec.optim.keeper import Keeper
-from lowprec.optim.one_pass import Plan, is_possible, key_of, key_of_group, part_of
+from lowprec.optim.one_pass import Plan, is_possible, key_of, key_of_group, lie_apart, part_of
 from lowprec.optim.packed import Packed, check_packable, loaded, saved
 from lowprec.optim.saving import KEY, VERSION, check_saved, restore_counters
+from lowprec.optim.wrapper import check_group
 
 
 class LowPrecision(Keeper):
@@ -51,7 +52,8 @@ class LowPrecision(Keeper):
         gradient_scale: A factor on gradients, such as one over a loss scale.
         store: ``"values"`` to keep states as numbers of their format in tensors of their parameter's dtype,
             ``"packed"`` to keep their codes without gaps, with the scales of groups: the bits that hardware
-            would keep, and the same results. A step then unpacks one parameter's states at a time.
+            would keep, and the same results. The inner optimizer then steps for one parameter after another,
+            its hooks included.
         compensation: ``"kahan"`` to keep what rounding the weights loses; None not to.
         groups: Other casts for some parameter groups, by their number: a mapping of ``"weight"``,
             ``"gradient"``, ``"state"`` and ``"master"``, of which those not given are as above.
@@ -111,6 +113,8 @@ class LowPrecision(Keeper):
         self._casts = self._parse_groups({} if groups is None else groups)
         if self._is_packed:
             self._check_packable(self._casts)
+        if isinstance(exclude, Tensor) or not isinstance(exclude, Iterable):
+            raise type_error("exclude", "be a sequence of parameters", type(exclude))
         excluded = {id(p) for p in exclude}
         self._excluded = {n for n, p in self.numbered_parameters() if id(p) in excluded}
         if len(self._excluded) != len(excluded):
@@ -149,7 +153,7 @@ class LowPrecision(Keeper):
 
     def _check_packable(self, every: list[Casts]) -> None:
         """Refuse states without a cast, or without codes."""
-        if all(casts.state is None for casts in every):
+        if not any(casts.state_specs() for casts in every):
             raise value_error("state", "have a cast where store is 'packed'", None)
         for casts in every:
             named = casts.state if isinstance(casts.state, dict) else {"": casts.state}
@@ -171,9 +175,7 @@ class LowPrecision(Keeper):
         """One step of the parameters that have a gradient."""
         self._step += 1
         if self._is_packed:
-            groups = {id(p): group for group in self.param_groups for p in group["params"]}
-            for number, p in touched:
-                self._step_alone(number, p, groups[id(p)])
+            self._step_each(touched)
         elif (plan := self._planned(touched)) is not None:
             self._update_at_once(plan)
         else:
@@ -193,6 +195,8 @@ class LowPrecision(Keeper):
         key = self.gradient_scale, *(number for number, _ in touched), *groups, *keys
         if self._plan_key != key:
             self._plan_key, self._plan = key, self._new_plan(touched)
+        if self._plan is None or not self._plan.set_constants(self.param_groups, self.state):
+            return None
         return self._plan
 
     def _new_plan(self, touched: list[tuple[int, Tensor]]) -> Plan | None:
@@ -206,7 +210,7 @@ class LowPrecision(Keeper):
             if part is None:
                 return None
             parts.append(part)
-        return Plan(parts, self.gradient_scale)
+        return Plan(parts, self.gradient_scale) if lie_apart(parts) else None
 
     def _update_at_once(self, plan: Plan) -> None:
         """One step by a program."""
@@ -221,7 +225,7 @@ class LowPrecision(Keeper):
             self._notice_edits(part.number, part.parameter)
         if counters := [state["step"] for p in parameters if "step" in (state := self.state[p])]:
             torch._foreach_add_(counters, 1)
-        plan.run(gradients, int(self._seed), self._step, self.param_groups, self.state)
+        plan.run(gradients, int(self._seed), self._step)
         self.optimizer._opt_called = True  # type: ignore[attr-defined]  # for schedulers of the inner one
         torch.autograd.graph.increment_version([*parameters, *gradients])
 
@@ -249,6 +253,7 @@ class LowPrecision(Keeper):
         Raises:
             TypeError, ValueError: As the constructor; the group is not added then.
         """
+        check_group("param_group", param_group)
         parsed = Casts.parse({} if casts is None else casts, "casts", self._base)
         self._check_compensated([parsed])
         if self._is_packed and parsed.state is not None:

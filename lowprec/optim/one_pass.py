@@ -5,12 +5,14 @@ and float64 parameters, where no format has groups. What it cannot do, it leaves
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from lowprec.formats import GroupedFormat, resolve
 from lowprec.kernels import cpu, elementwise, updates
@@ -28,8 +30,9 @@ _SEED, _STREAM = START + 9, START + 10
 _ROUNDED, _NEW_WEIGHT, _NEW_STATES, _ROOTS = 0, 1, 2, 5
 """Buffers for a unit each in the memory of whoever runs a program."""
 _DTYPES = (torch.float32, torch.float64)
-_ALIKE = ("foreach", "fused", "capturable")
+_OTHERWISE = ("foreach", "fused", "capturable", "differentiable")
 """Options of torch's optimizers that change the order or the kind of operations."""
+_NUMBERS = ("lr", "momentum", "dampening", "weight_decay", "eps")
 
 
 class Part(NamedTuple):
@@ -100,25 +103,26 @@ class Plan:
             return []
         return [p for p, place in self._kept if not np.array_equal(self._found[place], self._known[place])]
 
-    def run(
-        self, gradients: Sequence[Tensor], seed: int, step: int, groups: Sequence[dict[str, Any]],
-        states: Mapping[Tensor, Any],
-    ) -> None:  # fmt: skip
-        """Take a step; ``states`` have counted it already."""
+    def set_constants(self, groups: Sequence[dict[str, Any]], states: Mapping[Tensor, Any]) -> bool:
+        """Work out the next step's constants; False if a carrier does not hold one, which torch refuses."""
+        known: dict[tuple[int, float], list[float]] = {}
+        wide, single = self._constants["float64"], self._constants["float32"]
+        for index, part in enumerate(self.parts):
+            steps = float(states[part.parameter]["step"]) + 1 if isinstance(part.kind, Moments) else 0.0
+            if (key := (part.group, steps)) not in known:
+                known[key] = _constants(groups[part.group], steps)
+            wide[index, : len(known[key])] = known[key]
+        with np.errstate(over="ignore"):
+            single[:] = wide
+        return bool(np.isfinite(single).all())
+
+    def run(self, gradients: Sequence[Tensor], seed: int, step: int) -> None:
+        """Take a step with these constants."""
         table = self._program.table
         addresses = np.array([g.data_ptr() for g in gradients], np.int64)
         table[self._stages, self._columns] = addresses[self._sources]
         table[self._drawn, _SEED] = seed
         table[self._drawn, _STREAM] = self._streams + (step << STEP_SHIFT)
-        known: dict[tuple[int, float], list[float]] = {}
-        wide = self._constants["float64"]
-        for index, part in enumerate(self.parts):
-            steps = float(states[part.parameter]["step"]) if isinstance(part.kind, Moments) else 0.0
-            if (key := (part.group, steps)) not in known:
-                known[key] = _constants(groups[part.group], steps)
-            wide[index, : len(known[key])] = known[key]
-        with np.errstate(over="ignore"):
-            self._constants["float32"][:] = wide
         self._program.run(torch.get_num_threads())
 
     def _add(self, index: int, part: Part, digests: int) -> None:
@@ -234,18 +238,23 @@ def _constants(group: dict[str, Any], steps: float) -> list[float]:
     ]  # fmt: skip
 
 
-def _kind_of(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Descent | Moments | None:
+def _kind_of(
+    optimizer: torch.optim.Optimizer, group: dict[str, Any], carrier: str
+) -> Descent | Moments | None:
     """Which loop makes the update of a group; None where none does."""
+    if any(group.get(name) for name in _OTHERWISE):
+        return None
     betas = group.get("betas", ())
-    if any(group.get(name) for name in _ALIKE) or any(isinstance(v, Tensor) for v in (group["lr"], *betas)):
-        return None
-    if isinstance(group["weight_decay"], Tensor):
-        return None
+    numbers = [value for name, value in group.items() if name in _NUMBERS]
+    if any(type(value) not in (float, int) for value in (*numbers, *betas)):
+        return None  # tensors, and numbers that torch computes with in their own precision
     decay, maximize = group["weight_decay"] != 0, bool(group["maximize"])
     if type(optimizer) is torch.optim.SGD:
         return Descent(decay, group["momentum"] != 0, bool(group["nesterov"]), maximize)
-    decoupled = bool(group["decoupled_weight_decay"])
-    return Moments(decay, decoupled, bool(group["amsgrad"]), maximize, 1 - betas[0] >= 0.5)
+    decoupled, weight = bool(group["decoupled_weight_decay"]), np.dtype(carrier).type(1 - betas[0])
+    if weight == 1:  # torch's zeros then have a sign that depends on where they lie
+        return None
+    return Moments(decay, decoupled, bool(group["amsgrad"]), maximize, bool(weight >= 0.5))
 
 
 def _is_elementwise(casts: Casts) -> bool:
@@ -257,7 +266,21 @@ def is_possible(optimizer: torch.optim.Optimizer) -> bool:
     """Whether one pass may stand for an optimizer's step: it is a known one, and nobody looks on."""
     if type(optimizer) not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW) or observers:
         return False
-    return not (optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+    replaced = vars(optimizer).get("step")  # schedulers do so, to count
+    if torch.compiler.is_compiling() or (replaced and not hasattr(replaced, "_wrapped_by_lr_sched")):
+        return False
+    hooks = (
+        optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks,
+        _global_optimizer_pre_hooks, _global_optimizer_post_hooks,
+    )  # fmt: skip
+    return not any(hooks)
+
+
+def lie_apart(parts: Sequence[Part]) -> bool:
+    """Whether no two tensors of a step share memory."""
+    tensors = [t for p in parts for t in (p.parameter, *p.states, *([] if p.master is None else [p.master]))]
+    ends = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors)
+    return all(stop <= start for (_, stop), (start, _) in pairwise(ends))
 
 
 def key_of(p: Tensor, state: Mapping[str, Any], master: Tensor | None) -> tuple[Any, ...]:
@@ -272,12 +295,11 @@ def key_of(p: Tensor, state: Mapping[str, Any], master: Tensor | None) -> tuple[
 
 def key_of_group(group: Mapping[str, Any]) -> tuple[Any, ...]:
     """What of a group does, and what kind of number its rate is."""
-    rest = [
-        (k, v)
-        for k, v in group.items()
-        if k not in ("params", "lr") and isinstance(v, bool | float | int | tuple)
-    ]
-    return type(group["lr"]), *rest
+    return tuple(
+        (name, type(value), tuple(value) if isinstance(value, list | tuple) else value)
+        for name, value in group.items()
+        if name not in ("params", "lr") and isinstance(value, bool | float | int | list | tuple | None)
+    ) + tuple((name, type(group[name])) for name in _NUMBERS if name in group)
 
 
 def part_of(
@@ -285,11 +307,12 @@ def part_of(
     master: Tensor | None, roundable: Mapping[str, tuple[int, Tensor]],
 ) -> Part | None:  # fmt: skip
     """What there is of a numbered parameter; None where its step is not made in one pass."""
-    (number, p), kind = place, _kind_of(optimizer, optimizer.param_groups[group])
-    if kind is None or p.dtype not in _DTYPES or not p.is_cpu or p.numel() == 0 or not _is_elementwise(casts):
+    number, p = place
+    if p.dtype not in _DTYPES or not p.is_cpu or p.numel() == 0 or not _is_elementwise(casts):
         return None
     carrier = CARRIERS[p.dtype]
-    if not adds_products_unrounded(carrier) or root_function(carrier) is None:
+    kind = _kind_of(optimizer, optimizer.param_groups[group], carrier)
+    if kind is None or not adds_products_unrounded(carrier) or root_function(carrier) is None:
         return None
     if any(name not in roundable for name in kind.states):  # before its first step
         return None

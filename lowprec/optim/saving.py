@@ -34,6 +34,12 @@ def check_saved(state_dict: Mapping[str, Any], present: Mapping[str, Any]) -> Ma
             raise value_error("state_dict", f"have the {name} {present[name]}", own[name])
     if own["excluded"] != present["excluded"]:
         raise value_error("state_dict", f"exclude the parameters {present['excluded']}", own["excluded"])
+    seed = own["seed"]
+    if not isinstance(seed, Tensor) or seed.dtype != torch.int64 or seed.numel() != 1:
+        raise value_error("state_dict", "hold a seed of 64 bits", seed)
+    for name in ("step", "skipped_steps"):
+        if not isinstance(own[name], int):
+            raise value_error("state_dict", f"hold an integer {name}", own[name])
     for name in _TENSORS:
         wanted, shapes = _shapes(present[name]), _shapes(own[name])
         if shapes != wanted:

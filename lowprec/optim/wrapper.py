@@ -1,7 +1,7 @@
 """Wrapper: a torch optimizer around another one, whose groups, state and defaults it shows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -30,8 +30,8 @@ class Wrapper(torch.optim.Optimizer, ABC):
         if isinstance(optimizer, torch.optim.SparseAdam):
             remedy = "Use a layer without sparse gradients."
             raise type_error(name, "take dense gradients", type(optimizer), remedy)
-        if any(group.get("differentiable") for group in optimizer.param_groups):
-            raise value_error(name, "not be differentiable", True, "Roundings have no derivative.")
+        for group in optimizer.param_groups:
+            check_group(name, group)
         self.optimizer = optimizer
         self.skipped_steps = 0
         super().__setstate__({})  # hooks and the profiled step, without groups of our own
@@ -142,6 +142,7 @@ class Wrapper(torch.optim.Optimizer, ABC):
         touched = [(number, p) for number, p in self.numbered_parameters() if p.grad is not None]
         self._check_gradients(touched)
         with torch.no_grad():
+            _separate_gradients(touched)
             self._update(touched)
         return loss
 
@@ -159,3 +160,22 @@ class Wrapper(torch.optim.Optimizer, ABC):
         """Take a GradScaler's scale from a gradient with the bits of its own ``unscale_``."""
         if (scale := getattr(self, "grad_scale", None)) is not None:  # none after unscale_
             grad.mul_(scale.double().reciprocal().float().to(grad.device))
+
+
+def check_group(name: str, group: Any) -> None:
+    """Refuse a group through whose steps gradients are to flow."""
+    if isinstance(group, Mapping) and group.get("differentiable"):
+        raise value_error(name, "not be differentiable", True, "Roundings have no derivative.")
+
+
+def _separate_gradients(touched: list[tuple[int, Tensor]]) -> None:
+    """Give gradients memory of their own that can be written to, where they have none."""
+    known: set[int] = set()
+    for _, p in touched:
+        grad = p.grad
+        if grad is None or grad.layout != torch.strided:
+            continue
+        repeated = any(step == 0 and size > 1 for step, size in zip(grad.stride(), grad.shape, strict=True))
+        if grad.is_neg() or repeated or (grad.data_ptr() in known and grad.numel() > 0):
+            p.grad = grad.resolve_neg().clone(memory_format=torch.contiguous_format)
+        known.add(grad.data_ptr())
