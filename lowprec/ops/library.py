@@ -18,9 +18,7 @@ Formats and modes travel as strings, so that a compiled graph holds them as cons
 Arguments are checked where users call, not here.
 """
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +32,7 @@ from lowprec.kernels.cpu import FLAGS, VALUES
 from lowprec.kernels.threads import use_openmp_of
 from lowprec.modes import Rounding
 from lowprec.ops.search import found_by_trying
+from lowprec.ops.torch_arithmetic import LIBRARY
 
 _NUMBERS = (
     "str format, str rounding, int random_bits, int stream=0, int index_offset=0, int[]? index_strides=None"
@@ -47,9 +46,8 @@ _library.define("draw_seed(Tensor like, int call=0) -> Tensor", tags=(torch.Tag.
 
 Strides = Sequence[int] | None
 
-_suffix = {"linux": "so", "darwin": "dylib"}.get(sys.platform)
-if _suffix is not None:  # on Windows the compiler's own runtime, which has no such function
-    use_openmp_of(Path(torch.__file__).parent / "lib" / f"libtorch_cpu.{_suffix}")
+if LIBRARY is not None:  # on Windows the compiler's own runtime, which has no such function
+    use_openmp_of(LIBRARY)
 
 CARRIERS = {
     torch.float32: "float32",

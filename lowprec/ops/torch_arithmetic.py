@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lowprec.kernels.updates import MODE_OF_ROOT
 
@@ -32,10 +33,26 @@ def adds_products_unrounded(carrier: str) -> bool:
         >>> adds_products_unrounded("float32") in (True, False)
         True
     """
-    half = 2.0 ** -{"float32": 12, "float64": 27}[carrier]
-    y = torch.full((1000,), 1 + half, dtype=getattr(torch, carrier))
-    # (1 + half) (1 - half) = 1 - half^2, which is 1 when rounded
-    return bool((torch.full_like(y, -1).add(y, alpha=1 - half) == -(half**2)).all())
+    y, alpha, exact = telling_product(carrier)
+    return bool((torch.full_like(y, -1).add(y, alpha=alpha) == exact).all())
+
+
+def telling_product(carrier: str) -> tuple[Tensor, float, float]:
+    """Factors whose product rounds to 1.
+
+    Args:
+        carrier: ``"float32"`` or ``"float64"``.
+
+    Returns:
+        1000 times 1 + h, then 1 - h; and -h^2, which is what their product less 1 is.
+
+    Example:
+        >>> y, alpha, exact = telling_product("float32")
+        >>> bool((y * alpha == 1).all()), exact
+        (True, -1.4901161193847656e-08)
+    """
+    small = 2.0 ** -{"float32": 13, "float64": 27}[carrier]
+    return torch.full((1000,), 1 + small, dtype=getattr(torch, carrier)), 1 - small, -(small**2)
 
 
 @lru_cache(maxsize=2)

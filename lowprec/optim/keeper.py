@@ -122,12 +122,14 @@ class Keeper(Wrapper):
         """
         for number, other in self.numbered_parameters():
             if other is p:
-                casts, states = self._casts_of(number), self._packed.get(number, {})
-                specs = {name: casts.of_state(name) for name in states}
-                return {
-                    name: unpacked(states[name], spec, p) for name, spec in specs.items() if spec is not None
-                }
+                return self._unpacked(number, p)
         raise value_error("p", "be a parameter of the optimizer", tuple(p.shape))
+
+    def _unpacked(self, number: int, p: Tensor) -> dict[str, Tensor]:
+        """The packed states of a numbered parameter."""
+        casts, states = self._casts_of(number), self._packed.get(number, {})
+        specs = {name: casts.of_state(name) for name in states}
+        return {name: unpacked(states[name], spec, p) for name, spec in specs.items() if spec is not None}
 
     @property
     def state_nbytes(self) -> int:
@@ -142,7 +144,7 @@ class Keeper(Wrapper):
         place = {id(p): index for index, group in enumerate(groups) for p in group["params"]}
         after: dict[int, dict[str, Any]] = {}
         for number, p in touched:
-            self.state[p].update(self.unpacked_state(p))
+            self.state[p].update(self._unpacked(number, p))
             self._packed.pop(number, None)
             self._prepare(number, p)
             group = {**groups[place[id(p)]], "params": [p]}

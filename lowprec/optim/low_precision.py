@@ -27,6 +27,10 @@ class LowPrecision(Keeper):
     without a gradient are left alone. Weights changed between two steps (loaded, averaged, pruned) become
     their master. NaN, infinities and overflow follow each format.
 
+    Around torch's SGD, Adam and AdamW all of that is one pass over memory, with the same bits, for contiguous
+    float32 and float64 parameters whose formats have no groups; not with ``foreach``, ``fused``, hooks on the
+    inner optimizer, compensated weights or packed states.
+
     With ``compensation="kahan"`` a tensor c of p's shape, zero at first, keeps what rounding the weights
     loses, in their own format. After the inner step has made p of w: ``c = Q(c + (p - w))``,
     ``w' = Q(w + c)``, ``c = Q(c + (w - w'))``, all by the cast of the weights. c starts anew where weights

@@ -10,16 +10,6 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lowprec.ops.digest import digest
 from lowprec.optim import SGD, AdamW, LowPrecision, low_precision
-from lowprec.optim.one_pass import Plan
-
-
-@pytest.fixture
-def runs(monkeypatch):
-    """How many steps were taken in one pass."""
-    taken = []
-    run = Plan.run
-    monkeypatch.setattr(Plan, "run", lambda self, *rest: (taken.append(len(self.parts)), run(self, *rest)))
-    return taken
 
 
 def ones(*shape):

@@ -12,7 +12,6 @@ from lowprec import Cast
 from lowprec.kernels.updates import UNIT
 from lowprec.ops import torch_arithmetic
 from lowprec.optim import SGD, AdamW, LowPrecision, algorithms, low_precision, one_pass
-from lowprec.optim.one_pass import Plan
 
 SHAPES = [(UNIT + 3,), (70, 60), (64,), (), (3, 3, 3, 3), (2 * UNIT,), (0,)]
 NOISY = Cast("e5m2", "stochastic")
@@ -30,15 +29,6 @@ OPTIMIZERS = {
     "amsgrad": lambda p, **k: torch.optim.Adam(p, 0.01, (0.4, 0.99), weight_decay=0.1, amsgrad=True, **k),
     "adam up": lambda p, **k: torch.optim.Adam(p, 0.01, maximize=True, decoupled_weight_decay=True, **k),
 }
-
-
-@pytest.fixture
-def runs(monkeypatch):
-    """How many steps were taken in one pass."""
-    taken = []
-    run = Plan.run
-    monkeypatch.setattr(Plan, "run", lambda self, *rest: (taken.append(len(self.parts)), run(self, *rest)))
-    return taken
 
 
 def parameters_of(seed=0, dtype=torch.float32, shapes=SHAPES):
@@ -219,6 +209,15 @@ def test_roots_come_from_where_torch_takes_them(carrier, monkeypatch):
     monkeypatch.setattr(torch_arithmetic, "LIBRARY", None)
     elsewhere = torch_arithmetic.root_function.__wrapped__(carrier)
     assert elsewhere == (None if address else address)  # without the library there are IEEE's or none
+
+
+@pytest.mark.parametrize("carrier", ["float32", "float64"])
+def test_products_that_are_rounded_before_a_sum_would_be_noticed(carrier, monkeypatch):
+    y, alpha, exact = torch_arithmetic.telling_product(carrier)
+    assert bool((y * alpha - 1 != exact).all())
+    found = torch_arithmetic.adds_products_unrounded.__wrapped__
+    monkeypatch.setattr(torch.Tensor, "add", lambda x, other, alpha: x + other * alpha)
+    assert not found(carrier)
 
 
 def test_classes_are_wrappers_around_torch_s_own():
