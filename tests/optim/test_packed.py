@@ -208,3 +208,23 @@ def test_a_failed_inner_step_leaves_the_groups_alone(monkeypatch):
     with pytest.raises(RuntimeError, match="out of memory"):
         optimizer.step()
     assert optimizer.param_groups[0]["params"] == [p, q]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_shapes_orders_and_carriers(dtype):
+    results = []
+    for store in ("values", "packed"):
+        generator = torch.Generator().manual_seed(0)
+        start = [
+            torch.randn(shape, generator=generator).to(dtype) for shape in [(), (0, 3), (4, 3, 5, 5), (6, 7)]
+        ]
+        start[2], start[3] = start[2].to(memory_format=torch.channels_last), start[3].T
+        parameters = [nn.Parameter(x) for x in start]
+        optimizer = AdamW(parameters, 0.01, state=Cast("e5m2", "stochastic"), seed=1, store=store)
+        for _ in range(3):
+            for p in parameters:
+                p.grad = torch.randn(p.shape, generator=generator).to(dtype)
+            optimizer.step()
+        results.append(parameters)
+    assert all(torch.equal(p, q) for p, q in zip(*results, strict=True))
+    assert [p.stride() for p in results[0]] == [p.stride() for p in results[1]]
