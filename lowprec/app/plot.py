@@ -15,20 +15,9 @@ from matplotlib.ticker import MaxNLocator
 from lowprec.app import checkpoint
 from lowprec.app.loop import Row
 from lowprec.app.settings import PLAIN
+from lowprec.drawing import REFERENCE, STYLES, Style, plain
 
 PNG = "learning_curves.png"
-
-_Style = tuple[str, str, str]
-_TWIN: _Style = ("black", "o", "-")
-# Okabe and Ito's palette: told apart with any color vision; markers and dashes tell it once more
-_STYLES = (
-    ("#0072B2", "s", "--"),
-    ("#D55E00", "^", "-."),
-    ("#009E73", "D", ":"),
-    ("#CC79A7", "v", "--"),
-    ("#E69F00", "P", "-."),
-    ("#56B4E9", "X", ":"),
-)
 
 
 def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
@@ -54,7 +43,7 @@ def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
         b'PNG'
     """
     schemes = [scheme for scheme in dict.fromkeys(row.run.scheme for row in rows) if scheme != PLAIN]
-    styles = {PLAIN: _TWIN} | dict(zip(schemes, itertools.cycle(_STYLES), strict=False))
+    styles = {PLAIN: REFERENCE} | dict(zip(schemes, itertools.cycle(STYLES), strict=False))
     momenta = list(dict.fromkeys(row.run.momentum for row in rows))
     figure = Figure(figsize=(1.2 + 4.4 * len(momenta), 6.0), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -70,8 +59,7 @@ def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
         loss.xaxis.set_major_locator(MaxNLocator(integer=True))
         loss.set_ylim(bottom=0.0)
         for panel in (accuracy, loss):
-            panel.grid(alpha=0.25)
-            panel.spines[["top", "right"]].set_visible(False)
+            plain(panel)
     panels[0, 0].set_ylabel("test accuracy in %")
     panels[1, 0].set_ylabel("training loss")
     num_seeds = len({row.run.seed for row in rows})
@@ -81,7 +69,7 @@ def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
     checkpoint.write(folder / PNG, image.getvalue())
 
 
-def _draw(panel: Axes, rows: Sequence[Row], styles: dict[str, _Style], quantity: str, factor: float) -> None:
+def _draw(panel: Axes, rows: Sequence[Row], styles: dict[str, Style], quantity: str, factor: float) -> None:
     """The curves of one panel, the twin below the others."""
     curves: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
