@@ -7,11 +7,12 @@ sentence on standard error and exit code 2; Ctrl-C with 130 and how to go on.
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import lowprec
+from lowprec.app.failure import fail
 
 if TYPE_CHECKING:
     from lowprec.app.train import Job
@@ -61,7 +62,7 @@ def _options(
         try:
             register_formats(module)
         except (ImportError, TypeError, ValueError) as error:
-            _fail(error)
+            fail(error)
 
 
 @app.command()
@@ -130,7 +131,7 @@ def train(
     try:
         job = _job(given, out, resume)
     except (ImportError, OSError, TypeError, ValueError) as error:
-        _fail(error)
+        fail(error)
     with contextlib.closing(job):
         _train(job)
 
@@ -200,7 +201,7 @@ def show(
     try:
         known = parse(format)
     except ValueError as error:
-        _fail(error)
+        fail(error)
     console = Console()
     console.print(portrait(known, console))
 
@@ -226,7 +227,7 @@ def bench(
 
         kept = run(check=check, quick=quick, json=None if json is None else Path(json))
     except ValueError as error:
-        _fail(error)
+        fail(error)
     except OSError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
@@ -270,7 +271,7 @@ def verify(
     try:
         right = run(names, exhaustive=exhaustive, json=None if json is None else Path(json), resume=resume)
     except ValueError as error:
-        _fail(error)
+        fail(error)
     except OSError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
@@ -288,12 +289,6 @@ def info() -> None:
 
     for name, value in described().items():
         typer.echo(f"{name:18} {value}")
-
-
-def _fail(error: Exception) -> NoReturn:
-    """One sentence for the user, and exit code 2."""
-    typer.echo(f"Error: {error}", err=True)
-    raise typer.Exit(2) from None
 
 
 if __name__ == "__main__":
