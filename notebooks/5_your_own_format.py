@@ -96,8 +96,8 @@ except AssertionError as error:
 print(counterexample.__notes__[0])
 
 # %% [markdown]
-# Hypothesis has found a number that the formula rounds to a value farther away than another: half way between
-# two n is not half way between their values.
+# Hypothesis has found a number that the formula rounds to a value farther away than another: half way
+# between two n is not half way between their values.
 
 # %%
 x = torch.tensor([0.764])
@@ -137,8 +137,8 @@ print({name: f"{100 * share:.1f} %" for name, share in reached.items()})
 # %% [markdown]
 # ## The claim
 #
-# The format is proven, the plausible formula is wrong where it rounds past the middle, and a network learns in
-# six bits of it as in float32 (within three points of accuracy).
+# The format is proven, the plausible formula is wrong where it rounds past the middle, and a network learns
+# in six bits of it as in float32 (within three points of accuracy).
 
 # %%
 x = torch.linspace(-1, 1, 10001)
