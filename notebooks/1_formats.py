@@ -60,10 +60,8 @@ plt.show()
 
 # %%
 for name in ("e4m3fn", "e4m3ieee"):
-    known = lowprec.finfo(name)
-    print(
-        f"{name:9} max {known.max:5g}, infinity {known.has_infinity}, values {len(lowprec.formats.parse(name).values())}"
-    )
+    known, count = lowprec.finfo(name), len(lowprec.formats.parse(name).values())
+    print(f"{name:9} max {known.max:g}, infinity {known.has_infinity}, {count} values")
 
 # %%
 print(lowprec.quantize(torch.tensor([300.0, 1e6]), "e4m3fn"))

@@ -60,9 +60,7 @@ for rounding in ("nearest_even", "toward_zero", "up", "to_odd", "stochastic"):
     seed = 0 if rounding == "stochastic" else None
     error = 16 * (lowprec.quantize(x, "fixed8f4", rounding=rounding, seed=seed) - x).double()
     steps[rounding] = error.mean().item(), error.square().mean().sqrt().item()
-    print(
-        f"{rounding:13} mean {steps[rounding][0]:+.4f}, root of the mean square {steps[rounding][1]:.4f} steps"
-    )
+    print(f"{rounding:13} mean {steps[rounding][0]:+.4f}, root mean square {steps[rounding][1]:.4f} steps")
 
 # %%
 explore.stochastic("e2m1")
