@@ -2,11 +2,9 @@
 
 import io
 import itertools
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -14,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lowprec.app import checkpoint
 from lowprec.app.loop import Row
+from lowprec.app.results import curves
 from lowprec.app.settings import PLAIN
 from lowprec.drawing import REFERENCE, STYLES, Style, plain
 
@@ -71,17 +70,13 @@ def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
 
 def _draw(panel: Axes, rows: Sequence[Row], styles: dict[str, Style], quantity: str, factor: float) -> None:
     """The curves of one panel, the twin below the others."""
-    curves: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        curves[row.run.scheme][row.epoch].append(factor * getattr(row, quantity))
-    for scheme, by_epoch in curves.items():
+    num_seeds = len({row.run.seed for row in rows})
+    for scheme, points in curves(rows, quantity).items():
         color, marker, dashes = styles[scheme]
-        epochs = list(by_epoch)
-        values = np.array(list(by_epoch.values()))
-        values[~np.isfinite(values)] = np.nan
+        epochs = [point.epoch for point in points]
         panel.plot(
             epochs,
-            values.mean(axis=1),
+            [factor * point.mean for point in points],
             dashes,
             color=color,
             marker=marker,
@@ -89,6 +84,6 @@ def _draw(panel: Axes, rows: Sequence[Row], styles: dict[str, Style], quantity: 
             markevery=max(1, len(epochs) // 10),
             label=scheme,
         )
-        if values.shape[1] > 1:
-            low, high = values.min(axis=1), values.max(axis=1)
+        if num_seeds > 1:
+            low, high = zip(*((factor * point.low, factor * point.high) for point in points), strict=True)
             panel.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)
