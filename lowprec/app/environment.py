@@ -40,10 +40,14 @@ def versions() -> dict[str, str]:
         >>> list(versions())
         ['lowprec', 'python', 'torch', 'numba', 'numpy', 'system', 'processor']
     """
+    import torch
+
     return {
         "lowprec": lowprec.__version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
-        **{name: version(name) for name in ("torch", "numba", "numpy")},
+        "torch": torch.__version__,
+        "numba": version("numba"),
+        "numpy": version("numpy"),
         "system": platform.platform(),
         "processor": _processor(),
     }

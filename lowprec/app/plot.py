@@ -71,12 +71,13 @@ def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
 def _draw(panel: Axes, rows: Sequence[Row], styles: dict[str, Style], quantity: str, factor: float) -> None:
     """The curves of one panel, the twin below the others."""
     num_seeds = len({row.run.seed for row in rows})
-    for scheme, points in curves(rows, quantity).items():
+    for scheme, measured in curves(rows, quantity).items():
+        points = [point.scaled(factor) for point in measured]
         color, marker, dashes = styles[scheme]
         epochs = [point.epoch for point in points]
         panel.plot(
             epochs,
-            [factor * point.mean for point in points],
+            [point.mean for point in points],
             dashes,
             color=color,
             marker=marker,
@@ -85,5 +86,5 @@ def _draw(panel: Axes, rows: Sequence[Row], styles: dict[str, Style], quantity: 
             label=scheme,
         )
         if num_seeds > 1:
-            low, high = zip(*((factor * point.low, factor * point.high) for point in points), strict=True)
+            low, high = zip(*((point.low, point.high) for point in points), strict=True)
             panel.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)

@@ -116,6 +116,10 @@ class Point:
     low: float
     high: float
 
+    def scaled(self, factor: float) -> "Point":
+        """The same in another unit, such as in percent."""
+        return Point(self.epoch, factor * self.mean, factor * self.low, factor * self.high)
+
 
 def curves(rows: Iterable[Row], quantity: str) -> dict[str, list[Point]]:
     """How something went, scheme by scheme, over the seeds that have come so far.

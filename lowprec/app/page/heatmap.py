@@ -1,0 +1,106 @@
+"""Heat maps: what was lost in every layer, step by step. A table whose third column is drawn."""
+
+import bisect
+import itertools
+import math
+from collections.abc import Sequence
+
+from lowprec.app.page.layers import Moment, least, pooled
+from lowprec.app.page.markup import Html, framed, joined, text
+from lowprec.app.report import share
+
+_MOST_COLUMNS = 120
+_BOUNDS = (0.0, 0.001, 0.01, 0.1, 0.3)
+"""Of the levels: what is lost is more than so much."""
+_LEVELS = ("nothing", "to 0.1 %", "to 1 %", "to 10 %", "to 30 %", "more")
+_NAN = "nan"
+
+
+def heat_map(caption: str, moments: Sequence[Moment]) -> Html:
+    """What each role of each layer lost: rows are layers and roles, columns moments.
+
+    A cell's color is the share that saturated or became zero; a moment with a NaN is marked whatever
+    else was lost. Where there are too many moments, neighbors are put together.
+
+    Args:
+        caption: What it shows.
+        moments: Of one run, at least one.
+
+    Returns:
+        The table.
+
+    Example:
+        >>> "NaN from step 3" in heat_map("A run", [Moment("a", 0, 0, 3, 3, "fc", "input", 8, 0, 0, 8, 0.0)])
+        True
+    """
+    columns, rows = pooled(moments, _MOST_COLUMNS)
+    first, last = columns[0][0], columns[-1][1]
+    head = (
+        '<thead><tr><th scope="col">layer</th><th scope="col">role</th>'
+        f'<th scope="col" class="steps"><div><span>step {first}</span><span>step {last}</span></div></th>'
+        '<th scope="col" class="number">most lost</th><th scope="col" class="number">least SQNR</th>'
+        '<th scope="col">NaN</th></tr></thead>'
+    )
+    bodies = [
+        _layer(layer, [(role, rows[layer, role]) for _, role in members], len(columns))
+        for layer, members in itertools.groupby(rows, lambda key: key[0])
+    ]
+    return framed(caption, Html(f"{head}\n{joined(bodies)}"), "heat")
+
+
+def _layer(name: str, roles: list[tuple[str, dict[int, Moment]]], width: int) -> Html:
+    """The rows of a layer."""
+    lines = []
+    for place, (role, cells) in enumerate(roles):
+        head = f'<th scope="rowgroup" rowspan="{len(roles)}">{text(name)}</th>' if place == 0 else ""
+        worst = max(cells.values(), key=lambda m: m.lost)
+        ratio = least(m.sqnr_db for m in cells.values())
+        broken = [m.first_step for m in cells.values() if m.nan]
+        told = f"NaN from step {min(broken)}" if broken else ""
+        lost = share(worst.saturated + worst.underflowed, worst.count)
+        label = f"{name}, {role}: at most {lost or 'nothing'} lost{', ' + told if told else ''}"
+        lines.append(
+            f'<tr>{head}<th scope="row">{text(role)}</th>'
+            f'<td class="steps">{_strip(label, cells, width)}</td>'
+            f'<td class="number">{lost}</td>'
+            f'<td class="number">{"" if math.isnan(ratio) else f"{ratio:.1f} dB"}</td>'
+            f'<td class="bad">{told}</td></tr>'
+        )
+    return Html(f"<tbody>\n{joined(map(Html, lines))}\n</tbody>")
+
+
+def _strip(label: str, cells: dict[int, Moment], width: int) -> Html:
+    """One row of cells, equal neighbors drawn as one; a NaN is taller than the others."""
+    paths: dict[str, str] = {}
+    columns = sorted(cells)
+    # neighbors of one level have one key: the column less the place in the list is the same
+    for (level, _), run in itertools.groupby(
+        enumerate(columns), lambda pair: (_level(cells[pair[1]]), pair[1] - pair[0])
+    ):
+        members = [column for _, column in run]
+        top, height = (0, 10) if level == _NAN else (1, 8)
+        square = f"M{members[0]} {top}h{len(members)}v{height}h-{len(members)}z"
+        paths[level] = paths.get(level, "") + square
+    drawn = "".join(f'<path class="{level}" d="{d}"/>' for level, d in paths.items())
+    return Html(
+        f'<svg viewBox="0 0 {width} 10" preserveAspectRatio="none" role="img" aria-label="{text(label)}">'
+        f"<title>{text(label)}</title>{drawn}</svg>"
+    )
+
+
+def _level(moment: Moment) -> str:
+    """The class of a cell."""
+    return _NAN if moment.nan else f"level{bisect.bisect_left(_BOUNDS, moment.lost)}"
+
+
+def key() -> Html:
+    """What the colors mean."""
+    names = [*((f"level{number}", name) for number, name in enumerate(_LEVELS)), (_NAN, "NaN")]
+    items = joined(
+        Html(
+            f'<li><svg class="cell" viewBox="0 0 10 10" width="16" height="16" aria-hidden="true">'
+            f'<path class="{level}" d="M0 0h10v10h-10z"/></svg> {text(name)}</li>'
+        )
+        for level, name in names
+    )
+    return Html(f'<ul class="legend">\n{items}\n</ul>')
