@@ -1,7 +1,6 @@
 """The picture of the learning curves."""
 
 import io
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from lowprec.app import checkpoint
 from lowprec.app.loop import Row
 from lowprec.app.results import curves
 from lowprec.app.settings import PLAIN
-from lowprec.drawing import REFERENCE, STYLES, Style, plain
+from lowprec.drawing import REFERENCE, Style, plain, style
 
 PNG = "learning_curves.png"
 
@@ -42,7 +41,7 @@ def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
         b'PNG'
     """
     schemes = [scheme for scheme in dict.fromkeys(row.run.scheme for row in rows) if scheme != PLAIN]
-    styles = {PLAIN: REFERENCE} | dict(zip(schemes, itertools.cycle(STYLES), strict=False))
+    styles = {PLAIN: REFERENCE} | {scheme: style(number) for number, scheme in enumerate(schemes)}
     momenta = list(dict.fromkeys(row.run.momentum for row in rows))
     figure = Figure(figsize=(1.2 + 4.4 * len(momenta), 6.0), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)

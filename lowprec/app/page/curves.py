@@ -1,5 +1,6 @@
 """Learning curves as SVG, in the colors of the page it stands on."""
 
+import bisect
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from lowprec.app.page.markup import Html, element, folded, joined, table, text
 from lowprec.app.results import Point
 from lowprec.app.settings import PLAIN
-from lowprec.drawing import REFERENCE, STYLES, Style
+from lowprec.drawing import REFERENCE, Style, style
 
 _WIDTH, _HEIGHT = 440, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 26
@@ -40,7 +41,7 @@ def styles_of(schemes: Iterable[str]) -> dict[str, Style]:
         >>> styles_of(["bf16"])["bf16"].color
         '#0072B2'
     """
-    return {PLAIN: REFERENCE} | dict(zip(schemes, itertools.cycle(STYLES), strict=False))
+    return {PLAIN: REFERENCE} | {scheme: style(number) for number, scheme in enumerate(schemes)}
 
 
 def swatch(style: Style) -> Html:
@@ -59,7 +60,14 @@ def legend(styles: dict[str, Style]) -> Html:
     return Html(f'<ul class="legend">\n{items}\n</ul>')
 
 
-def chart(id: str, title: str, curves: dict[str, list[Point]], styles: dict[str, Style]) -> Html:
+def chart(
+    id: str,
+    title: str,
+    curves: dict[str, list[Point]],
+    styles: dict[str, Style],
+    *,
+    can_be_log: bool = False,
+) -> Html:
     """A figure: a curve for each scheme, and the numbers below, folded.
 
     A line is the mean over the seeds, the band around it runs from the least to the greatest. What is
@@ -70,6 +78,7 @@ def chart(id: str, title: str, curves: dict[str, list[Point]], styles: dict[str,
         title: What the curves show, with its unit.
         curves: Points for each scheme, at least one in all.
         styles: Of each scheme.
+        can_be_log: Whether the axis becomes logarithmic where values differ a hundredfold.
 
     Returns:
         The figure.
@@ -85,7 +94,11 @@ def chart(id: str, title: str, curves: dict[str, list[Point]], styles: dict[str,
         for name, points in curves.items()
         if (broken := [p for p in points if not math.isfinite(p.mean)])
     ]
-    drawn = _drawn(id, title, curves, styles, finite) if finite else Html("")
+    drawn = Html("")
+    if finite:
+        frame = _Frame(finite, can_be_log=can_be_log)
+        drawn = _drawn(id, title, curves, styles, frame)
+        title += ", logarithmic" if frame.is_log else ""
     told = joined(element("p", note, class_="bad") for note in notes)
     caption = Html(f"<figcaption>{element('strong', title)}</figcaption>")
     return element("figure", joined([caption, drawn, told, _numbers(title, curves)]), id=id)
@@ -94,16 +107,15 @@ def chart(id: str, title: str, curves: dict[str, list[Point]], styles: dict[str,
 class _Frame:
     """Where a point lies on the drawing."""
 
-    def __init__(self, points: Sequence[Point]) -> None:
+    def __init__(self, points: Sequence[Point], *, can_be_log: bool) -> None:
         from matplotlib.ticker import LogLocator, MaxNLocator
 
         low, high = min(p.low for p in points), max(p.high for p in points)
-        self.is_log = low > 0 and high / low > _LOG_FROM
-        if self.is_log:
-            self.ticks = [t for t in LogLocator(numticks=6).tick_values(low, high) if t > 0]
-        else:
-            low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
-            self.ticks = list(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
+        self.is_log = can_be_log and low > 0 and high / low > _LOG_FROM
+        low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+        locator = LogLocator(numticks=6) if self.is_log else MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+        ticks = [float(tick) for tick in locator.tick_values(low, high)]
+        self.ticks = ticks[bisect.bisect_right(ticks, low) - 1 : bisect.bisect_left(ticks, high) + 1]
         self._low, self._high = self._height(self.ticks[0]), self._height(self.ticks[-1])
         self.first, self.last = min(p.epoch for p in points), max(p.epoch for p in points)
         epochs = MaxNLocator(8, integer=True).tick_values(self.first, self.last)
@@ -126,10 +138,9 @@ class _Frame:
 
 
 def _drawn(
-    id: str, title: str, curves: dict[str, list[Point]], styles: dict[str, Style], finite: list[Point]
+    id: str, title: str, curves: dict[str, list[Point]], styles: dict[str, Style], frame: _Frame
 ) -> Html:
     """The drawing itself."""
-    frame = _Frame(finite)
     told = "; ".join(
         f"{name}: "
         + ", ".join(f"{p.mean:.3g} after epoch {p.epoch}" for p in dict.fromkeys((shown[0], shown[-1])))

@@ -9,14 +9,32 @@ from lowprec.app.page.layers import Moment, least, pooled
 from lowprec.app.page.markup import Html, framed, joined, text
 from lowprec.app.report import share
 
-_MOST_COLUMNS = 120
+_MOST_CELLS = 40_000
+_COLUMNS = 20, 120
 _BOUNDS = (0.0, 0.001, 0.01, 0.1, 0.3)
 """Of the levels: what is lost is more than so much."""
 _LEVELS = ("nothing", "to 0.1 %", "to 1 %", "to 10 %", "to 30 %", "more")
 _NAN = "nan"
 
 
-def heat_map(caption: str, moments: Sequence[Moment]) -> Html:
+def most_columns(num_rows: int) -> int:
+    """How many columns maps may have so that the page stays small.
+
+    Args:
+        num_rows: Of all maps of the page.
+
+    Returns:
+        Columns of each.
+
+    Example:
+        >>> most_columns(24), most_columns(1000)
+        (120, 40)
+    """
+    least, most = _COLUMNS
+    return max(least, min(most, _MOST_CELLS // num_rows))
+
+
+def heat_map(caption: str, moments: Sequence[Moment], most: int) -> Html:
     """What each role of each layer lost: rows are layers and roles, columns moments.
 
     A cell's color is the share that saturated or became zero; a moment with a NaN is marked whatever
@@ -25,15 +43,17 @@ def heat_map(caption: str, moments: Sequence[Moment]) -> Html:
     Args:
         caption: What it shows.
         moments: Of one run, at least one.
+        most: How many columns it may have.
 
     Returns:
         The table.
 
     Example:
-        >>> "NaN from step 3" in heat_map("A run", [Moment("a", 0, 0, 3, 3, "fc", "input", 8, 0, 0, 8, 0.0)])
+        >>> moment = Moment("a", 0, 0, 3, 3, "fc", "input", 8, 0, 0, 8, 0.0)
+        >>> "NaN from step 3" in heat_map("A run", [moment], most=9)
         True
     """
-    columns, rows = pooled(moments, _MOST_COLUMNS)
+    columns, rows = pooled(moments, most)
     first, last = columns[0][0], columns[-1][1]
     head = (
         '<thead><tr><th scope="col">layer</th><th scope="col">role</th>'
@@ -83,7 +103,7 @@ def _strip(label: str, cells: dict[int, Moment], width: int) -> Html:
         paths[level] = paths.get(level, "") + square
     drawn = "".join(f'<path class="{level}" d="{d}"/>' for level, d in paths.items())
     return Html(
-        f'<svg viewBox="0 0 {width} 10" preserveAspectRatio="none" role="img" aria-label="{text(label)}">'
+        f'<svg viewBox="0 0 {width} 10" preserveAspectRatio="none" role="img">'
         f"<title>{text(label)}</title>{drawn}</svg>"
     )
 

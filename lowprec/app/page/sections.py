@@ -10,7 +10,7 @@ from lowprec.app.environment import versions
 from lowprec.app.loop import Row
 from lowprec.app.page.curves import chart, legend, styles_of, swatch
 from lowprec.app.page.folder import RunFolder
-from lowprec.app.page.heatmap import heat_map, key
+from lowprec.app.page.heatmap import heat_map, key, most_columns
 from lowprec.app.page.markup import Html, element, joined, listing, section, table, text
 from lowprec.app.report import COUNTING, REACHED, described, notes, reached, share
 from lowprec.app.results import curves
@@ -42,17 +42,23 @@ def state(run: RunFolder) -> Html:
 def results(run: RunFolder) -> Html:
     """The table of what was reached, as in the terminal."""
     styles, summaries = styles_of(run.schemes), run.summaries()
+    most_seeds = max((len(summary.accuracies) for summary in summaries.values()), default=0)
     rows = []
     for member in run.members:
         scheme, momentum = member
         name = Html(f"{swatch(styles[scheme])} {text(scheme)}")
         summary = summaries.get(member)
         seeds = 0 if summary is None else len(summary.accuracies)
-        values = ("", "", "") if summary is None else reached(summary)
+        values = ("", "", "") if summary is None else map(_marked, reached(summary))
         rows.append([name, f"{momentum:g}", *values, f"{seeds} of {run.settings.seeds}"])
     columns = ["scheme", "momentum", *REACHED, "seeds trained"]
-    told = "; ".join(notes(run.settings.seeds))
+    told = "; ".join(notes(most_seeds))
     return section("results", "Results", table("What each scheme reached", columns, rows), _note(told))
+
+
+def _marked(value: str) -> Html:
+    """A result, in another color where it is no number."""
+    return element("strong", value, class_="bad") if "nan" in value or "inf" in value else text(value)
 
 
 def learning_curves(run: RunFolder) -> Html:
@@ -81,7 +87,9 @@ def _charts(id: str, momentum: float, rows: Sequence[Row], styles: dict[str, Sty
             name: [point.scaled(factor) for point in points]
             for name, points in curves(rows, quantity).items()
         }
-        figures.append(chart(f"{id}-{quantity.replace('_', '-')}", title, scaled, styles))
+        is_loss = quantity == "train_loss"
+        name = f"{id}-{quantity.replace('_', '-')}"
+        figures.append(chart(name, title, scaled, styles, can_be_log=is_loss))
     return [
         element("h3", f"Momentum {momentum:g}, by epoch"),
         legend({name: styles[name] for name in present}),
@@ -120,16 +128,17 @@ def losses(run: RunFolder) -> Html:
 
 def layers(run: RunFolder) -> Html:
     """The heat maps, of the first seed of each scheme."""
-    maps = []
+    first = {}
     for scheme, momentum in run.members:
         members = [m for m in run.moments if (m.scheme, m.momentum) == (scheme, momentum)]
-        if not members:
-            continue
-        seed = min(m.seed for m in members)
-        caption = f"{scheme}: momentum {momentum:g}, seed {seed}"
-        maps.append(heat_map(caption, [m for m in members if m.seed == seed]))
-    if not maps:
+        if members:
+            seed = min(m.seed for m in members)
+            caption = f"{scheme}: momentum {momentum:g}, seed {seed}"
+            first[caption] = [m for m in members if m.seed == seed]
+    if not first:
         return Html("")
+    num_rows = sum(len({(m.layer, m.role) for m in members}) for members in first.values())
+    maps = [heat_map(caption, members, most_columns(num_rows)) for caption, members in first.items()]
     told = _note(
         "Color: the share of elements that saturated or became zero at that moment. NaN cells are taller."
     )
