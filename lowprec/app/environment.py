@@ -45,7 +45,7 @@ def versions() -> dict[str, str]:
     return {
         "lowprec": lowprec.__version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of its own, which checkpoints refuse
         "numba": version("numba"),
         "numpy": version("numpy"),
         "system": platform.platform(),

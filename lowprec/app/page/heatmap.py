@@ -9,7 +9,7 @@ from lowprec.app.page.layers import Moment, least, pooled
 from lowprec.app.page.markup import Html, framed, joined, text
 from lowprec.app.report import share
 
-_MOST_CELLS = 40_000
+_MOST_CELLS = 30_000
 _COLUMNS = 20, 120
 _BOUNDS = (0.0, 0.001, 0.01, 0.1, 0.3)
 """Of the levels: what is lost is more than so much."""
@@ -28,7 +28,7 @@ def most_columns(num_rows: int) -> int:
 
     Example:
         >>> most_columns(24), most_columns(1000)
-        (120, 40)
+        (120, 30)
     """
     least, most = _COLUMNS
     return max(least, min(most, _MOST_CELLS // num_rows))

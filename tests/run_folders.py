@@ -36,7 +36,7 @@ def write_run(folder: Path, *, finished: int | None = None, broken: str | None =
                     "test_loss": loss,
                     "test_accuracy": 0.1 if math.isnan(loss) else 0.5 + 0.05 * epoch + 0.01 * run.seed,
                     "counts": counts,
-                }  # fmt: skip
+                }
             )
     state |= {"rows": rows, "step_seconds": [[0.25]] * len(trained), "versions": [VERSIONS]}
     checkpoint.save(folder / "checkpoint.pt", state)
