@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -339,6 +340,16 @@ def test_a_single_nan_is_not_lost_when_moments_are_put_together():
     assert len(columns) == 100
     assert sum(moment.count for moment in rows["fc", "error"].values()) == 10_000
     assert [column for column, moment in rows["fc", "error"].items() if moment.nan] == [50]
+    worst = replace(moments[7], saturated=9)
+    drawn = heatmap.heat_map("A run", [*moments[:7], worst, *moments[8:]], most=100)
+    assert "NaN from step 501" in drawn  # not the first step of its column, 500
+    assert "at most 90.00 % lost" in drawn  # not the mean of its column
+
+
+def test_what_is_exact_has_no_signal_to_noise_ratio():
+    moment = Moment("a", 0.9, 0, 0, 0, "fc", "error", 10, 0, 0, 0, math.inf)
+    assert ">exact<" in heatmap.heat_map("A run", [moment], most=9)
+    assert " dB" not in heatmap.heat_map("A run", [replace(moment, sqnr_db=math.nan)], most=9)
 
 
 def test_curves_have_gaps_where_they_are_not_finite():

@@ -61,32 +61,43 @@ def heat_map(caption: str, moments: Sequence[Moment], most: int) -> Html:
         '<th scope="col" class="number">most lost</th><th scope="col" class="number">least SQNR</th>'
         '<th scope="col">NaN</th></tr></thead>'
     )
-    bodies = [
-        _layer(layer, [(role, rows[layer, role]) for _, role in members], len(columns))
-        for layer, members in itertools.groupby(rows, lambda key: key[0])
-    ]
+    exact: dict[tuple[str, str], list[Moment]] = {}
+    for moment in moments:
+        exact.setdefault((moment.layer, moment.role), []).append(moment)
+    bodies = []
+    for layer, group in itertools.groupby(rows, lambda key: key[0]):
+        strips = [(role, exact[layer, role], rows[layer, role]) for _, role in group]
+        bodies.append(_layer(layer, strips, len(columns)))
     return framed(caption, Html(f"{head}\n{joined(bodies)}"), "heat")
 
 
-def _layer(name: str, roles: list[tuple[str, dict[int, Moment]]], width: int) -> Html:
-    """The rows of a layer."""
+def _layer(name: str, strips: Sequence[tuple[str, Sequence[Moment], dict[int, Moment]]], width: int) -> Html:
+    """The rows of a layer: for each role its moments, and those that are drawn, by column."""
     lines = []
-    for place, (role, cells) in enumerate(roles):
-        head = f'<th scope="rowgroup" rowspan="{len(roles)}">{text(name)}</th>' if place == 0 else ""
-        worst = max(cells.values(), key=lambda m: m.lost)
-        ratio = least(m.sqnr_db for m in cells.values())
-        broken = [m.first_step for m in cells.values() if m.nan]
+    for place, (role, moments, cells) in enumerate(strips):
+        head = f'<th scope="rowgroup" rowspan="{len(strips)}">{text(name)}</th>' if place == 0 else ""
+        worst = max(moments, key=lambda m: m.lost)
+        ratio = least(m.sqnr_db for m in moments)
+        broken = [m.first_step for m in moments if m.nan]
         told = f"NaN from step {min(broken)}" if broken else ""
         lost = share(worst.saturated + worst.underflowed, worst.count)
-        label = f"{name}, {role}: at most {lost or 'nothing'} lost{', ' + told if told else ''}"
+        label = f"at most {lost} lost" if lost else "nothing counted"
+        label += f", {told}" if told else ""
         lines.append(
             f'<tr>{head}<th scope="row">{text(role)}</th>'
             f'<td class="steps">{_strip(label, cells, width)}</td>'
             f'<td class="number">{lost}</td>'
-            f'<td class="number">{"" if math.isnan(ratio) else f"{ratio:.1f} dB"}</td>'
-            f'<td class="bad">{told}</td></tr>'
+            f'<td class="number">{_decibels(ratio)}</td>'
+            + (f'<td class="bad">{told}</td></tr>' if told else "<td></td></tr>")
         )
     return Html(f"<tbody>\n{joined(map(Html, lines))}\n</tbody>")
+
+
+def _decibels(ratio: float) -> str:
+    """A signal-to-noise ratio; without any noise it is infinite."""
+    if math.isnan(ratio):
+        return ""
+    return "exact" if ratio == math.inf else f"{ratio:.1f} dB"
 
 
 def _strip(label: str, cells: dict[int, Moment], width: int) -> Html:
