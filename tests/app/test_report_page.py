@@ -126,7 +126,7 @@ def test_every_section_is_there_and_says_what_the_folder_says(run, report):
     assert "Versions of the run" in text
     assert checkpoint.load(run / "checkpoint.pt")["fingerprint"] in text
     assert "--batch-size 64" in text
-    assert "0, 1" in text
+    assert "2: 0, 1" in text
 
 
 def test_equal_folders_give_equal_pages_and_nothing_else_is_touched(run, report):
@@ -198,9 +198,9 @@ def test_versions_of_a_resumed_run_stand_beside_each_other(tmp_path, report):
 
 
 def test_the_command_on_the_page_repeats_the_run(lowprec_command, tmp_path, report):
-    (tmp_path / "mine of old.toml").write_text(Scheme(input="fixed8f4", error="e5m2").to_toml())
+    (tmp_path / "mine of old.toml").write_text(Scheme(input="e4m3fn").to_toml())
     first = ["--model", "mlp", "--train-size", "100", "--batch-size", "30", "--epochs", "1", "--lr", "0.125"]
-    schemes = ["--scheme", "mine of old.toml", "--scheme", "fixed8", "--loss-scale", "4"]
+    schemes = ["--scheme", "mine of old.toml", "--scheme", "fp8-hybrid", "--loss-scale", "4"]
     assert lowprec_command("train", *first, *schemes, "--out", "run").exit_code == 0
     (tmp_path / "mine of old.toml").unlink()
     report(tmp_path / "run")
@@ -209,7 +209,7 @@ def test_the_command_on_the_page_repeats_the_run(lowprec_command, tmp_path, repo
     assert "mine of old.toml" in source
     assert words[:2] == ["lowprec", "train"]
     assert shlex.join(words)[:40] in source
-    assert words.count("fixed8") == 1  # a named scheme stays a name
+    assert words.count("fp8-hybrid") == 1  # a named scheme stays a name
     result = lowprec_command(*words[1:], "--out", "again")
     assert result.exit_code == 0, result.output
     for name in ("results.csv", "schemes/mine of old.toml"):

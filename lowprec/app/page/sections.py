@@ -139,10 +139,11 @@ def layers(run: RunFolder) -> Html:
         return Html("")
     num_rows = sum(len({(m.layer, m.role) for m in members}) for members in first.values())
     maps = [heat_map(caption, members, most_columns(num_rows)) for caption, members in first.items()]
-    told = _note(
-        "Color: the share of elements that saturated or became zero at that moment. NaN cells are taller."
+    told = (
+        "Color: the share of elements that saturated or became zero at that moment; where there are more "
+        "moments than cells, neighbors share one. Cells with a NaN are taller. Numbers: the worst moment."
     )
-    return section("layers", "What was lost, layer by layer", key(), *maps, told)
+    return section("layers", "What was lost, layer by layer", key(), *maps, _note(told))
 
 
 def schemes(run: RunFolder) -> Html:
@@ -158,8 +159,8 @@ def schemes(run: RunFolder) -> Html:
 def settings(run: RunFolder) -> Html:
     """What the job was asked to do, on what images, with what versions."""
     values = run.settings.to_dict() | {"scheme": ", ".join([PLAIN, *run.schemes])}
+    values["seeds"] = f"{run.settings.seeds}: {', '.join(map(str, range(run.settings.seeds)))}"
     rows = [[option(name), str(_UNSET[name] if value is None else value)] for name, value in values.items()]
-    seeds = ", ".join(map(str, range(run.settings.seeds)))
     images = [
         ["name", data.name_of(run.settings.data)],
         ["folder", run.settings.data or _UNSET["data"]],
@@ -169,7 +170,6 @@ def settings(run: RunFolder) -> Html:
         "settings",
         "Settings",
         table("What the job was asked to do", ["option", "value"], rows, words=2),
-        table("Seeds", ["of", "seeds"], [["weights, order of images, noise", seeds]], words=2),
         table("Images", ["images", "which"], images, words=2),
         _versions(run),
     )
