@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import re
 import shlex
 from dataclasses import replace
@@ -218,6 +219,20 @@ def test_the_command_on_the_page_repeats_the_run(lowprec_command, tmp_path, repo
         assert (tmp_path / "again" / "weights" / path.name).read_bytes() == path.read_bytes()
 
 
+def test_a_file_that_is_called_like_a_known_scheme_stays_a_file(tmp_path, report):
+    (tmp_path / "fixed8.toml").write_text(SCHEMES["bf16"].to_toml())
+    path = write_run(tmp_path / "run", scheme=(str(tmp_path / "fixed8.toml"), "bf16"))
+    run = folder.read(path)
+    assert run.own_schemes == ["fixed8"]
+    assert run.command()[-4:] == ["--scheme", str(path / "schemes" / "fixed8.toml"), "--scheme", "bf16"]
+    assert "The command reads from the run's folder: fixed8." in report(path).text
+
+
+def test_float32_alone_is_asked_for_by_name(tmp_path):
+    run = folder.read(write_run(tmp_path / "run", scheme=("float32",)))
+    assert run.command()[-2:] == ["--scheme", "float32"]
+
+
 def test_training_records_versions_and_tells_of_the_page(train_tiny, tmp_path):
     result = train_tiny("--scheme", "float32", "--out", "job")
     assert "lowprec report job" in result.stdout
@@ -292,10 +307,36 @@ def test_the_page_goes_where_it_should(lowprec_command, run, tmp_path):
     assert not (run / "report.html").exists()
 
 
+def test_a_file_that_cannot_be_read_is_told_of(lowprec_command, run, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoint, "load", refused)
+    result = lowprec_command("report", str(run))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: [Errno 13] Permission denied: ")
+
+
+def test_a_failed_write_leaves_the_page_before(lowprec_command, run, monkeypatch):
+    (run / "report.html").write_text("the page before")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = lowprec_command("report", str(run))
+    assert result.exit_code == 2
+    assert "`--out` must be a file that can be written (No space left on device), got " in result.stderr
+    assert (run / "report.html").read_text() == "the page before"
+
+
 def test_damaged_layers_are_refused(run):
     lines = (run / "layers.csv").read_text(encoding="utf-8").splitlines()
     (run / "layers.csv").write_text("\n".join([*lines[:4], "fp8-hybrid,0.9,x"]))
     with pytest.raises(ValueError, match=r"The file .*layers\.csv is damaged in line 5\."):
+        read_layers(run)
+    (run / "layers.csv").write_bytes("\n".join(lines[:2]).encode() + b"\n\xff")
+    with pytest.raises(ValueError, match=r"The file .*layers\.csv is damaged: it is no UTF-8\."):
         read_layers(run)
     (run / "layers.csv").write_text(",".join(LAYER_COLUMNS[:-1]) + "\n")
     with pytest.raises(ValueError, match=r"layers\.csv must have the columns scheme, .*, lacks sqnr_db"):

@@ -25,14 +25,11 @@ def report(
         file = folder.path / "report.html" if out is None else Path(out)
         if file.suffix.lower() not in {".html", ".htm"}:
             raise value_error("--out", "be a file that ends in .html", str(file))
+    except (OSError, ValueError) as error:
+        fail(error)
+    try:
         write_page(folder, file)
     except OSError as error:
-        fail(error if error.strerror is None else _unwritable(file, error))
-    except ValueError as error:
-        fail(error)
+        must = f"be a file that can be written ({error.strerror or error})"
+        fail(value_error("--out", must, str(file)))
     typer.echo(f"Report: {file}")
-
-
-def _unwritable(file: Path, error: OSError) -> ValueError:
-    """What was wrong with the file."""
-    return value_error("--out", f"be a file that can be written ({error.strerror})", str(file))

@@ -45,7 +45,18 @@ def styles_of(schemes: Iterable[str]) -> dict[str, Style]:
 
 
 def swatch(style: Style) -> Html:
-    """A short piece of a curve, for legends."""
+    """A short piece of a curve, for legends.
+
+    Args:
+        style: Of the curve.
+
+    Returns:
+        A drawing, which needs words beside it.
+
+    Example:
+        >>> swatch(REFERENCE).startswith("<svg")
+        True
+    """
     line = f'<path class="line" d="M0 8h34" stroke-dasharray="{_DASHES[style.dashes]}"/>'
     marker = f'<path class="marker" d="M17 8{_MARKERS[style.marker]}"/>'
     return Html(
@@ -55,7 +66,18 @@ def swatch(style: Style) -> Html:
 
 
 def legend(styles: dict[str, Style]) -> Html:
-    """Every scheme with its swatch."""
+    """Every scheme with its swatch.
+
+    Args:
+        styles: By name.
+
+    Returns:
+        A list.
+
+    Example:
+        >>> "bf16" in legend(styles_of(["bf16"]))
+        True
+    """
     items = joined(Html(f"<li>{swatch(style)} {text(name)}</li>") for name, style in styles.items())
     return Html(f'<ul class="legend">\n{items}\n</ul>')
 

@@ -12,7 +12,7 @@ from lowprec.app import checkpoint, data
 from lowprec.app.loop import Counts, Row, add_counts
 from lowprec.app.page.layers import Moment, read_layers
 from lowprec.app.results import Summary, summarize
-from lowprec.app.settings import Run, Settings, option, plan
+from lowprec.app.settings import PLAIN, Run, Settings, option, plan
 from lowprec.app.train import CHECKPOINT
 from lowprec.errors import value_error
 from lowprec.scheme import SCHEMES, Scheme
@@ -75,16 +75,19 @@ class RunFolder:
         for name, value in self.settings.to_dict().items():
             if name not in {"scheme", "checkpoint_seconds"} and value is not None:
                 words += [option(name), str(value)]
-        for name, scheme in self.schemes.items():
-            words += ["--scheme", name if self._is_known(name, scheme) else str(self.path / _toml(name))]
-        return words if self.schemes else [*words, "--scheme", "float32"]
+        for name in self.schemes or (PLAIN,):
+            file = str(self.path / "schemes" / f"{name}.toml")
+            words += ["--scheme", file if name in self.own_schemes else name]
+        return words
 
-    def _is_known(self, name: str, scheme: Scheme) -> bool:
-        """Whether the name alone gives the same scheme."""
-        known, scale = SCHEMES.get(name), self.settings.loss_scale
-        if known is None:
-            return False
-        return scheme == (known if scale is None else dataclasses.replace(known, loss_scale=scale))
+    @property
+    def own_schemes(self) -> list[str]:
+        """The names that this lowprec does not know, or knows for another scheme."""
+        scale: dict[str, Any] = (
+            {} if self.settings.loss_scale is None else {"loss_scale": self.settings.loss_scale}
+        )
+        known = {name: dataclasses.replace(scheme, **scale) for name, scheme in SCHEMES.items()}
+        return [name for name, scheme in self.schemes.items() if scheme != known.get(name)]
 
 
 def read(folder: str | Path) -> RunFolder:
@@ -112,7 +115,7 @@ def read(folder: str | Path) -> RunFolder:
     state = checkpoint.load(path / CHECKPOINT)
     try:
         return _described(path, state)
-    except (KeyError, TypeError) as error:
+    except (AttributeError, LookupError, TypeError) as error:
         must = "be a run folder of this version of lowprec"
         raise value_error("RUN", must, str(folder), f"Its checkpoint differs: {error}.") from None
 
@@ -133,8 +136,3 @@ def _described(path: Path, state: dict[str, Any]) -> RunFolder:
         versions=state.get("versions", [{}]),
         moments=read_layers(path),
     )
-
-
-def _toml(name: str) -> Path:
-    """Where a scheme lies in a run folder."""
-    return Path("schemes") / f"{name}.toml"

@@ -125,7 +125,15 @@ def _level(moment: Moment) -> str:
 
 
 def key() -> Html:
-    """What the colors mean."""
+    """What the colors mean.
+
+    Returns:
+        A list of the levels.
+
+    Example:
+        >>> "to 10 %" in key()
+        True
+    """
     names = [*((f"level{number}", name) for number, name in enumerate(_LEVELS)), (_NAN, "NaN")]
     items = joined(
         Html(

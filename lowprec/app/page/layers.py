@@ -1,6 +1,7 @@
 """``layers.csv`` of a run folder: what each layer lost, moment by moment."""
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -56,19 +57,19 @@ def read_layers(folder: Path) -> tuple[Moment, ...]:
     path = folder / LAYERS
     if not path.is_file():
         return ()
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = csv.DictReader(file)
-        if missing := [name for name in COLUMNS if name not in (lines.fieldnames or ())]:
-            message = f"The file {path} must have the columns {', '.join(COLUMNS)}, lacks {missing[0]}."
-            raise ValueError(message)
-        moments = []
-        for line in lines:
-            try:
-                moments.append(_moment(line))
-            except (TypeError, ValueError):
-                message = f"The file {path} is damaged in line {lines.line_num}."
-                raise ValueError(message) from None
-    return tuple(moments)
+    try:
+        lines = csv.DictReader(io.StringIO(path.read_bytes().decode(), newline=""))
+    except UnicodeDecodeError:
+        message = f"The file {path} is damaged: it is no UTF-8."
+        raise ValueError(message) from None
+    if missing := [name for name in COLUMNS if name not in (lines.fieldnames or ())]:
+        message = f"The file {path} must have the columns {', '.join(COLUMNS)}, lacks {missing[0]}."
+        raise ValueError(message)
+    try:
+        return tuple(map(_moment, lines))
+    except (csv.Error, TypeError, ValueError):
+        message = f"The file {path} is damaged in line {lines.line_num}."
+        raise ValueError(message) from None
 
 
 def _moment(line: dict[str, str]) -> Moment:

@@ -27,7 +27,19 @@ def text(value: object) -> Html:
 
 
 def joined(parts: Iterable[str]) -> Html:
-    """Pieces one after the other."""
+    """Pieces one after the other, each on its line.
+
+    Args:
+        parts: Escaped unless they are ``Html``.
+
+    Returns:
+        All of them.
+
+    Example:
+        >>> print(joined(["a < b", Html("<br>")]))
+        a &lt; b
+        <br>
+    """
     return Html("\n".join(map(text, parts)))
 
 
@@ -53,7 +65,20 @@ def element(tag: str, content: object, **attributes: str) -> Html:
 
 
 def section(id: str, title: str, *parts: str) -> Html:
-    """A section of the page with its heading."""
+    """A section of the page with its heading.
+
+    Args:
+        id: Of the section.
+        title: Its heading.
+        parts: What is in it, escaped unless it is ``Html``.
+
+    Returns:
+        The section.
+
+    Example:
+        >>> section("lost", "What was lost").startswith('<section id="lost"')
+        True
+    """
     return Html(
         f'<section id="{id}" aria-labelledby="{id}-title">\n'
         f'<h2 id="{id}-title">{text(title)}</h2>\n{joined(parts)}\n</section>'
@@ -101,7 +126,20 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *
 
 
 def framed(caption: str, body: Html, class_: str = "") -> Html:
-    """A table's rows in a frame that scrolls, with the caption."""
+    """A table in a frame that scrolls within itself where it is too wide.
+
+    Args:
+        caption: What the table shows.
+        body: Its head and rows.
+        class_: Of the table, for the style sheet.
+
+    Returns:
+        The table.
+
+    Example:
+        >>> "<caption>Bits</caption>" in framed("Bits", Html("<tbody></tbody>"))
+        True
+    """
     kind = f' class="{class_}"' if class_ else ""
     return Html(
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}">\n'
@@ -110,12 +148,37 @@ def framed(caption: str, body: Html, class_: str = "") -> Html:
 
 
 def listing(label: str, content: str, class_: str = "scroll") -> Html:
-    """Lines of text exactly as they are."""
+    """Lines of text exactly as they are.
+
+    Args:
+        label: What they are.
+        content: The lines.
+        class_: ``"scroll"`` to scroll long lines, ``"wrapped"`` to break them.
+
+    Returns:
+        The lines.
+
+    Example:
+        >>> "<code>a &lt; b</code>" in listing("A comparison", "a < b")
+        True
+    """
     return element(
         "pre", element("code", content), class_=class_, tabindex="0", role="region", aria_label=label
     )
 
 
 def folded(summary: str, content: Html) -> Html:
-    """Something that is shown when its title is clicked."""
+    """Something that is shown when its title is clicked.
+
+    Args:
+        summary: The title.
+        content: What is shown.
+
+    Returns:
+        Both.
+
+    Example:
+        >>> "<summary>More</summary>" in folded("More", Html("<p></p>"))
+        True
+    """
     return Html(f"<details>\n{element('summary', summary)}\n{content}\n</details>")

@@ -28,7 +28,14 @@ _UNSET = {
 
 
 def state(run: RunFolder) -> Html:
-    """Whether the job is finished, and if not, how far it is."""
+    """Whether the job is finished, and if not, how far it is.
+
+    Args:
+        run: The folder.
+
+    Returns:
+        A note; nothing of a finished job.
+    """
     if run.is_finished:
         return Html("")
     done = f"{len(run.step_seconds)} of {len(run.runs)} runs are trained"
@@ -40,7 +47,14 @@ def state(run: RunFolder) -> Html:
 
 
 def results(run: RunFolder) -> Html:
-    """The table of what was reached, as in the terminal."""
+    """The table of what was reached, as in the terminal.
+
+    Args:
+        run: The folder.
+
+    Returns:
+        The section.
+    """
     styles, summaries = styles_of(run.schemes), run.summaries()
     most_seeds = max((len(summary.accuracies) for summary in summaries.values()), default=0)
     rows = []
@@ -62,7 +76,14 @@ def _marked(value: str) -> Html:
 
 
 def learning_curves(run: RunFolder) -> Html:
-    """Accuracy and loss over the epochs, momentum by momentum."""
+    """Accuracy and loss over the epochs, momentum by momentum.
+
+    Args:
+        run: The folder.
+
+    Returns:
+        The section.
+    """
     styles = styles_of(run.schemes)
     momenta = list(dict.fromkeys(momentum for _, momentum in run.members))
     parts = [
@@ -98,7 +119,14 @@ def _charts(id: str, momentum: float, rows: Sequence[Row], styles: dict[str, Sty
 
 
 def losses(run: RunFolder) -> Html:
-    """What each role of each scheme lost."""
+    """What each role of each scheme lost.
+
+    Args:
+        run: The folder.
+
+    Returns:
+        The section; nothing where there is no scheme besides the twin.
+    """
     parts = []
     for scheme, momentum in run.members:
         if scheme == PLAIN:
@@ -127,7 +155,14 @@ def losses(run: RunFolder) -> Html:
 
 
 def layers(run: RunFolder) -> Html:
-    """The heat maps, of the first seed of each scheme."""
+    """The heat maps, of the first seed of each scheme.
+
+    Args:
+        run: The folder.
+
+    Returns:
+        The section; nothing without ``layers.csv``.
+    """
     first = {}
     for scheme, momentum in run.members:
         members = [m for m in run.moments if (m.scheme, m.momentum) == (scheme, momentum)]
@@ -147,7 +182,14 @@ def layers(run: RunFolder) -> Html:
 
 
 def schemes(run: RunFolder) -> Html:
-    """Every scheme as TOML, as it lies in the folder."""
+    """Every scheme as TOML, as it lies in the folder.
+
+    Args:
+        run: The folder.
+
+    Returns:
+        The section; nothing where there is no scheme besides the twin.
+    """
     parts = [
         part
         for name, scheme in run.schemes.items()
@@ -157,7 +199,14 @@ def schemes(run: RunFolder) -> Html:
 
 
 def settings(run: RunFolder) -> Html:
-    """What the job was asked to do, on what images, with what versions."""
+    """What the job was asked to do, on what images, with what versions.
+
+    Args:
+        run: The folder.
+
+    Returns:
+        The section.
+    """
     values = run.settings.to_dict() | {"scheme": ", ".join([PLAIN, *run.schemes])}
     values["seeds"] = f"{run.settings.seeds}: {', '.join(map(str, range(run.settings.seeds)))}"
     rows = [[option(name), str(_UNSET[name] if value is None else value)] for name, value in values.items()]
@@ -190,9 +239,16 @@ def _versions(run: RunFolder) -> Html:
 
 
 def repetition(run: RunFolder) -> Html:
-    """The command that does the job again."""
-    own = [name for name in run.schemes if f"{name}.toml" in " ".join(run.command())]
-    needed = [f"The command reads the schemes {', '.join(own)} from this run's folder."] if own else []
+    """The command that does the job again.
+
+    Args:
+        run: The folder.
+
+    Returns:
+        The section.
+    """
+    own = ", ".join(run.own_schemes)
+    needed = [f"The command reads from the run's folder: {own}."] if own else []
     if ":" in run.settings.model:
         needed.append(f"It needs the module of the model {run.settings.model}.")
     return section(
@@ -205,7 +261,18 @@ def repetition(run: RunFolder) -> Html:
 
 
 def words(command: Sequence[str]) -> str:
-    """A command as it is typed into a shell of this system."""
+    """A command as it is typed into a shell of this system.
+
+    Args:
+        command: Its words.
+
+    Returns:
+        The line.
+
+    Example:
+        >>> words(["lowprec", "train"])
+        'lowprec train'
+    """
     return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
 
 
