@@ -54,10 +54,11 @@ def heat_map(caption: str, moments: Sequence[Moment], most: int) -> Html:
         True
     """
     columns, rows = pooled(moments, most)
-    first, last = columns[0][0], columns[-1][1]
+    steps = dict.fromkeys((columns[0][0], columns[-1][1]))  # one step is told once
+    axis = "".join(f"<span>step {step}</span>" for step in steps)
     head = (
         '<thead><tr><th scope="col">layer</th><th scope="col">role</th>'
-        f'<th scope="col" class="steps"><div><span>step {first}</span><span>step {last}</span></div></th>'
+        f'<th scope="col" class="steps"><div>{axis}</div></th>'
         '<th scope="col" class="number">most lost</th><th scope="col" class="number">least SQNR</th>'
         '<th scope="col">NaN</th></tr></thead>'
     )
