@@ -35,6 +35,24 @@ SEQUENTIAL = "cividis"
 """The color map of magnitudes, which grows lighter for every color vision."""
 
 
+def style(number: int) -> Style:
+    """The style of one line of many: colors repeat after six, then with the next markers and dashes.
+
+    Args:
+        number: Of the line, from 0 on.
+
+    Returns:
+        A style; 36 lines differ.
+
+    Example:
+        >>> style(0) == STYLES[0], style(6).color == STYLES[0].color, style(6).marker == STYLES[1].marker
+        (True, True, True)
+    """
+    rounds, place = divmod(number, len(STYLES))
+    other = STYLES[(place + rounds) % len(STYLES)]
+    return Style(STYLES[place].color, other.marker, other.dashes)
+
+
 def axes_of(ax: "Axes | None", height: float = 3.2) -> "Axes":
     """The axes to draw on: those given, or those of a new figure as wide as a notebook.
 

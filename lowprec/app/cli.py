@@ -1,4 +1,4 @@
-"""The command line: ``lowprec train``, ``bench``, ``verify``, ``formats``, ``show`` and ``info``.
+"""The command line: ``lowprec train``, ``report``, ``bench``, ``verify``, ``formats``, ``show`` and ``info``.
 
 Everything heavy is imported by the command that needs it. A mistake of the user ends with one
 sentence on standard error and exit code 2; Ctrl-C with 130 and how to go on.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import lowprec
+from lowprec.app.commands.report import report
 from lowprec.app.failure import fail
 
 if TYPE_CHECKING:
@@ -175,6 +176,10 @@ def _train(job: "Job") -> None:
     console = Console(width=None if sys.stdout.isatty() else _REPORT_WIDTH)
     console.print(tables(job.summaries(), job.schemes))
     console.print(f"\nCurves, rows, weights and checkpoint: {job.folder}", highlight=False)
+    typer.echo(f"All of it as one page: lowprec report {folder}")
+
+
+app.command()(report)
 
 
 @app.command()

@@ -89,13 +89,29 @@ def load(folder: str | None = None, train_size: int | None = None) -> Dataset:
         where = "the training images" if folder is None else str(folder)
         raise value_error("images", "differ in at least one pixel", where)
     return Dataset(
-        name="Fashion-MNIST subset" if folder is None else Path(folder).name,
+        name=name_of(folder),
         train_images=_standardized(arrays["x"], mean, deviation),
         train_labels=torch.from_numpy(arrays["y"].astype(np.int64)),
         test_images=_standardized(arrays["xt"], mean, deviation),
         test_labels=torch.from_numpy(arrays["yt"].astype(np.int64)),
         fingerprint=digest.hexdigest(),
     )
+
+
+def name_of(folder: str | None) -> str:
+    """What the images of a folder are called, or the bundled ones of None.
+
+    Args:
+        folder: As ``load`` takes it.
+
+    Returns:
+        The name.
+
+    Example:
+        >>> name_of(None)
+        'Fashion-MNIST subset'
+    """
+    return "Fashion-MNIST subset" if folder is None else Path(folder).name
 
 
 def _moments(images: npt.NDArray[np.uint8]) -> tuple[float, float]:

@@ -107,6 +107,51 @@ def summarize(
     return summaries
 
 
+@dataclass(frozen=True)
+class Point:
+    """A quantity after an epoch: mean, least and greatest over the seeds; NaN if one is not finite."""
+
+    epoch: int
+    mean: float
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> "Point":
+        """The same in another unit, such as in percent."""
+        return Point(self.epoch, factor * self.mean, factor * self.low, factor * self.high)
+
+
+def curves(rows: Iterable[Row], quantity: str) -> dict[str, list[Point]]:
+    """How something went, scheme by scheme, over the seeds that have come so far.
+
+    Args:
+        rows: Of one momentum.
+        quantity: ``"test_accuracy"``, ``"test_loss"`` or ``"train_loss"``.
+
+    Returns:
+        For each scheme a point for every epoch.
+
+    Example:
+        >>> rows = [Row(Run("bf16", 0.9, seed), 1, 0.5, 0.25, 0.5 + seed / 4, {}) for seed in (0, 1)]
+        >>> curves(rows, "test_accuracy")
+        {'bf16': [Point(epoch=1, mean=0.625, low=0.5, high=0.75)]}
+    """
+    values: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        values.setdefault(row.run.scheme, {}).setdefault(row.epoch, []).append(getattr(row, quantity))
+    return {
+        scheme: [_point(epoch, numbers) for epoch, numbers in sorted(by_epoch.items())]
+        for scheme, by_epoch in values.items()
+    }
+
+
+def _point(epoch: int, values: list[float]) -> Point:
+    """The point of an epoch."""
+    if not all(map(math.isfinite, values)):
+        return Point(epoch, math.nan, math.nan, math.nan)
+    return Point(epoch, statistics.fmean(values), min(values), max(values))
+
+
 def _median(seconds: list[float]) -> float:
     """The median; NaN of nothing."""
     return statistics.median(seconds) if seconds else math.nan

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import lowprec
-from lowprec.app import checkpoint, data, lock, models, results
+from lowprec.app import checkpoint, data, environment, lock, models, results
 from lowprec.app.interrupt import Interrupt, Interrupted
 from lowprec.app.loop import Row, Training, count_steps
 from lowprec.app.progress import Display, display
@@ -45,6 +45,8 @@ class Job:
     """Of every finished run."""
     current: dict[str, Any] | None = None
     """The state of the run that was under way."""
+    versions: list[dict[str, str]] = field(default_factory=list)
+    """What it was trained with, one after the other; an empty one where lowprec did not record it yet."""
     held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     """The lock of the folder."""
 
@@ -69,6 +71,8 @@ class Job:
         done = steps * len(self.step_seconds)
         done += self.current["steps_done"] if self.current else 0
         shown = display(len(self.runs), done, steps * len(self.runs))
+        if len(self.step_seconds) < len(self.runs) and self.versions[-1:] != [environment.versions()]:
+            self.versions.append(environment.versions())
         with _torch_settings(self.settings.threads), Interrupt() as interrupt, shown:
             while len(self.step_seconds) < len(self.runs):
                 self._train(self.next_training(), shown, interrupt)
@@ -136,6 +140,7 @@ class Job:
             "rows": [_row_to_dict(row, self.runs) for row in self.rows],
             "step_seconds": list(self.step_seconds.values()),
             "current": self.current,
+            "versions": self.versions,
         }
         checkpoint.save(self.folder / CHECKPOINT, state)
         results.write_csv(self.folder, self.rows)
@@ -252,6 +257,7 @@ def _restored(path: Path, given: dict[str, Any]) -> Job:
         [_row_from_dict(values, runs) for values in state["rows"]],
         dict(zip(runs, state["step_seconds"], strict=False)),
         state["current"],
+        state.get("versions", [{}]),
     )
     if job.current is not None:
         job.next_training()  # refuses a state that does not fit, before anything is touched
