@@ -85,7 +85,9 @@ class TestDamage:
             ValueError, match=r"`path` must be a file of lowprec.save_packed, got .*load_file"
         ):
             load_packed(path)
-        with pytest.raises(FileNotFoundError, match=r"There is no file .*absent\.safetensors"):
+        with pytest.raises(
+            FileNotFoundError, match=r"`path` must name a file that exists, got .*absent\.safetensors"
+        ):
             load_packed(path.with_name("absent.safetensors"))
 
     def test_a_flipped_code_names_the_tensor(self, path: Path) -> None:

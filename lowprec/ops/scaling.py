@@ -117,7 +117,7 @@ def check_levels(
     ):
         if level is None:
             if i > 0 or not partial:
-                raise value_error(name, f"be given for {format}", None)
+                raise value_error(name, f"be given for {format}", None, "encode and observers give it.")
             continue
         if level.dtype not in (dtype, torch.float32 if dtype.is_floating_point else dtype):
             raise type_error(name, f"be {dtype} or float32 for {format}", level.dtype)
