@@ -59,8 +59,8 @@ def readings(text: str) -> Iterator[str]:
     patterns = [text.removeprefix("^").removesuffix("$")]
     while found := CHOICE.search(patterns[0]):
         first, last = found.span()
-        options = found[1].split("|")
-        patterns = [f"{pattern[:first]}{option}{pattern[last:]}" for pattern in patterns for option in options]
+        ends = [(pattern[:first], pattern[last:]) for pattern in patterns]
+        patterns = [f"{head}{option}{tail}" for head, tail in ends for option in found[1].split("|")]
     for pattern in patterns:
         yield ESCAPED.sub(lambda found: found[1] or HOLE, pattern)
 

@@ -163,7 +163,7 @@ def seed_tensor(
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise type_error("seed", "be an integer or an int64 tensor", seed)
     if not -(2**63) <= seed < 2**64:
-        raise value_error("seed", "lie between -2**63 and 2**64 - 1", seed)
+        raise value_error("seed", "fit into 64 bits", seed)
     return torch.tensor([seed - 2**64 if seed >= 2**63 else seed], device=like.device)
 
 
