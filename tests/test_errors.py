@@ -17,12 +17,14 @@ Left out are a bare `raise`, abstract methods, and the exceptions of ``NOT_FOR_U
 """
 
 import ast
+import dataclasses
 import re
 from functools import cache
 from pathlib import Path
 
-from raise_sites import HOLE, PACKAGE, Site, shown, sites
-from tested_texts import TESTS, Texts, texts_of, untested
+import pytest
+from raise_sites import HOLE, PACKAGE, Site, shown, sites, sites_of
+from tested_texts import TESTS, Text, Texts, texts_of, untested
 
 TELLS = re.compile(
     r"""
@@ -132,3 +134,63 @@ def test_every_raise_has_a_test_that_matches_its_text() -> None:
         for site in untested(all_sites(), texts)
     ]
     assert found == [], "\n" + "\n".join(found)
+
+
+def site_of(path: Path, line: str) -> Site:
+    """The one site of a source file that holds a line."""
+    file = path / "planted.py"
+    file.write_text(f"from lowprec.errors import type_error, value_error\n{line}\n", encoding="utf-8")
+    [site] = sites_of(file)
+    return site
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('raise value_error("bits", "be at least 1", 0)', None),
+        ('raise value_error("bits", "not be odd", 3, "Add one.")', None),
+        ('raise OSError(sentence("--out", "be a folder", path))', None),
+        ('raise RuntimeError("`synchronize` must come later. Wait.")', None),
+        ('raise value_error("bits", "not be odd", 3)', "no remedy"),
+        ('raise value_error("bits", "be prime", 4)', "no remedy"),
+        ('must = "be prime" if x else "be odd"\nraise value_error("bits", must, 4)', "no remedy"),
+        ('raise value_error("bits", "be prime", 4, "Such as 5")', "no sentence"),
+        ('raise value_error("the bits", "be at least 1", 0)', "does not name its argument"),
+        ('raise type_error("bots", "be an integer", 0.5)', "does not name its argument"),
+        ('raise value_error("bits", "Be at least 1", 0)', "not followed by"),
+        ('raise ValueError("`bits` must be at least 1, got 0. Add one.")', "not made with lowprec.errors"),
+        ('text = f"Wrong bits: {bits}."\nraise ValueError(text)', "not made with lowprec.errors"),
+        ('raise RuntimeError("`synchronize` must come later.")', "not made with lowprec.errors"),
+    ],
+)
+def test_a_planted_fault_is_seen(line: str, fault: str | None, tmp_path: Path) -> None:
+    found = faults(site_of(tmp_path, line))
+    assert (found == []) if fault is None else any(fault in one for one in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        ("`bits` must be at least 3 for posits, got 2", True),
+        (r"must be at least \d+ for posits", True),
+        (r"must be (at least 3|at most 9) for posits", True),
+        ("`bits` must be 3 for posits", False),
+        ("`bits` must be at most 3 for posits", False),
+        ("`word_bits` must be at least 3 for posits", False),
+        ("`bits` must be", False),
+        (".*", False),
+    ],
+)
+def test_a_text_stands_for_a_message_only_if_it_can_be_of_no_other(
+    text: str, is_told: bool, tmp_path: Path
+) -> None:
+    site = site_of(tmp_path, 'raise value_error("bits", f"be at least {least} for posits", bits)')
+    assert (untested([site], Texts([Text("here", text)])) == []) == is_told
+
+
+def test_a_text_stands_for_one_raise(tmp_path: Path) -> None:
+    line = 'raise value_error("bits", "be at least 1 for posits", bits)'
+    first, texts = site_of(tmp_path, line), [Text("here", "`bits` must be at least 1 for posits")]
+    second = dataclasses.replace(first, line=7)
+    assert untested([first, second], Texts(texts)) == [second]
+    assert untested([first, second], Texts([*texts, Text("there", "be at least 1 for posits")])) == []

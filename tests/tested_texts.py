@@ -66,7 +66,8 @@ def readings(text: str) -> Iterator[str]:
 
 
 def begins(message: str, text: str) -> bool:
-    """Whether a message can begin with a text, or a text with the message; a hole of either is anything.
+    """Whether a message can begin with a text, or a text with the message; a hole of either is anything
+    but the name of an argument.
 
     A bit of ``states`` for each place of the message where what is read of the text can end.
     """
@@ -78,7 +79,8 @@ def begins(message: str, text: str) -> bool:
         if letter == HOLE:
             states = -(states & -states) & ((2 << len(message)) - 1)  # from the first place on
         else:
-            states = (states & anything) | ((states & at[letter]) << 1)
+            kept = 0 if letter == "`" else states & anything  # no value holds the name of an argument
+            states = kept | ((states & at[letter]) << 1)
         if not states:
             return False
         if states >> len(message):

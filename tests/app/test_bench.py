@@ -168,7 +168,7 @@ def test_every_probe_of_a_complete_run_has_a_place_of_its_own():
 
 
 def test_a_child_that_fails_tells_its_last_line():
-    message = r"`lowprec bench` must run interpreters of its own\. One ended with ValueError: `format`"
+    message = r"`lowprec bench` must run interpreters of its own\. One ended with ValueError"
     with pytest.raises(RuntimeError, match=message):
         processes.run_child("call", "fp9", "nearest_even")
 
