@@ -80,6 +80,7 @@ class TestDamage:
     def test_other_files(self, path: Path) -> None:
         for content in (b"", b"PK\3\4", b"{}", bytes(100), b"\2" + bytes(7) + b"{}"):
             assert check_damage(path, content, {})
+        path.write_bytes(b"PK\3\4")
         with pytest.raises(ValueError, match=r"`path` must be a whole safetensors file \(.*\), got .*again"):
             load_packed(path)
         safetensors.torch.save_file({"x": X}, path)
