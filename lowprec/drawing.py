@@ -80,7 +80,7 @@ def axes_of(ax: "Axes | None", height: float = 3.2) -> "Axes":
         _, own = pyplot.subplots(figsize=(WIDTH, height), layout="constrained")
         return own
     if not isinstance(ax, Axes):
-        raise type_error("ax", "be Matplotlib's axes or None", ax)
+        raise type_error("ax", "be Axes of Matplotlib or None", ax)
     return ax
 
 

@@ -172,7 +172,8 @@ class Scheme:
         for name, unread in (("grad_input", "input"), ("grad_weight", "weight")):
             operands = getattr(self, name)
             if operands is not None and getattr(operands, unread) is not None:
-                raise value_error(name, f"not name {unread}, which that product does not read", unread)
+                must = f"not name {unread}, which that product does not read"
+                raise value_error(name, must, unread, "Leave it out.")
 
     @classmethod
     def named(cls, name: str) -> "Scheme":

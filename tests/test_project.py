@@ -214,7 +214,7 @@ except ImportError as error:
     print(error)
 """
     printed, _ = run(code, PACKAGE.parent)
-    message = 'lowprec.testing.strategies needs hypothesis. Install it with: pip install "lowprec[test]"'
+    message = '`hypothesis` must be installed for strategies. Install it with: pip install "lowprec[test]"'
     assert printed.splitlines() == ["check_format False", message, message]
 
 

@@ -14,6 +14,7 @@ import typer
 import lowprec
 from lowprec.app.commands.report import report
 from lowprec.app.failure import fail
+from lowprec.errors import value_error
 
 if TYPE_CHECKING:
     from lowprec.app.train import Job
@@ -144,8 +145,7 @@ def _job(given: dict[str, Any], out: str | None, resume: str | None) -> "Job":
 
     if resume is not None:
         if out is not None:
-            message = f"`--out` must be left out with --resume, which writes to {resume}."
-            raise ValueError(message)
+            raise value_error("--out", "be left out with --resume", out, f"The job writes to {resume}.")
         return resumed(resume, given)
     return new(Settings(**given), out)
 

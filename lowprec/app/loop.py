@@ -17,6 +17,7 @@ from torch.nn import functional as F
 import lowprec
 from lowprec.app.data import Dataset
 from lowprec.app.settings import Run, Settings
+from lowprec.errors import value_error
 from lowprec.optim import LowPrecision
 from lowprec.scheme import Scheme
 
@@ -240,8 +241,9 @@ class Training:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (KeyError, RuntimeError, ValueError) as error:
-            message = f"The checkpoint does not fit the model '{self._settings.model}': {error}"
-            raise ValueError(message) from error
+            must = f"have a checkpoint that fits the model ({error})"
+            remedy = "Start anew, with --out, or restore the model's code."
+            raise value_error("--resume", must, self._settings.model, remedy) from error
         torch.set_rng_state(state["noise"])
         self.steps_done = state["steps_done"]
         self.step_seconds = list(state["step_seconds"])

@@ -23,7 +23,7 @@ from lowprec.app.interrupt import Interrupt, Interrupted
 from lowprec.app.loop import Row, Training, count_steps
 from lowprec.app.progress import Display, display
 from lowprec.app.settings import Run, Settings, load_schemes, option, plan
-from lowprec.errors import value_error
+from lowprec.errors import sentence, value_error
 from lowprec.scheme import Scheme
 
 CHECKPOINT = "checkpoint.pt"
@@ -192,8 +192,8 @@ def new(settings: Settings, folder: str | None = None) -> Job:
             job.save()
             job.held = held.pop_all()
     except OSError as error:
-        message = f"`--out` must be a folder that can be written, got '{path}' ({error.strerror or error})."
-        raise OSError(message) from None
+        must = f"be a folder that can be written ({error.strerror or error})"
+        raise OSError(sentence("--out", must, str(path))) from None
     return job
 
 
@@ -217,12 +217,11 @@ def resumed(folder: str, given: dict[str, Any]) -> Job:
     Example:
         >>> resumed("nowhere", {})
         Traceback (most recent call last):
-        FileNotFoundError: `--resume` must be a run folder, got 'nowhere' without a checkpoint.pt.
+        FileNotFoundError: `--resume` must be a run folder with a checkpoint.pt, got 'nowhere'.
     """
     path = Path(folder)
     if not (path / CHECKPOINT).is_file():
-        message = f"`--resume` must be a run folder, got '{folder}' without a {CHECKPOINT}."
-        raise FileNotFoundError(message)
+        raise FileNotFoundError(sentence("--resume", f"be a run folder with a {CHECKPOINT}", folder))
     with contextlib.ExitStack() as held:
         held.callback(lock.taken(path, "--resume").release)
         job = _restored(path, given)
@@ -240,14 +239,14 @@ def _restored(path: Path, given: dict[str, Any]) -> Job:
         if value != getattr(settings, name)
     ]
     if differing:
-        message = f"`--resume` keeps the settings of {path}: {'; '.join(differing)}. Drop them."
-        raise ValueError(message)
+        must = f"keep the settings of the job ({'; '.join(differing)})"
+        raise value_error("--resume", must, str(path), "Drop them.")
     schemes = {name: Scheme.from_dict(values) for name, values in state["schemes"].items()}
     dataset = data.load(settings.data, settings.train_size)
     if dataset.fingerprint != state["fingerprint"]:
         where = settings.data or "the bundled subset"
-        message = f"The images in {where} are not those that {path} was trained on."
-        raise ValueError(message)
+        must = f"find the images that the job was trained on in {where}"
+        raise value_error("--resume", must, str(path), "Restore them, or start anew, with --out.")
     runs = plan(settings, schemes)
     job = Job(
         settings,

@@ -115,7 +115,8 @@ class _SplitProduct(torch.autograd.Function):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             raise RuntimeError(
                 "`create_graph` must be False where the backward products of a scheme read other "
-                "operands than its forward: such a product has no second derivative."
+                "operands than its forward: such a product has no second derivative. "
+                "Leave out grad_input and grad_weight of the scheme."
             )
         (error,) = errors
         x, weight, seed, weight_seed = ctx.saved_tensors

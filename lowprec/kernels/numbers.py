@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lowprec.errors import type_error
 from lowprec.formats import (
     P3109,
     Codebook,
@@ -54,7 +55,7 @@ def describe(format: Format, rounding: Rounding, random_bits: int, carrier: str)
     elif isinstance(format, FixedPoint):
         depth = _fixed(number, format, space)
     else:
-        raise TypeError(type(format))
+        raise type_error("format", "be a FloatingPoint, FixedPoint, Posit or TabledFormat", type(format))
     ending = _ending(number, format, rounding, space)
     if rounding is Rounding.NEAREST_EVEN and depth == scalar.ABOVE and _adds(number, format, space):
         depth = scalar.QUICK
