@@ -13,7 +13,6 @@ from rich.text import Text
 from lowprec.app.verify.proven import results
 from lowprec.formats import (
     NAMED,
-    BlockFloatingPoint,
     FixedPoint,
     FloatingPoint,
     Format,
@@ -22,12 +21,12 @@ from lowprec.formats import (
     TabledFormat,
     parse,
 )
+from lowprec.formats.properties import properties
 
 _ALL_VALUES_UP_TO_BITS = 8
 _MOST_COLUMNS = 8
 _FEW = 32
 """Negative values that are all listed."""
-_PROPERTIES = ("bits", "max", "min", "smallest_normal", "smallest_subnormal", "eps")
 _LISTED = (
     ("bits", "max", "smallest_normal", "smallest_subnormal", "eps"),
     ("bits", "max", "smallest_subnormal", "eps"),
@@ -157,29 +156,12 @@ class _Ladder:
 
 def _properties(format: Format) -> Table:
     """Name and properties, exactly."""
+    known = properties(format)
     table = Table(box=None, show_header=False, title=str(format), title_justify="left")
-    unbounded = isinstance(format, FixedPoint) and not format.is_bounded
-    for name in _PROPERTIES[unbounded:]:  # bits come first
-        table.add_row(name.replace("_", " "), f"{getattr(format, name)!r}")
-    table.add_row("signed zero", "yes" if format.has_signed_zero else "no")
-    table.add_row("infinity", "yes" if format.has_infinity else "no")
-    table.add_row("NaN", "yes" if format.has_nan else "no")
-    if isinstance(format, FloatingPoint):
-        table.add_row("subnormals", "yes" if format.smallest_subnormal < format.smallest_normal else "no")
-        table.add_row("bias", str(format.bias))
-    if isinstance(format, FloatingPoint | FixedPoint):
-        table.add_row("overflow", str(format.overflow))
-    if isinstance(format, BlockFloatingPoint):
-        if format.exponent_bits is not None:
-            ends = f"{format.lowest_block_exponent} to {format.highest_block_exponent}"
-            table.add_row("block exponent", ends)
-        table.add_row("", "of a group whose largest magnitude lies between 1 and 2")
-    if isinstance(format, Scaled):
-        table.add_row("element", str(format.element))
-        table.add_row(
-            "scale", f"{format.scale}, by the rule {format.scale_rule}, for each {format.granularity}"
-        )
-        table.add_row("", "of a group whose scale is 1")
+    for name, value in known.rows:
+        table.add_row(str(name), str(value))
+    if known.caption:
+        table.add_row("", known.caption)
     return table
 
 
