@@ -1,5 +1,6 @@
-"""The command line: ``lowprec train``, ``bench``, ``verify``, ``formats``, ``show``, ``compare``,
-``search`` and ``info``; those of modules of their own are in ``commands``.
+"""The command line: ``lowprec train``, ``bench``, ``verify``, ``formats`` and ``info``.
+
+The other commands have modules of their own, in ``commands``.
 
 Everything heavy is imported by the command that needs it. A mistake of the user ends with one
 sentence on standard error and exit code 2; Ctrl-C with 130 and how to go on.

@@ -1,5 +1,6 @@
 """Pictures of data in a format: its magnitudes beside the range, its values, the use of codes."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,6 +108,7 @@ def code_usage(data: Data, format: FormatLike, *, ax: "Axes | None" = None) -> "
     ax.set_xlim(-1, len(used.values))
     ax.set_xlabel(_in_units("value of the code", known))
     ax.set_ylabel("values" if width == 1 else f"values in {width} codes")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.set_title(usage_title(used.entropy, used.used, known), loc="left", fontsize="medium")
     return plain(ax, grid="y")
 
@@ -124,14 +126,23 @@ def _counts(data: Data, format: Format, ax: "Axes") -> "Axes":
     reach = [2 * values[0] - inner[0], *inner, 2 * values[-1] - inner[-1]]
     left, right = np.array(reach[:-1]), np.array(reach[1:])
     ax.bar(left, counts, width=right - left, align="edge", color=COLORS["normal"], edgecolor="white")
-    shown = values if len(values) <= 16 else values[:: -(-len(values) // 16)]
-    low = np.diff(shown, prepend=-np.inf) < 0.045 * (reach[-1] - reach[0])
-    ax.set_xticks(shown[~low], [f"{value:.3g}" for value in shown[~low]])
+    shown = _apart(values.tolist(), 0.09 * (reach[-1] - reach[0]))
+    ax.set_xticks(shown, [f"{value:.3g}" for value in shown])
     ax.set_xticks(values, minor=True)
     ax.set_xlabel(_in_units("value", format))
     ax.set_ylabel("values")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.set_title(f"{shortened(str(format))}: {counts.sum():,} values", loc="left", fontsize="medium")
     return plain(ax, grid="y")
+
+
+def _apart(values: list[float], distance: float) -> list[float]:
+    """Values that are so far apart that their labels fit: zero, the ends, and others between them."""
+    kept: list[float] = []
+    for value in sorted(values, key=lambda v: (v != 0, -abs(v))):
+        if all(abs(value - other) >= distance for other in kept):
+            kept.append(value)
+    return sorted(kept)
 
 
 def _octaves(found: Magnitudes, format: Format, ax: "Axes") -> "Axes":
@@ -145,13 +156,18 @@ def _octaves(found: Magnitudes, format: Format, ax: "Axes") -> "Axes":
         ax.bar(octaves + 0.5, counts, width=0.92, bottom=bottom, color=COLORS[zone], hatch=HATCHES[zone],
                edgecolor="white", linewidth=0.3, label=label)  # fmt: skip
         bottom += counts
+    ax.set_ylim(0, bottom.max() * 1.4)  # room for the landmarks
     for end, name in ends(format):
         ax.axvline(np.log2(end), color="black", linestyle=":", linewidth=1)
         ax.annotate(name, (np.log2(end), 1.0), xycoords=("data", "axes fraction"), xytext=(-3, -3),
                     textcoords="offset points", rotation=90, ha="right", va="top", fontsize="small")  # fmt: skip
+    marks = [math.log2(end) for end, _ in ends(format)]
+    span = min([octaves[0], *marks]), max([octaves[-1] + 1, *marks])
+    ax.set_xlim(span[0] - 0.05 * (span[1] - span[0]), span[1] + 0.02 * (span[1] - span[0]))
     _power_ticks(ax)
     ax.set_xlabel(_in_units("magnitude", format))
     ax.set_ylabel("values")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
     zeros = f", {found.zeros / found.total:.2%} of them zero" if found.zeros else ""
     ax.set_title(
         f"{shortened(str(format))}: {found.total:,} values{zeros}", loc="left", fontsize="medium", pad=22

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,8 @@ def number_line(
     chosen = several(formats)
     low, high = _limits(chosen, limits, log=log)
     ax = axes_of(ax, 0.9 + 0.5 * len(chosen))
+    if log:
+        powers_of_two(ax, "x")
     for row, format in enumerate(chosen):
         style = LINES[row]
         inside = _values_between(format, low, high, log=log)
@@ -76,10 +79,8 @@ def number_line(
     plain(ax, grid="x")
     ax.set_axisbelow(True)
     ax.spines["left"].set_visible(False)
-    if log:
-        powers_of_two(ax, "x")
-    span = (1.0, 1.15) if log else (high - low, 0.02)
-    ax.set_xlim(*((low / span[1], high * span[1]) if log else (low - span[0] * 0.02, high + span[0] * 0.02)))
+    margin = (high - low) * _margin(chosen)
+    ax.set_xlim(*((low, high) if log else (low - margin, high + margin)))
     ax.set_xlabel("positive values" if log else "value")
     return ax
 
@@ -220,7 +221,7 @@ def _limits(formats: list[Format], limits: Any, *, log: bool) -> tuple[float, fl
 
 
 def _values_between(format: Format, low: float, high: float, *, log: bool) -> list[float] | None:
-    """The values between two numbers; None if they are too many, or too near each other on a logarithmic line."""
+    """The values between two numbers; None if they are too many, or too near on a logarithmic line."""
     element = element_of(format)
     if element.bits > 16:
         return None
@@ -250,7 +251,7 @@ def _counts(format: Format, edges: list[float]) -> list[int]:
     """How many values lie in each cell."""
     exact = [Fraction(edge) for edge in edges]
     counts = []
-    for low, high in zip(exact, exact[1:], strict=False):
+    for low, high in pairwise(exact):
         count = 0
         if high > 0:
             count += above_zero(format, [max(low, Fraction(0)), high])[0]

@@ -12,7 +12,7 @@ from torch import Tensor
 from lowprec.explore.codes import element_of, values_of_codes
 from lowprec.explore.compare import total, unit_of
 from lowprec.explore.data import Data, tensors_of
-from lowprec.explore.measures import Tally, tally
+from lowprec.explore.measures import tally
 from lowprec.formats import BlockFloatingPoint, FloatingPoint, Format, Scaled, TabledFormat
 from lowprec.ops import encode, quantize, scales
 from lowprec.ops.gradients import overflowed

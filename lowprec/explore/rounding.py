@@ -63,14 +63,14 @@ def staircase(
     shown = stairs(element, chosen, random_bits)
     columns = min(_COLUMNS, len(chosen))
     rows = -(-len(chosen) // columns)
-    ax = axes_of(ax, 1.75 * rows + 0.6)
+    ax = axes_of(ax, 1.6 * rows + 0.4)
     ax.set_axis_off()
     name = shortened(str(resolve(format)))
-    ax.set_title(f"{name}: result over input", loc="left", fontsize="medium", pad=16)
+    ax.set_title(f"{name}: result over input", loc="left", fontsize="medium", pad=2)
     for place, stair in enumerate(shown):
         row, column = divmod(place, columns)
         width, height = 1 / columns, 1 / rows
-        box = (column * width + 0.02, 1 - (row + 1) * height + 0.06 * height, width - 0.04, 0.7 * height)
+        box = (column * width + 0.02, 1 - (row + 1) * height + 0.06 * height, width - 0.04, 0.68 * height)
         _panel(ax.inset_axes(box), stair, left=column == 0, lowest=place + columns >= len(shown))
     return ax
 
@@ -90,8 +90,12 @@ def _panel(ax: "Axes", stair: Stairs, *, left: bool, lowest: bool) -> None:
     reach = max(abs(stair.inputs[0]), abs(stair.inputs[-1]))
     low = -reach if stair.inputs[0] < 0 and min(stair.outputs) < 0 else stair.inputs[0]
     ticks = [t for t in (-_tick(reach), 0.0, _tick(reach)) if low <= t]
-    for set_ticks, labeled in ((ax.set_xticks, lowest), (ax.set_yticks, left)):
-        set_ticks(ticks, [f"{t:.3g}" for t in ticks] if labeled else [""] * len(ticks), fontsize="small")
+    labels = [f"{tick:.3g}" for tick in ticks]
+    fitting = [
+        "" if tick < 0 and len(label) > 4 else label for tick, label in zip(ticks, labels, strict=True)
+    ]
+    ax.set_xticks(ticks, fitting if lowest else [""] * len(ticks), fontsize="small")
+    ax.set_yticks(ticks, labels if left else [""] * len(ticks), fontsize="small")
     ax.set_xlim(low, reach)
     ax.set_ylim(low, reach)
     plain(ax)
@@ -174,8 +178,8 @@ def stochastic(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a name is unknown, the mode draws no noise, ``at`` is negative or has no neighbors in the
-            format, or a number is out of range.
+        ValueError: If a name is unknown, the mode draws no noise, ``at`` is negative or has no neighbors in
+            the format, or a number is out of range.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -191,7 +195,7 @@ def stochastic(
     ):
         ax.plot(found.shares, exact, color=style.color, linestyle="-", label=f"{name}, exact")
         ax.plot(found.shares, measured, style.marker, color=style.color, fillstyle="none", markersize=4.5,
-                label=f"{name}, {count:,} words")  # fmt: skip
+                label=f"{name}, measured")  # fmt: skip
     ax.axhline(0, color=REFERENCE.color, linewidth=0.6, zorder=0)
     ax.set_xlabel(f"input, from {found.near:g} (0) to {found.far:g} (1)")
     ax.set_ylabel("in steps, and steps²")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from lowprec.errors import type_error, value_error
@@ -15,6 +16,7 @@ from lowprec.reference.grid import SingleFormat
 
 STEPS = 3
 """Positive values that a staircase shows."""
+_SMALLEST = 2.0**-1060
 _PARTS = 16
 """Of each step, a power of two, so that ties are among the inputs."""
 
@@ -53,6 +55,9 @@ def modes(roundings: Any) -> list[Rounding]:
 def stairs(format: SingleFormat, chosen: Sequence[Rounding], random_bits: int | None) -> list[Stairs]:
     """What each mode makes of the numbers around zero, up to the third positive value."""
     check_random_bits(random_bits, *chosen)
+    if format.smallest_subnormal < _SMALLEST:
+        must = "have values that float64 has numbers between"
+        raise value_error("format", must, str(format), "Choose a narrower exponent.")
     values = values_around_zero(format)
     inputs = _inputs(format, values)
     turns = [turn for turn in _boundaries(format, values) if inputs[0] <= turn <= inputs[-1]]
@@ -86,8 +91,7 @@ def expected(x: float, format: SingleFormat, rounding: Rounding, random_bits: in
     near, far = ends(x, format)
     if near == far:
         return near
-    share = (abs(Fraction(x)) - abs(Fraction(near))) if near * x >= 0 else abs(Fraction(x) - Fraction(near))
-    share /= abs(Fraction(far) - Fraction(near))
+    share = (Fraction(x) - Fraction(near)) / (Fraction(far) - Fraction(near))
     chance = probability(share, rounding, random_bits)
     return float(Fraction(near) + chance * (Fraction(far) - Fraction(near)))
 
@@ -132,21 +136,21 @@ def probability(share: Fraction, rounding: Rounding, random_bits: int | None) ->
 def _inputs(format: SingleFormat, values: Sequence[Fraction]) -> list[float]:
     """Numbers between the values, and a little past them where nothing becomes infinite."""
     points = []
-    for low, high in zip(values, values[1:], strict=False):
+    for low, high in pairwise(values):
         points += [low + (high - low) * part / _PARTS for part in range(_PARTS)]
     points.append(values[-1])
-    margin = max((high - low for low, high in zip(values, values[1:], strict=False)), default=Fraction(1)) / 2
+    margin = max((high - low for low, high in pairwise(values)), default=Fraction(1)) / 2
     beyond = [margin * part / 8 for part in range(1, 9)]
-    points = [values[0] - distance for distance in reversed(beyond)] + points
+    points = [*(values[0] - distance for distance in reversed(beyond)), *points]
     points += [values[-1] + distance for distance in beyond]
     return [float(point) for point in points]
 
 
 def _boundaries(format: SingleFormat, values: Sequence[Fraction]) -> list[float]:
-    """Where ties are: the midpoints; formats with boundaries of their own tell them, and posits have theirs."""
+    """Where ties are: the midpoints, but those of posits lie elsewhere, and lists tell their own."""
     if isinstance(format, TabledFormat):
         low, high = values[0], values[-1]
         return [float(turn) for turn in dict.fromkeys(format.boundaries()) if low < turn < high]
     if isinstance(format, Posit):
         return []
-    return [float((low + high) / 2) for low, high in zip(values, values[1:], strict=False)]
+    return [float((low + high) / 2) for low, high in pairwise(values)]
