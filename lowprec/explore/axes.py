@@ -20,7 +20,8 @@ def legend_above(ax: "Axes", columns: int = 4) -> None:
     if labels:
         ax.legend(
             handles, labels, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=min(columns, len(labels)),
-            frameon=False, borderaxespad=0.2, handlelength=2.4, columnspacing=1.2, handletextpad=0.5, fontsize="small",
+            frameon=False, borderaxespad=0.2, handlelength=2.4, columnspacing=1.2, handletextpad=0.5,
+            fontsize="small",
         )  # fmt: skip
 
 

@@ -35,6 +35,8 @@ COLORS = {
 HATCHES = {"zero": "..", "subnormal": "//", "normal": "", "overflow": "xx"}
 NAMES = {"zero": "to zero", "subnormal": "subnormal", "normal": "normal", "overflow": "overflow"}
 _MOST_BARS = 256
+_FAR = 16
+"""Octaves between data and a landmark that are still drawn."""
 
 
 def histogram(data: Data, format: FormatLike, *, ax: "Axes | None" = None) -> "Axes":
@@ -157,13 +159,7 @@ def _octaves(found: Magnitudes, format: Format, ax: "Axes") -> "Axes":
                edgecolor="white", linewidth=0.3, label=label)  # fmt: skip
         bottom += counts
     ax.set_ylim(0, bottom.max() * 1.4)  # room for the landmarks
-    for end, name in ends(format):
-        ax.axvline(np.log2(end), color="black", linestyle=":", linewidth=1)
-        ax.annotate(name, (np.log2(end), 1.0), xycoords=("data", "axes fraction"), xytext=(-3, -3),
-                    textcoords="offset points", rotation=90, ha="right", va="top", fontsize="small")  # fmt: skip
-    marks = [math.log2(end) for end, _ in ends(format)]
-    span = min([octaves[0], *marks]), max([octaves[-1] + 1, *marks])
-    ax.set_xlim(span[0] - 0.05 * (span[1] - span[0]), span[1] + 0.02 * (span[1] - span[0]))
+    _landmarks(ax, format, (found.octaves[0], found.octaves[-1] + 1))
     _power_ticks(ax)
     ax.set_xlabel(_in_units("magnitude", format))
     ax.set_ylabel("values")
@@ -174,6 +170,28 @@ def _octaves(found: Magnitudes, format: Format, ax: "Axes") -> "Axes":
     )
     legend_above(ax)
     return plain(ax, grid="y")
+
+
+def _landmarks(ax: "Axes", format: Format, span: tuple[float, float]) -> None:
+    """Lines at the ends of the range; those far from the data are named at the edge."""
+    marks = [(math.log2(end), name) for end, name in ends(format)]
+    low, high = span
+    near = [mark for mark, _ in marks if low - _FAR <= mark <= high + _FAR]
+    left, right = min([low, *near]), max([high, *near])
+    ax.set_xlim(left - 0.06 * (right - left), right + 0.06 * (right - left))
+    outside = {-1: 0, 1: 0}
+    for mark, name in marks:
+        if mark in near:
+            ax.axvline(mark, color="black", linestyle=":", linewidth=1)
+            ax.annotate(name, (mark, 1.0), xycoords=("data", "axes fraction"), xytext=(-3, -3), rotation=90,
+                        textcoords="offset points", ha="right", va="top", fontsize="small")  # fmt: skip
+            continue
+        side = 1 if mark > high else -1
+        text = f"{name} $2^{{{mark:.0f}}}$ →" if side > 0 else f"← {name} $2^{{{mark:.0f}}}$"
+        ax.annotate(text, (max(side, 0), 1.0), xycoords="axes fraction", textcoords="offset points",
+                    xytext=(-4 * side, -3 - 13 * outside[side]), ha="right" if side > 0 else "left", va="top",
+                    fontsize="small")  # fmt: skip
+        outside[side] += 1
 
 
 def ends(format: Format) -> list[tuple[float, str]]:

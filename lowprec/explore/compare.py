@@ -74,7 +74,8 @@ def compare(
         the largest |y - x| / |x| of those x that became neither zero nor overflowed; subnormals count. None
         if there are none.
     ``bias``
-        the mean of y - x over the root mean square of x. None if all x are zero.
+        the mean of y - x over the root mean square of x. None if all x are zero; NaN where errors are
+        infinite in both directions.
     ``underflow``, ``overflow``
         the share of x that are not zero and became zero; that for which overflow fired: they became the
         nearer end, an infinity or NaN, or wrapped around.

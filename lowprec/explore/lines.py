@@ -79,8 +79,12 @@ def number_line(
     plain(ax, grid="x")
     ax.set_axisbelow(True)
     ax.spines["left"].set_visible(False)
-    margin = (high - low) * _margin(chosen)
-    ax.set_xlim(*((low, high) if log else (low - margin, high + margin)))
+    margin = _margin(chosen)
+    ratio, width = (
+        math.exp2(margin * (math.log2(high) - math.log2(low))) if log else 1.0,
+        margin * (high - low),
+    )
+    ax.set_xlim(*((low / ratio, high * ratio) if log else (low - width, high + width)))
     ax.set_xlabel("positive values" if log else "value")
     return ax
 
@@ -113,7 +117,14 @@ def spacing(formats: FormatLike | list[FormatLike], *, ax: "Axes | None" = None)
     powers_of_two(ax, "x", "y", margin=_margin(chosen))
     for format, style in zip(chosen, LINES, strict=False):
         x, y = spacing_points(format)
-        ax.plot(x, y, style.dashes, color=style.color, linewidth=1.6, label=shortened(str(format)))
+        ax.plot(
+            x,
+            y,
+            style.dashes if len(chosen) > 1 else "-",
+            color=style.color,
+            linewidth=1.6,
+            label=shortened(str(format)),
+        )
     ax.set_xlabel("magnitude")
     ax.set_ylabel("distance to the next value")
     legend_above(ax)
@@ -148,7 +159,14 @@ def relative_error(formats: FormatLike | list[FormatLike], *, ax: "Axes | None" 
     powers_of_two(ax, "x", "y", margin=_margin(chosen))
     for format, style in zip(chosen, LINES, strict=False):
         x, y = relative_points(format)
-        ax.plot(x, y, style.dashes, color=style.color, linewidth=1.6, label=shortened(str(format)))
+        ax.plot(
+            x,
+            y,
+            style.dashes if len(chosen) > 1 else "-",
+            color=style.color,
+            linewidth=1.6,
+            label=shortened(str(format)),
+        )
     ax.set_xlabel("magnitude")
     ax.set_ylabel("largest relative error")
     legend_above(ax)
@@ -169,9 +187,13 @@ def relative_points(format: Format) -> tuple[list[float], list[float]]:
     element: Any = element_of(format)
     smallest, largest = element.smallest_subnormal, element.max
     x, y = [], []
-    for magnitude in _beyond(smallest, down=True):
-        x.append(magnitude)
-        y.append(_relative(magnitude, element))
+    if smallest > 2.0**-1060 and quantize_scalar(smallest / 16, element) == 0:
+        x += [smallest / 16, smallest / 2, smallest]
+        y += [1.0, 1.0, 0.5]
+    else:
+        for magnitude in _beyond(smallest, down=True):
+            x.append(magnitude)
+            y.append(_relative(magnitude, element))
     for low, high, step in runs(format):
         if low:
             high = min(high, _LARGEST_DRAWN)

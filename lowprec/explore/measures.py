@@ -104,7 +104,7 @@ def tally(
     over = overflowed(filled, seeds, spec, 0).numpy()[finite.numpy()]
     kept = x[finite].double().numpy()
     y = quantized[finite].double().numpy()
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         error = y - kept
         under = (y == 0) & (kept != 0)
         regular = ~(under | over) & (kept != 0)

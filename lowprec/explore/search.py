@@ -172,11 +172,13 @@ class _Trial:
 
     def _measured(self, x: Floats, y: Floats) -> float:
         """The part that some values have in the error."""
-        error = np.ldexp(np.abs(y - x), -self.unit)
+        with np.errstate(over="ignore"):  # as where data is tiny and a posit's least value is not
+            error = np.ldexp(np.abs(y - x), -self.unit)
         if not error.size:
             return 0.0
         if self.metric == "sqnr":
-            return float(np.square(error).sum())
+            with np.errstate(over="ignore"):
+                return float(np.square(error).sum())
         if self.metric == "max_absolute":
             return float(error.max())
         if self.metric == "mean_absolute":
@@ -184,7 +186,8 @@ class _Trial:
         kept = x != 0
         if not kept.any():
             return 0.0
-        return float((np.abs(y - x)[kept] / np.abs(x[kept])).sum()) / self._nonzero
+        with np.errstate(over="ignore"):
+            return float((np.abs(y - x)[kept] / np.abs(x[kept])).sum()) / self._nonzero
 
     def _joined(self, parts: list[float]) -> float:
         """The error of all parts."""

@@ -50,6 +50,12 @@ def logarithmic_chart(lines: Sequence[Line], width: int, labels: tuple[str, str]
             if height is not None:
                 row = round((high - height) / (high - low) * (HEIGHT - 1))
                 grid[row][column] = sign
+        if not any(sign in row for row in grid):  # narrower than a column, or hidden
+            for x, y in zip(line.x, line.y, strict=True):
+                if x == x and y == y:
+                    row = round((high - y) / (high - low) * (HEIGHT - 1))
+                    grid[row][round((x - left) / (right - left) * (columns - 1))] = sign
+                    break
     return _framed(grid, (left, right), (low, high), labels, [line.name for line in lines])
 
 

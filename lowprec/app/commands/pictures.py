@@ -59,7 +59,7 @@ def of_comparison(compared: Comparison, formats: Sequence[FormatLike], data: Any
     whole = explore.compare(formats, data) if "tensor" in compared.columns else compared
     names = [str(name) for name in whole["format"]]
     figure = Figure(figsize=(WIDTH, 3.4 + 0.28 * len(names)), layout="constrained")
-    rows = figure.subfigures(2, 1, height_ratios=[0.9 + 0.28 * len(names), 3.0])
+    rows: Any = figure.subfigures(2, 1, height_ratios=[0.9 + 0.28 * len(names), 3.0])
     left, right = rows[0].subplots(1, 2, sharey=True)
     places = range(len(names))
     sqnr = [min(max(float(value or 0.0), 0.0), 1e9) for value in whole["SQNR (dB)"]]
