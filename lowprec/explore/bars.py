@@ -158,7 +158,7 @@ def _octaves(found: Magnitudes, format: Format, ax: "Axes") -> "Axes":
         ax.bar(octaves + 0.5, counts, width=0.92, bottom=bottom, color=COLORS[zone], hatch=HATCHES[zone],
                edgecolor="white", linewidth=0.3, label=label)  # fmt: skip
         bottom += counts
-    ax.set_ylim(0, bottom.max() * 1.4)  # room for the landmarks
+    ax.set_ylim(0, max(bottom.max(), 1) * 1.4)  # room for the landmarks
     _landmarks(ax, format, (found.octaves[0], found.octaves[-1] + 1))
     _power_ticks(ax)
     ax.set_xlabel(_in_units("magnitude", format))

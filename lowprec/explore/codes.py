@@ -69,7 +69,7 @@ def table(format: FormatLike) -> Table:
     widths, names = _fields(element)
     digits = -(-element.bits // 4)
     rows = tuple(
-        (f"0x{code:0{digits}x}", _split(code, widths), value, _kind(code, value, element))
+        (f"0x{code:0{digits}x}", _split(code, widths), value, kind_of(code, value, element))
         for code, value in enumerate(values)
     )
     caption = f"bits: {names}"
@@ -109,7 +109,7 @@ def _is_block(format: Format) -> bool:
     return isinstance(format, GroupedFormat) and not isinstance(format, Scaled)
 
 
-def _kind(code: int, value: float, element: Format) -> str:
+def kind_of(code: int, value: float, element: Format) -> str:
     """What kind of number a code stands for."""
     if math.isnan(value):
         return "NaN"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from lowprec.explore.codes import element_of, values_of_codes
+from lowprec.explore.codes import element_of, kind_of, values_of_codes
 from lowprec.explore.compare import total, unit_of
 from lowprec.explore.data import Data, tensors_of
 from lowprec.explore.measures import tally
@@ -63,7 +63,10 @@ def usage(data: Data, format: Format) -> Usage:
     counts = np.zeros(len(values), np.int64)
     for code, count in whole.codes:
         counts[code] = count
-    shown = np.flatnonzero(np.isfinite(values) | (counts > 0))
+    element = element_of(format)
+    kinds = [kind_of(code, value, element) for code, value in enumerate(values.tolist())]
+    there = [kind not in ("unused", "infinity", "NaN") for kind in kinds]
+    shown = np.flatnonzero(np.array(there) | (counts > 0))
     order = shown[np.lexsort((~np.signbit(values[shown]), values[shown]))]
     return Usage(values[order], counts[order], float(whole.entropy or 0.0), len(whole.codes) / len(values))
 

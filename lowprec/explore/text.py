@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
+from textwrap import fill
 
 from lowprec.drawing import bars
 from lowprec.explore.bars import NAMES, ends, usage_title
@@ -194,7 +195,7 @@ def histogram(data: Data, format: FormatLike, *, width: int = 80, ascii: bool = 
         values, counts = values_and_counts(data, known)
         heads = [f"{value:.4g}" for value in values]
         rows = list(zip(heads, [""] * len(heads), counts.tolist(), strict=True))
-        return "\n".join([f"{name}: {counts.sum():,} values", *_horizontal(rows, width, ascii)])
+        return "\n".join([fill(f"{name}: {counts.sum():,} values", width), *_horizontal(rows, width, ascii)])
     found = magnitudes(data, known)
     rows = []
     for place, octave in enumerate(found.octaves):
@@ -205,7 +206,8 @@ def histogram(data: Data, format: FormatLike, *, width: int = 80, ascii: bool = 
     marks = ", ".join(f"{mark} {end:.4g}" for end, mark in ends(known))
     zeros = f", {found.zeros / found.total:.2%} of them zero" if found.zeros else ""
     title = f"{name}: {found.total:,} values{zeros}"
-    return "\n".join([title, shares, marks, *_horizontal(rows, width, ascii, found.total)])
+    head = [fill(line, width) for line in (title, shares, marks)]
+    return "\n".join([*head, *_horizontal(rows, width, ascii, found.total)])
 
 
 def _horizontal(rows: Sequence[tuple[str, str, int]], width: int, ascii: bool, total: int = 0) -> list[str]:
@@ -250,7 +252,7 @@ def code_usage(data: Data, format: FormatLike, *, width: int = 80, ascii: bool =
     counts, each = bins(used.counts, width)
     marks = {0: f"{used.values[0]:.3g}", len(counts) - 1: f"{used.values[-1]:.3g}"}
     marks[len(counts) // 2] = f"{used.values[min(len(counts) // 2 * each, len(used.values) - 1)]:.3g}"
-    title = usage_title(used.entropy, used.used, known)
+    title = fill(usage_title(used.entropy, used.used, known), width)
     below = placed(marks, max(len(counts), sum(map(len, marks.values()))))
     return "\n".join([title, bars(counts.tolist(), ascii=ascii).rstrip(), below])
 
