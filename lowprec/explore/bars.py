@@ -64,8 +64,8 @@ def histogram(data: Data, format: FormatLike, *, ax: "Axes | None" = None) -> "A
         >>> import torch
         >>> from matplotlib.figure import Figure
         >>> ax = histogram(torch.tensor([0.1, 0.9, -3.0]), "ternary", ax=Figure().subplots())
-        >>> [bar.get_height() for bar in ax.patches]
-        [1.0, 1.0, 1.0]
+        >>> [int(bar.get_height()) for bar in ax.patches]
+        [1, 1, 1]
     """
     known = resolve(format)
     Ladder(known)

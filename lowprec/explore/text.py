@@ -184,7 +184,7 @@ def histogram(data: Data, format: FormatLike, *, width: int = 80, ascii: bool = 
         >>> print(histogram(torch.tensor([0.1, 0.9, -3.0, 0.2]), "ternary", width=40, ascii=True))
         ternary: 4 values
         -1  25.00%  ##############
-         0  50.00%  ############################
+         0  50.00%  ###########################
          1  25.00%  ##############
     """
     check(width, ascii)
@@ -241,20 +241,23 @@ def code_usage(data: Data, format: FormatLike, *, width: int = 80, ascii: bool =
 
     Example:
         >>> import torch
-        >>> print(code_usage(torch.tensor([0.1, 0.9, 0.8]), "ternary", width=40, ascii=True))
-        ternary: entropy 0.92 of 2 bits, 67% of codes used
-         =@
-        -1 1
+        >>> print(code_usage(torch.tensor([0.1, 0.9, -0.8, 0.8]), "ternary", width=60, ascii=True))
+        ternary: entropy 1.50 of 2 bits, 100% of codes used
+        === === @@@
+        -1  0   1
     """
     check(width, ascii)
     known = resolve(format)
     used = usage(data, known)
     counts, each = bins(used.counts, width)
-    marks = {0: f"{used.values[0]:.3g}", len(counts) - 1: f"{used.values[-1]:.3g}"}
-    marks[len(counts) // 2] = f"{used.values[min(len(counts) // 2 * each, len(used.values) - 1)]:.3g}"
+    wide = min(width // len(counts), 4)  # signs of a bar
+    shown = [0, len(counts) // 2, len(counts) - 1]
+    marks = {place * wide: f"{used.values[min(place * each, len(used.values) - 1)]:.3g}" for place in shown}
     title = fill(usage_title(used.entropy, used.used, known), width)
-    below = placed(marks, max(len(counts), sum(map(len, marks.values()))))
-    return "\n".join([title, bars(counts.tolist(), ascii=ascii).rstrip(), below])
+    below = placed(marks, max(len(counts) * wide, sum(map(len, marks.values())) + 2))
+    signs = bars(counts.tolist(), ascii=ascii)
+    line = "".join(sign * max(wide - 1, 1) + " " * (wide > 1) for sign in signs)
+    return "\n".join([title, line.rstrip(), below])
 
 
 def staircase(
@@ -285,7 +288,7 @@ def staircase(
         >>> print(staircase("ternary", ["nearest_even", "stochastic"], width=60))
         ternary: result below input
         input         -1  -0.75  -0.5  -0.25  0  0.25  0.5  0.75  1
-        nearest_even  -1     -1     0      0  0     0    0     1  1
+        nearest_even  -1     -1    -1      0  0     0    1     1  1
         stochastic    -1  -0.75  -0.5  -0.25  0  0.25  0.5  0.75  1
     """
     check(width, ascii)
