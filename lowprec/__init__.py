@@ -1,5 +1,6 @@
 """Simulate low-precision arithmetic for deep learning: exact, reproducible, at memory speed."""
 
+from lowprec import explore as explore
 from lowprec import formats as formats
 from lowprec import functional as functional
 from lowprec import nn as nn
@@ -43,7 +44,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SCHEMES", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint", "Operands",
     "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
-    "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats",
+    "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "explore", "finfo", "formats",
     "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare", "quantize", "record",
     "revert", "save_packed", "scales", "unpack",
 ]  # fmt: skip

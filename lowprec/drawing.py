@@ -106,13 +106,16 @@ def plain(ax: "Axes", *, grid: str | None = "both") -> "Axes":
 
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
+ASCII_BLOCKS = " .:-=+*#@"
+"""The same for terminals without others."""
 
 
-def bars(heights: Sequence[float]) -> str:
+def bars(heights: Sequence[float], *, ascii: bool = False) -> str:
     """A sign for each height, for a terminal: blank only for zero, full for the greatest.
 
     Args:
         heights: Finite numbers, none negative.
+        ascii: Use signs that every terminal has.
 
     Returns:
         As many signs.
@@ -122,5 +125,6 @@ def bars(heights: Sequence[float]) -> str:
         ' ▁█'
     """
     top = max(heights, default=0.0)
-    steps = len(BLOCKS) - 1
-    return "".join(BLOCKS[-int(-steps * height // top)] if height > 0 else " " for height in heights)
+    signs = ASCII_BLOCKS if ascii else BLOCKS
+    steps = len(signs) - 1
+    return "".join(signs[-int(-steps * height // top)] if height > 0 else " " for height in heights)

@@ -42,6 +42,7 @@ PUBLIC_NAMES = {
     "decode",
     "describe",
     "encode",
+    "explore",
     "finfo",
     "formats",
     "functional",

@@ -1,4 +1,6 @@
-"""The command line: ``lowprec train``, ``report``, ``bench``, ``verify``, ``formats``, ``show`` and ``info``.
+"""The command line: ``lowprec train``, ``bench``, ``verify``, ``formats`` and ``info``.
+
+The other commands have modules of their own, in ``commands``.
 
 Everything heavy is imported by the command that needs it. A mistake of the user ends with one
 sentence on standard error and exit code 2; Ctrl-C with 130 and how to go on.
@@ -12,7 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import lowprec
+from lowprec.app.commands.compare import compare
 from lowprec.app.commands.report import report
+from lowprec.app.commands.search import search
+from lowprec.app.commands.show import show
 from lowprec.app.failure import fail
 from lowprec.errors import value_error
 
@@ -193,22 +198,9 @@ def formats() -> None:
     console.print(listing(console))
 
 
-@app.command()
-def show(
-    format: Annotated[str, typer.Argument(help="Its name, such as e4m3fn, fixed8f6 or bfp8.")],
-) -> None:
-    """Show a number format: its properties, its values, and where they lie."""
-    from rich.console import Console
-
-    from lowprec.app.catalog import portrait
-    from lowprec.formats import parse
-
-    try:
-        known = parse(format)
-    except ValueError as error:
-        fail(error)
-    console = Console()
-    console.print(portrait(known, console))
+app.command()(show)
+app.command()(compare)
+app.command()(search)
 
 
 @app.command()

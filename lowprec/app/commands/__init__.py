@@ -1,1 +1,1 @@
-"""Commands of the command line, a module for each."""
+"""The commands of the command line, a module for each."""
