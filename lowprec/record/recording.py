@@ -1,0 +1,431 @@
+"""Recording: what a record block has counted, and every way to look at it."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lowprec.errors import type_error, value_error
+from lowprec.files import write
+from lowprec.record import heat_map as pictures
+from lowprec.record.counters import Counters, Histogram, added
+from lowprec.record.grid import Grid, grid_of
+from lowprec.record.moments import Key, Moments, Numbers
+from lowprec.table import Cell, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Break:
+    """Where a run broke.
+
+    Args:
+        first_step: The step; where only several together are known, the first of them.
+        last_step: The same or, of several, the last.
+        layer: The layer or parameter.
+        role: What of it.
+        what: ``"NaN"``, ``"infinity"`` or ``"saturation"``.
+
+    Example:
+        >>> print(Break(7, 7, "fc1", "output", "infinity"))
+        step 7: infinity in the output of fc1
+    """
+
+    first_step: int
+    last_step: int
+    layer: str
+    role: str
+    what: str
+
+    def __str__(self) -> str:
+        """A sentence."""
+        when = (
+            f"step {self.first_step}"
+            if self.first_step == self.last_step
+            else f"steps {self.first_step} to {self.last_step}"
+        )
+        return f"{when}: {self.what} in the {self.role} of {self.layer}"
+
+
+class Recording:
+    """What one ``record`` block has counted, for each (layer or parameter name, role) and step.
+
+    A notebook shows its table. Layers come in the order of the model.
+
+    Example:
+        >>> import torch, lowprec
+        >>> model = lowprec.convert(torch.nn.Sequential(torch.nn.Linear(2, 2)), "fp8-hybrid")
+        >>> with lowprec.record(model) as recording:
+        ...     for size in (1.0, 1000.0):
+        ...         _ = model(torch.full((1, 2), size))
+        >>> recording.steps
+        ((0, 0), (1, 1))
+        >>> print(recording.first_break(saturation=0.5))
+        step 1: saturation in the input of 0
+    """
+
+    def __init__(self, order: Sequence[str] = ()) -> None:
+        self._order = tuple(order)
+        self._moments = Moments()
+        self._histograms: dict[Key, list[Histogram]] = {}
+        self._step = 0
+        self._not_finite: Break | None = None
+
+    def begin(self, step: int) -> None:
+        """What comes belongs to this step."""
+        self._step = step
+        self._moments.begin(step)
+
+    def add(
+        self, key: Key, numbers: Numbers, exponents: Mapping[int, int], scales: Mapping[int, int]
+    ) -> None:
+        """Count one quantization."""
+        self._moments.add(key, numbers)
+        before = self._histograms.get(key, [(), ()])
+        given = (tuple(exponents.items()), tuple(scales.items()))
+        self._histograms[key] = [added(old, new) for old, new in zip(before, given, strict=True)]
+        if self._not_finite is None and numbers[3] + numbers[4] > 0:
+            self._not_finite = Break(self._step, self._step, *key, "NaN" if numbers[3] else "infinity")
+
+    @property
+    def moments(self) -> Moments:
+        """What was counted, moment by moment."""
+        return self._moments
+
+    @property
+    def steps(self) -> tuple[tuple[int, int], ...]:
+        """The first and the last step of each moment that was kept."""
+        return tuple((moment.first_step, moment.last_step) for moment in self._moments)
+
+    @property
+    def counters(self) -> dict[tuple[str, str], Counters]:
+        """Counters for each (layer name, role) over all steps; parameters stand by their own names."""
+        totals: dict[Key, Counters] = {}
+        for moment in self._moments:
+            for key, counters in moment.counters().items():
+                totals[key] = totals.get(key, Counters()) + counters
+        return {
+            key: replace(counters, exponents=self._histograms[key][0], scales=self._histograms[key][1])
+            for key, counters in totals.items()
+        }
+
+    def by_role(self) -> dict[str, Counters]:
+        """Counters for each role, over all layers and steps.
+
+        Returns:
+            A mapping from roles.
+
+        Example:
+            >>> Recording().by_role()
+            {}
+        """
+        totals: dict[str, Counters] = {}
+        for (_, role), counters in self.counters.items():
+            totals[role] = totals.get(role, Counters()) + counters
+        return totals
+
+    def table(self) -> Table:
+        """What became of the elements of each layer and role, over all steps.
+
+        Returns:
+            A Table: fractions, the SQNR in dB, the least and the largest exponent of what came in, and of
+            scales, and for what an optimizer keeps the share of its updates that rounding threw away.
+
+        Example:
+            >>> Recording().table().columns[:4]
+            ('layer', 'role', 'count', 'saturated')
+        """
+        columns = (
+            "layer", "role", "count", "saturated", "underflowed", "NaN", "infinite", "SQNR", "exponents",
+            "scales", "update lost",
+        )  # fmt: skip
+        percent = dict.fromkeys(("saturated", "underflowed", "NaN", "infinite", "update lost"), ".3%")
+        rows = tuple(
+            (
+                *key, c.count, c.saturation, c.underflow, _share(c.nan, c.count), _share(c.infinite, c.count),
+                None if math.isnan(c.sqnr) else c.sqnr, _ends(c.exponents), _ends(c.scales),
+                c.update_lost if c.moved else None,
+            )
+            for key, c in self._sorted(self.counters)
+        )  # fmt: skip
+        steps = self.steps
+        title = f"steps {steps[0][0]} to {steps[-1][1]}" if rows else "nothing was rounded"
+        caption = (
+            "saturated, underflowed, NaN, infinite: fractions of elements. SQNR in dB, of finite elements. "
+            "exponents: floor(log2) of the smallest and largest input.\n"
+            "update lost: the norm of what rounding threw away over that of the optimizer's update."
+        )
+        return Table(columns, rows, title=title, caption=caption, formats={**percent, "SQNR": ".1f"})
+
+    def exponents(self, role: str | None = None, layer: str | None = None) -> Table:
+        """How many inputs, and how many scales of groups, lie in each binade.
+
+        Args:
+            role: Of this role; None for all.
+            layer: Of this layer or parameter; None for all.
+
+        Returns:
+            A Table: for each exponent e the finite non-zero elements in [2^e, 2^(e + 1)) before rounding,
+            and the groups whose scale lies there. Zeros, infinities and NaN stand in the caption.
+
+        Raises:
+            ValueError: If nothing was recorded of that role or layer.
+
+        Example:
+            >>> Recording().exponents().columns
+            ('exponent', 'elements', 'scales')
+        """
+        every = self.counters
+        for name, place, value in (("layer", 0, layer), ("role", 1, role)):
+            known = dict.fromkeys(str(key[place]) for key in every)
+            if value is not None and value not in known:
+                raise value_error(name, f"be None or one of {', '.join(known) or 'none'}", value)
+        total = sum(
+            (c for key, c in every.items() if layer in (None, key[0]) and role in (None, key[1])), Counters()
+        )
+        elements, scales = dict(total.exponents), dict(total.scales)
+        rows = tuple(
+            (exponent, elements.get(exponent, 0), scales.get(exponent, 0))
+            for exponent in range(
+                min([*elements, *scales], default=0), max([*elements, *scales], default=-1) + 1
+            )
+        )
+        caption = f"Besides: {total.zeros:,} zeros, {total.given_infinite:,} infinite, {total.given_nan:,} NaN."
+        return Table(("exponent", "elements", "scales"), rows, caption=caption)
+
+    def steps_table(self) -> Table:
+        """What was counted, moment by moment, layer by layer, role by role.
+
+        Returns:
+            A Table with a row for each; the SQNR in dB is None where there is none.
+
+        Example:
+            >>> len(Recording().steps_table())
+            0
+        """
+        columns = (
+            "first_step", "last_step", "layer", "role", "count", "saturated", "underflowed", "nan",
+            "infinite", "sqnr_db", "moved", "lost", "update_lost",
+        )  # fmt: skip
+        return Table(columns, tuple(self._step_rows()))
+
+    def _step_rows(self) -> Iterator[tuple[Cell, ...]]:
+        """The rows of ``steps_table``."""
+        for moment in self._moments:
+            for key, c in self._sorted(moment.counters()):
+                sqnr = None if math.isnan(c.sqnr) else c.sqnr
+                yield (
+                    moment.first_step, moment.last_step, *key, c.count, c.saturated, c.underflowed, c.nan,
+                    c.infinite, sqnr, c.moved, c.lost, c.update_lost if c.moved else None,
+                )  # fmt: skip
+
+    def first_break(self, *, saturation: float = 0.1) -> Break | None:
+        """Where the run broke: the first NaN, infinity or strong saturation, in the order of computing.
+
+        Args:
+            saturation: The fraction of saturated elements of a layer and role in one moment that counts as
+                broken; 1.0 for none.
+
+        Returns:
+            Step, layer and role; None if all went well. Where moments have been merged, the step of
+            saturation is known as well as these are; that of NaN and infinities always exactly.
+
+        Raises:
+            TypeError: If ``saturation`` is no number.
+            ValueError: If it does not lie between 0 and 1.
+
+        Example:
+            >>> Recording().first_break() is None
+            True
+        """
+        if isinstance(saturation, bool) or not isinstance(saturation, int | float):
+            raise type_error("saturation", "be a number", saturation)
+        if not 0.0 <= saturation <= 1.0:
+            raise value_error("saturation", "lie between 0 and 1", saturation)
+        broken = self._not_finite
+        for moment in self._moments:
+            if broken is not None and broken.first_step < moment.first_step:
+                break
+            for key, counters in moment.counters().items():
+                if broken is not None and key == (broken.layer, broken.role):
+                    break  # in the same moment, and not later
+                if counters.saturation > saturation:
+                    return Break(moment.first_step, moment.last_step, *key, "saturation")
+        return broken
+
+    def heat_map(
+        self, quantity: str = "saturation", role: str | None = None, ax: "Axes | None" = None
+    ) -> "Axes":
+        """Draw layers down and steps across, which shows where a run broke.
+
+        Lighter is worse. A cell in which a result was NaN or infinite has another color and a cross.
+
+        Args:
+            quantity: ``"saturation"``, ``"underflow"``, ``"nan"``, ``"infinite"``, ``"sqnr"``,
+                ``"stalled"`` or ``"update_lost"``.
+            role: Of this role; None for the worst over all roles of a layer.
+            ax: Matplotlib's axes; None for new ones.
+
+        Returns:
+            The axes.
+
+        Raises:
+            TypeError: If ``ax`` is neither.
+            ValueError: If there is no such quantity or role, or nothing was recorded.
+
+        Example:
+            >>> Recording().heat_map("sqnr")
+            Traceback (most recent call last):
+            ValueError: `recording` must hold something: nothing was rounded in a recorded step, got 'nothing'.
+        """
+        return pictures.draw(self.grid(quantity, role), ax)
+
+    def heat_text(self, quantity: str = "saturation", role: str | None = None) -> str:
+        """The heat map for a terminal: a fuller block is worse, × is NaN or infinity.
+
+        Args:
+            quantity: As in ``heat_map``.
+            role: As in ``heat_map``.
+
+        Returns:
+            A line for each layer, with what it means above and below.
+
+        Raises:
+            ValueError: As ``heat_map``.
+
+        Example:
+            >>> import torch, lowprec
+            >>> model = lowprec.convert(torch.nn.Sequential(torch.nn.Linear(2, 2)), "fp8-hybrid")
+            >>> with lowprec.record(model) as recording:
+            ...     for size in (1.0, 1000.0):
+            ...         _ = model(torch.full((1, 2), size))
+            >>> print(recording.heat_text().splitlines()[1])
+            0  █
+        """
+        return pictures.text(self.grid(quantity, role))
+
+    def grid(self, quantity: str = "saturation", role: str | None = None) -> Grid:
+        """The numbers behind ``heat_map``.
+
+        Args:
+            quantity: As in ``heat_map``.
+            role: As in ``heat_map``.
+
+        Returns:
+            Layers, edges in steps, values, and which cells have NaN or infinities.
+
+        Raises:
+            ValueError: As ``heat_map``.
+        """
+        return grid_of(self._moments, self._order, quantity, role)
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """What was counted moment by moment, as CSV.
+
+        Args:
+            path: Where to write it, whole or not at all; None for nowhere.
+
+        Returns:
+            The text: ``steps_table`` with numbers in full.
+
+        Raises:
+            OSError: If it cannot be written.
+
+        Example:
+            >>> Recording().to_csv()[:20]
+            'first_step,last_step'
+        """
+        return _written(self.steps_table().to_csv(), path)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """All that was counted, histograms too, as JSON that ``from_json`` reads back.
+
+        Args:
+            path: Where to write it, whole or not at all; None for nowhere.
+
+        Returns:
+            The text. Sums that float64 does not hold are written as Infinity and NaN, as Python does.
+
+        Raises:
+            OSError: If it cannot be written.
+
+        Example:
+            >>> Recording.from_json(Recording().to_json()).counters
+            {}
+        """
+        content = {
+            "lowprec recording": _VERSION,
+            "order": self._order,
+            "moments": self._moments.to_plain(),
+            "histograms": [[*key, *own] for key, own in self._histograms.items()],
+            "not_finite": vars(self._not_finite) if self._not_finite else None,
+        }
+        return _written(json.dumps(content) + "\n", path)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recording":
+        """A recording out of what ``to_json`` gave.
+
+        Args:
+            text: The text, not a path.
+
+        Returns:
+            A recording that answers as the one that was written.
+
+        Raises:
+            ValueError: If it is something else.
+
+        Example:
+            >>> Recording.from_json("{}")
+            Traceback (most recent call last):
+            ValueError: `text` must be what to_json of this version gave, got '{}'.
+        """
+        try:
+            content: Any = json.loads(text)
+            if content["lowprec recording"] != _VERSION:
+                raise ValueError(content["lowprec recording"])
+            found = cls(content["order"])
+            found._moments = Moments.from_plain(content["moments"])
+            for layer, role, *own in content["histograms"]:
+                found._histograms[layer, role] = [tuple((int(e), int(n)) for e, n in h) for h in own]
+            broken = content["not_finite"]
+            found._not_finite = None if broken is None else Break(**broken)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise value_error("text", "be what to_json of this version gave", text[:40]) from error
+        return found
+
+    def _sorted(self, found: Mapping[Key, Counters]) -> list[tuple[Key, Counters]]:
+        """In the order of the model, roles as they came."""
+        rank = {layer: place for place, layer in enumerate(self._order)}
+        return sorted(found.items(), key=lambda item: (rank.get(item[0][0], len(rank)), item[0][0]))
+
+    def __repr__(self) -> str:
+        """How much there is."""
+        return f"<Recording of {len(self._histograms)} casts in {len(self._moments)} moments>"
+
+    def _repr_html_(self) -> str:
+        """The table."""
+        return self.table()._repr_html_()
+
+
+def _share(part: int, whole: int) -> float:
+    """A fraction; 0 of nothing."""
+    return part / whole if whole else 0.0
+
+
+def _ends(histogram: Histogram) -> str | None:
+    """The least and the largest exponent."""
+    return f"{histogram[0][0]} … {histogram[-1][0]}" if histogram else None
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    """The text, after writing it."""
+    if path is not None:
+        write(Path(path), text.encode())
+    return text
