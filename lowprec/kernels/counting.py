@@ -194,13 +194,19 @@ def count(
     signal, error = rows[:, SIGNAL:FIELDS].view(np.float64).sum(0).reshape(2, LANES).sum(1)
     histogram = rows[:, FIELDS:used].sum(0)
     normal, deep = histogram[:-mantissa].reshape(_COPIES, fields).sum(0), histogram[-mantissa:]
+    given_nan = int(total[GIVEN_NAN])
     return Counted(
-        plan.size, *total[: INFINITE + 1].tolist(),
-        zeros=int(normal[0] - total[GIVEN_SUBNORMAL]),
-        given_nan=int(total[GIVEN_NAN]),
-        given_infinite=int(normal[-1] - total[GIVEN_NAN]),
-        signal=float(signal),
-        error=float(error),
-        lowest=1 - bias - mantissa,
-        exponents=np.concatenate([deep, normal[1:-1]]),
-    )  # fmt: skip
+        plan.size,
+        int(total[CERTAIN]),
+        int(total[POSSIBLE]),
+        int(total[UNDERFLOWED]),
+        int(total[NAN]),
+        int(total[INFINITE]),
+        int(normal[0] - total[GIVEN_SUBNORMAL]),
+        given_nan,
+        int(normal[-1]) - given_nan,
+        float(signal),
+        float(error),
+        1 - bias - mantissa,
+        np.concatenate([deep, normal[1:-1]]),
+    )

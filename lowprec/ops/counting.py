@@ -74,16 +74,17 @@ def count(
 ) -> Rounded:
     """What ``y``, the quantized ``x``, tells; the arguments are those of ``run``."""
     numbers, exponents = torch.ops.lowprec.count(x, y, *spec)
-    counts = list(map(int, numbers[:-2].tolist()))
-    size, certain, possible, *rest = counts
+    *counts, signal, error = numbers.tolist()
+    size, certain, possible, under, nan, infinite, zeros, given_nan, given_infinite = map(int, counts)
     unknown = certain != possible or isinstance(resolve(spec.format), GroupedFormat)
     saturated = int(overflowed(x, seed, spec, stream, scales).count_nonzero()) if unknown else certain
-    signal, error = numbers[-2:].tolist()
     array = exponents.numpy()
     (places,) = array.nonzero()
     lowest = _lowest_exponent(x.dtype)
     histogram = dict(zip((places + lowest).tolist(), array[places].tolist(), strict=True))
-    return Rounded(size, saturated, *rest, signal, error, histogram)
+    return Rounded(
+        size, saturated, under, nan, infinite, zeros, given_nan, given_infinite, signal, error, histogram
+    )
 
 
 def _lowest_exponent(dtype: torch.dtype) -> int:
@@ -124,7 +125,9 @@ def scale_exponents(x: Tensor, format: str, scales: Sequence[Tensor | None] = ()
 
 def count_update(before: Tensor, moved: Tensor, after: Tensor) -> Update:
     """What rounding ``moved`` to ``after`` left of a step that began at ``before``."""
-    start, aim, end = (t.detach().contiguous().to(torch.float64).numpy().ravel() for t in (before, moved, after))
+    start, aim, end = (
+        t.detach().contiguous().to(torch.float64).numpy().ravel() for t in (before, moved, after)
+    )
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         step = aim - start
         kept = np.isfinite(step) & np.isfinite(end) & (aim != start)

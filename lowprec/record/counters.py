@@ -3,19 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
 Histogram = tuple[tuple[int, int], ...]
 """Pairs of an exponent e and how many magnitudes lie in [2^e, 2^(e + 1)), ascending."""
 
 
-def _also(default: Any) -> Any:
-    """A field beyond the four by which counters are compared and shown."""
-    return field(default=default, compare=False, repr=False, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Counters:
     """How many elements were rounded, and what was lost.
 
@@ -51,25 +46,41 @@ class Counters:
     saturated: int = 0
     underflowed: int = 0
     nan: int = 0
-    infinite: int = _also(0)
-    zeros: int = _also(0)
-    given_nan: int = _also(0)
-    given_infinite: int = _also(0)
-    signal: float = _also(0.0)
-    error: float = _also(0.0)
-    moved: int = _also(0)
-    lost: int = _also(0)
-    update: float = _also(0.0)
-    lost_update: float = _also(0.0)
-    exponents: Histogram = _also(())
-    scales: Histogram = _also(())
+    _: KW_ONLY
+    infinite: int = 0
+    zeros: int = 0
+    given_nan: int = 0
+    given_infinite: int = 0
+    signal: float = 0.0
+    error: float = 0.0
+    moved: int = 0
+    lost: int = 0
+    update: float = 0.0
+    lost_update: float = 0.0
+    exponents: Histogram = ()
+    scales: Histogram = ()
 
     def __add__(self, other: "Counters") -> "Counters":
         """The sums."""
         numbers = [a + b for a, b in zip(numbers_of(self), numbers_of(other), strict=True)]
-        return counters_of(
-            numbers, added(self.exponents, other.exponents), added(self.scales, other.scales)
-        )
+        return counters_of(numbers, added(self.exponents, other.exponents), added(self.scales, other.scales))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether count, saturated, underflowed and nan are the same."""
+        return self._first() == other._first() if isinstance(other, Counters) else NotImplemented
+
+    def __hash__(self) -> int:
+        """By the same four."""
+        return hash(self._first())
+
+    def __repr__(self) -> str:
+        """The same four."""
+        shown = zip(NUMBERS, self._first(), strict=False)
+        return f"Counters({', '.join(f'{name}={number}' for name, number in shown)})"
+
+    def _first(self) -> tuple[int, int, int, int]:
+        """What all roles have, and counters are compared by."""
+        return self.count, self.saturated, self.underflowed, self.nan
 
     @property
     def saturation(self) -> float:

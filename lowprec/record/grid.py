@@ -94,7 +94,7 @@ def grid_of(moments: Iterable[Moment], order: Sequence[str], quantity: str, role
     chosen = QUANTITIES[quantity]
     columns = [moment for moment in moments if moment.numbers]
     if not columns:
-        raise value_error("recording", "hold something: nothing was rounded in a recorded step", "nothing")
+        raise value_error("recording", "hold a step in which something was rounded", "none")
     keys = dict.fromkeys(key for moment in columns for key in moment.numbers)
     roles = sorted({role for _, role in keys})
     if role is not None and role not in roles:

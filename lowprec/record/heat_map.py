@@ -14,6 +14,8 @@ BROKEN, NOTHING = "×", "·"
 """In a terminal: a cell with NaN or infinities, and one in which nothing was recorded."""
 _BROKEN_COLOR, _NOTHING_COLOR = STYLES[1].color, "0.88"
 _INCHES_PER_ROW, _MARGINS = 0.19, 1.3
+_TALLEST_BAR = 4.0
+"""Inches of the scale of colors."""
 _LONGEST_NAME = 32
 _MOST_COLUMNS = 64
 """Of a heat map in a terminal."""
@@ -24,7 +26,7 @@ _MOST_CROSSES = 1500
 def draw(grid: Grid, ax: "Axes | None") -> "Axes":
     """Layers down, steps across; lighter is worse, NaN and infinities are crossed out in another color."""
     from matplotlib.colors import ListedColormap, LogNorm, Normalize
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     ax = axes_of(ax, height=_MARGINS + max(_INCHES_PER_ROW * len(grid.layers), 1.0))
     low, high = grid.span
@@ -45,9 +47,12 @@ def draw(grid: Grid, ax: "Axes | None") -> "Axes":
     _name_rows(ax, grid)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("step")
-    label = f"{grid.quantity.title}: lighter is worse"
-    percent: Any = PercentFormatter(1.0) if fraction else None
-    bar = ax.figure.colorbar(image, ax=ax, label=label, format=percent, pad=0.02)
+    ax.set_title(f"{grid.quantity.title} (lighter is worse)", loc="left", fontsize=10)
+    height = _height(ax)
+    shrink = min(1.0, _TALLEST_BAR / height)
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.02, shrink=shrink, aspect=height * shrink / 0.14)
+    if fraction:
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     bar.ax.tick_params(labelsize=8)
     _explain(ax, grid)
     return ax
@@ -67,10 +72,15 @@ def _cross_out(ax: "Axes", grid: Grid) -> None:
     )  # fmt: skip
 
 
+def _height(ax: "Axes") -> float:
+    """Of the axes, in inches."""
+    return max(ax.get_window_extent().height / float(ax.figure.dpi), 0.5)
+
+
 def _name_rows(ax: "Axes", grid: Grid) -> None:
     """The names of as many layers as are readable at this height."""
-    height = ax.get_position().height * float(ax.figure.get_figheight())
-    skip = max(1, int(np.ceil(len(grid.layers) * 0.11 / max(height, 0.5))))
+    height = _height(ax)
+    skip = max(1, int(np.ceil(len(grid.layers) * 0.11 / height)))
     chosen = range(0, len(grid.layers), skip)
     size = float(np.clip(72 * height / len(grid.layers) * skip * 0.8, 5.0, 9.0))
     names = [_shortened(grid.layers[n]) for n in chosen]
@@ -89,8 +99,8 @@ def _explain(ax: "Axes", grid: Grid) -> None:
         signs.append(Patch(facecolor=_NOTHING_COLOR, edgecolor="0.6", label="nothing to show"))
     if signs:
         ax.legend(
-            handles=signs, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(signs), frameon=False,
-            fontsize=8, borderaxespad=0.2,
+            handles=signs, loc="upper right", bbox_to_anchor=(1.0, 0.0), ncols=len(signs), frameon=False,
+            fontsize=8, borderaxespad=2.2, borderpad=0.0,
         )  # fmt: skip
 
 
@@ -111,7 +121,7 @@ def text(grid: Grid) -> str:
             _sign(trouble[row, k : k + per_sign], grid.broken[row, k : k + per_sign])
             for k in range(0, count, per_sign)
         ]
-        lines.append(f"{_shortened(layer):<{width}} {''.join(signs)}")
+        lines.append(f"{_shortened(layer):<{width}} {''.join(signs)}".rstrip())
     low, high = grid.span
     if grid.quantity.is_fraction:
         scale = f"blank: none, {BLOCKS[1]} {low:.2g} or less, {BLOCKS[-1]} {high:.2g}"

@@ -79,6 +79,14 @@ class Moments:
         """Count for the step that has begun."""
         self._kept[-1].add(key, numbers)
 
+    def take(self, step: int, others: "Moments") -> None:
+        """Count all that others hold for one step, if they hold anything."""
+        for number, moment in enumerate(others):
+            if number == 0:
+                self.begin(step)
+            for key, numbers in moment.numbers.items():
+                self.add(key, numbers)
+
     def to_plain(self) -> list[dict[str, object]]:
         """Numbers, strings and lists of them."""
         return [

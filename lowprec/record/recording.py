@@ -74,18 +74,20 @@ class Recording:
         self._order = tuple(order)
         self._moments = Moments()
         self._histograms: dict[Key, list[Histogram]] = {}
-        self._step = 0
+        self._step, self._is_new = 0, True
         self._not_finite: Break | None = None
 
     def begin(self, step: int) -> None:
         """What comes belongs to this step."""
-        self._step = step
-        self._moments.begin(step)
+        self._step, self._is_new = step, True
 
     def add(
         self, key: Key, numbers: Numbers, exponents: Mapping[int, int], scales: Mapping[int, int]
     ) -> None:
         """Count one quantization."""
+        if self._is_new:  # a step in which nothing is rounded makes no moment
+            self._moments.begin(self._step)
+            self._is_new = False
         self._moments.add(key, numbers)
         before = self._histograms.get(key, [(), ()])
         given = (tuple(exponents.items()), tuple(scales.items()))
@@ -196,7 +198,9 @@ class Recording:
                 min([*elements, *scales], default=0), max([*elements, *scales], default=-1) + 1
             )
         )
-        caption = f"Besides: {total.zeros:,} zeros, {total.given_infinite:,} infinite, {total.given_nan:,} NaN."
+        caption = (
+            f"Besides: {total.zeros:,} zeros, {total.given_infinite:,} infinite, {total.given_nan:,} NaN."
+        )
         return Table(("exponent", "elements", "scales"), rows, caption=caption)
 
     def steps_table(self) -> Table:
@@ -282,7 +286,7 @@ class Recording:
         Example:
             >>> Recording().heat_map("sqnr")
             Traceback (most recent call last):
-            ValueError: `recording` must hold something: nothing was rounded in a recorded step, got 'nothing'.
+            ValueError: `recording` must hold a step in which something was rounded, got 'none'.
         """
         return pictures.draw(self.grid(quantity, role), ax)
 
