@@ -1,56 +1,25 @@
 """Recording: what a record block has counted, and every way to look at it."""
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowprec.errors import type_error, value_error
 from lowprec.files import write
 from lowprec.record import heat_map as pictures
+from lowprec.record import tables
+from lowprec.record.breaks import Break, first_break
 from lowprec.record.counters import Counters, Histogram, added
 from lowprec.record.grid import Grid, grid_of
 from lowprec.record.moments import Key, Moments, Numbers
-from lowprec.table import Cell, Table
+from lowprec.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _VERSION = 1
-
-
-@dataclass(frozen=True)
-class Break:
-    """Where a run broke.
-
-    Args:
-        first_step: The step; where only several together are known, the first of them.
-        last_step: The same or, of several, the last.
-        layer: The layer or parameter.
-        role: What of it.
-        what: ``"NaN"``, ``"infinity"`` or ``"saturation"``.
-
-    Example:
-        >>> print(Break(7, 7, "fc1", "output", "infinity"))
-        step 7: infinity in the output of fc1
-    """
-
-    first_step: int
-    last_step: int
-    layer: str
-    role: str
-    what: str
-
-    def __str__(self) -> str:
-        """A sentence."""
-        when = (
-            f"step {self.first_step}"
-            if self.first_step == self.last_step
-            else f"steps {self.first_step} to {self.last_step}"
-        )
-        return f"{when}: {self.what} in the {self.role} of {self.layer}"
 
 
 class Recording:
@@ -143,27 +112,7 @@ class Recording:
             >>> Recording().table().columns[:4]
             ('layer', 'role', 'count', 'saturated')
         """
-        columns = (
-            "layer", "role", "count", "saturated", "underflowed", "NaN", "infinite", "SQNR", "exponents",
-            "scales", "update lost",
-        )  # fmt: skip
-        percent = dict.fromkeys(("saturated", "underflowed", "NaN", "infinite", "update lost"), ".3%")
-        rows = tuple(
-            (
-                *key, c.count, c.saturation, c.underflow, _share(c.nan, c.count), _share(c.infinite, c.count),
-                None if math.isnan(c.sqnr) else c.sqnr, _ends(c.exponents), _ends(c.scales),
-                c.update_lost if c.moved else None,
-            )
-            for key, c in self._sorted(self.counters)
-        )  # fmt: skip
-        steps = self.steps
-        title = f"steps {steps[0][0]} to {steps[-1][1]}" if rows else "nothing was rounded"
-        caption = (
-            "saturated, underflowed, NaN, infinite: fractions of elements. SQNR in dB, of finite elements. "
-            "exponents: floor(log2) of the smallest and largest input.\n"
-            "update lost: the norm of what rounding threw away over that of the optimizer's update."
-        )
-        return Table(columns, rows, title=title, caption=caption, formats={**percent, "SQNR": ".1f"})
+        return tables.of_layers(self._sorted(self.counters), self.steps)
 
     def exponents(self, role: str | None = None, layer: str | None = None) -> Table:
         """How many inputs, and how many scales of groups, lie in each binade.
@@ -183,25 +132,7 @@ class Recording:
             >>> Recording().exponents().columns
             ('exponent', 'elements', 'scales')
         """
-        every = self.counters
-        for name, place, value in (("layer", 0, layer), ("role", 1, role)):
-            known = dict.fromkeys(str(key[place]) for key in every)
-            if value is not None and value not in known:
-                raise value_error(name, f"be None or one of {', '.join(known) or 'none'}", value)
-        total = sum(
-            (c for key, c in every.items() if layer in (None, key[0]) and role in (None, key[1])), Counters()
-        )
-        elements, scales = dict(total.exponents), dict(total.scales)
-        rows = tuple(
-            (exponent, elements.get(exponent, 0), scales.get(exponent, 0))
-            for exponent in range(
-                min([*elements, *scales], default=0), max([*elements, *scales], default=-1) + 1
-            )
-        )
-        caption = (
-            f"Besides: {total.zeros:,} zeros, {total.given_infinite:,} infinite, {total.given_nan:,} NaN."
-        )
-        return Table(("exponent", "elements", "scales"), rows, caption=caption)
+        return tables.of_exponents(self.counters, role, layer)
 
     def steps_table(self) -> Table:
         """What was counted, moment by moment, layer by layer, role by role.
@@ -213,21 +144,10 @@ class Recording:
             >>> len(Recording().steps_table())
             0
         """
-        columns = (
-            "first_step", "last_step", "layer", "role", "count", "saturated", "underflowed", "nan",
-            "infinite", "sqnr_db", "moved", "lost", "update_lost",
-        )  # fmt: skip
-        return Table(columns, tuple(self._step_rows()))
-
-    def _step_rows(self) -> Iterator[tuple[Cell, ...]]:
-        """The rows of ``steps_table``."""
-        for moment in self._moments:
-            for key, c in self._sorted(moment.counters()):
-                sqnr = None if math.isnan(c.sqnr) else c.sqnr
-                yield (
-                    moment.first_step, moment.last_step, *key, c.count, c.saturated, c.underflowed, c.nan,
-                    c.infinite, sqnr, c.moved, c.lost, c.update_lost if c.moved else None,
-                )  # fmt: skip
+        moments = (
+            (moment.first_step, moment.last_step, self._sorted(moment.counters())) for moment in self._moments
+        )
+        return tables.of_moments(moments)
 
     def first_break(self, *, saturation: float = 0.1) -> Break | None:
         """Where the run broke: the first NaN, infinity or strong saturation, in the order of computing.
@@ -252,16 +172,7 @@ class Recording:
             raise type_error("saturation", "be a number", saturation)
         if not 0.0 <= saturation <= 1.0:
             raise value_error("saturation", "lie between 0 and 1", saturation)
-        broken = self._not_finite
-        for moment in self._moments:
-            if broken is not None and broken.first_step < moment.first_step:
-                break
-            for key, counters in moment.counters().items():
-                if broken is not None and key == (broken.layer, broken.role):
-                    break  # in the same moment, and not later
-                if counters.saturation > saturation:
-                    return Break(moment.first_step, moment.last_step, *key, "saturation")
-        return broken
+        return first_break(self._moments, self._not_finite, saturation)
 
     def heat_map(
         self, quantity: str = "saturation", role: str | None = None, ax: "Axes | None" = None
@@ -416,16 +327,6 @@ class Recording:
     def _repr_html_(self) -> str:
         """The table."""
         return self.table()._repr_html_()
-
-
-def _share(part: int, whole: int) -> float:
-    """A fraction; 0 of nothing."""
-    return part / whole if whole else 0.0
-
-
-def _ends(histogram: Histogram) -> str | None:
-    """The least and the largest exponent."""
-    return f"{histogram[0][0]} … {histogram[-1][0]}" if histogram else None
 
 
 def _written(text: str, path: str | Path | None) -> str:
