@@ -16,7 +16,7 @@ from lowprec.kernels.elementwise import SERIAL_BELOW
 from lowprec.kernels.layout import Integers, layout
 from lowprec.kernels.limits import NEVER, Limits
 from lowprec.kernels.memory import at, matrix_at, put, read_apart
-from lowprec.kernels.scalar import U64
+from lowprec.kernels.scalar import U32, U64
 from lowprec.kernels.specialize import WIDTHS, inline
 from lowprec.kernels.threads import ranges, share
 
@@ -87,13 +87,20 @@ def counting(carrier: str) -> Any:
     fields = 1 << (place - mantissa)
     infinity, hidden, unsigned = U((fields - 1) << mantissa), U(1 << mantissa), U((1 << place) - 1)
     shift, field_bits, zero, one = U(mantissa), U(fields - 1), U(0), U(1)
-    value = widened(carrier)
+    value, quick = widened(carrier), carrier in ("float32", "bfloat16")
+    to_single = U32(16 if carrier == "bfloat16" else 0)
+
+    @inline
+    def single(pattern):
+        """The value of a pattern that is not subnormal."""
+        return U32(U32(pattern) << to_single).view(np.float32)
 
     def loop(x_address, y_address, run_address, outer_address, dimensions, limits_address, chunks_address,
              rows_address, width, first, last):  # fmt: skip
         x_all, y_all = at(x_address, dtype), at(y_address, dtype)
         run, outer = at(run_address, np.int64), matrix_at(outer_address, 6, dimensions)
         limits, chunks = at(limits_address, U), at(chunks_address, np.int64)
+        # where overflow may fire, by sign; where it does whatever the noise
         from_1, span_1, from_2, span_2 = limits[0], limits[1], limits[2], limits[3]
         from_3, span_3, from_4, span_4 = limits[4], limits[5], limits[6], limits[7]
         x_step, y_step = run[X_STEP], run[OUT_STEP]
@@ -118,36 +125,53 @@ def counting(carrier: str) -> Any:
                         x, y = x_tile[:count], y_tile[:count]
                         for j in range(count):
                             x[j], y[j] = x_all[here + j * x_step], y_all[there + j * y_step]
-                    certain = possible = underflowed = nan = infinite = given_nan = subnormal = zero
+                    possible = underflowed = special = subnormal = zero
                     for j in range(x.size):
                         bits = U(x[j])
                         before, after = U(bits & unsigned), U(U(y[j]) & unsigned)
                         negative = before != bits
-                        past = U(before - (from_2 if negative else from_1)) < (span_2 if negative else span_1)
-                        near = U(before - (from_4 if negative else from_3)) < (span_4 if negative else span_3)
-                        certain = U(certain + (one if past else zero))
+                        near = U(before - (from_2 if negative else from_1)) < (span_2 if negative else span_1)
+                        not_finite = (before >= infinity) | (after >= infinity)
+                        small = (U(before - one) < U(hidden - one)) | (U(after - one) < U(hidden - one))
                         possible = U(possible + (one if near else zero))
                         underflowed = U(underflowed + (one if (after == zero) & (before != zero) else zero))
-                        nan = U(nan + (one if after > infinity else zero))
-                        infinite = U(infinite + (one if after == infinity else zero))
-                        given_nan = U(given_nan + (one if before > infinity else zero))
-                        subnormal = U(subnormal + (one if U(before - one) < U(hidden - one) else zero))
-                    row[CERTAIN] += np.int64(certain)
+                        special = U(special + (one if not_finite else zero))
+                        subnormal = U(subnormal + (one if small else zero))
                     row[POSSIBLE] += np.int64(possible)
                     row[UNDERFLOWED] += np.int64(underflowed)
-                    row[NAN] += np.int64(nan)
-                    row[INFINITE] += np.int64(infinite)
-                    row[GIVEN_NAN] += np.int64(given_nan)
-                    row[GIVEN_SUBNORMAL] += np.int64(subnormal)
-                    for k in range(x.size):
-                        j = np.uintp(k)
-                        a, b = U(read_apart(x, j)), U(read_apart(y, j))
-                        finite = (U(a & unsigned) < infinity) & (U(b & unsigned) < infinity)
-                        given = value(a)
-                        change = given - value(b)
-                        square, lost = given * given if finite else 0.0, change * change if finite else 0.0
-                        put(sums, j, sums[k] + square)
-                        put(sums, np.uintp(j + np.uintp(LANES)), sums[k + LANES] + lost)
+                    if possible:
+                        for j in range(x.size):
+                            bits = U(x[j])
+                            before = U(bits & unsigned)
+                            negative = before != bits
+                            past = U(before - (from_4 if negative else from_3)) < (
+                                span_4 if negative else span_3
+                            )
+                            row[CERTAIN] += 1 if past else 0
+                    if special:
+                        for j in range(x.size):
+                            before, after = U(U(x[j]) & unsigned), U(U(y[j]) & unsigned)
+                            row[NAN] += 1 if after > infinity else 0
+                            row[INFINITE] += 1 if after == infinity else 0
+                            row[GIVEN_NAN] += 1 if before > infinity else 0
+                    if quick and not special and not subnormal:
+                        for k in range(x.size):
+                            j = np.uintp(k)
+                            given = np.float64(single(U(read_apart(x, j))))
+                            change = given - np.float64(single(U(read_apart(y, j))))
+                            put(sums, j, sums[k] + given * given)
+                            put(sums, np.uintp(j + np.uintp(LANES)), sums[k + LANES] + change * change)
+                    else:
+                        for k in range(x.size):
+                            j = np.uintp(k)
+                            a, b = U(read_apart(x, j)), U(read_apart(y, j))
+                            finite = (U(a & unsigned) < infinity) & (U(b & unsigned) < infinity)
+                            given = value(a)
+                            change = given - value(b)
+                            square = given * given if finite else 0.0
+                            lost = change * change if finite else 0.0
+                            put(sums, j, sums[k] + square)
+                            put(sums, np.uintp(j + np.uintp(LANES)), sums[k + LANES] + lost)
                     for k in range(x.size):
                         field = np.int64(U(U(x[k]) >> shift) & field_bits)
                         row[FIELDS + (k & (_COPIES - 1)) * fields + field] += 1
@@ -155,6 +179,7 @@ def counting(carrier: str) -> Any:
                         for k in range(x.size):
                             magnitude = U(U(x[k]) & unsigned)
                             if magnitude != zero and magnitude < hidden:
+                                row[GIVEN_SUBNORMAL] += 1
                                 lead = np.int64(np.float64(magnitude).view(U64) >> U64(52)) - 1023
                                 row[FIELDS + _COPIES * fields + lead] += 1
                     start += count
@@ -183,7 +208,7 @@ def count(
     plan = layout(shape, x_strides, y_strides, None, 0, None)
     chunks = _chunks(plan.units, plan.size)
     rows = np.zeros((len(chunks) - 1, used + 2 * LANES), np.int64)
-    numbers = np.array([*limits[0], *limits[1]], U)
+    numbers = np.array([*limits[1], *limits[0]], U)
     given = (
         x, y, plan.run, plan.outer, plan.dimensions, numbers.ctypes.data, chunks.ctypes.data,
         rows.ctypes.data, rows.shape[1],
