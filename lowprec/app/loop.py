@@ -19,6 +19,7 @@ from lowprec.app.data import Dataset
 from lowprec.app.settings import Run, Settings
 from lowprec.errors import value_error
 from lowprec.optim import LowPrecision
+from lowprec.record import Moments
 from lowprec.scheme import Scheme
 
 RECORD_EVERY = 16
@@ -128,6 +129,8 @@ class Training:
         self.step_seconds: list[float] = []
         self._loss_sum = 0.0
         self._counts: Counts = {}
+        self.moments = Moments()
+        """What the sampled steps did to each layer and role."""
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     @property
@@ -150,6 +153,7 @@ class Training:
                 role: [c.count, c.saturated, c.underflowed, c.nan] for role, c in recording.by_role().items()
             }
             self._counts = add_counts((self._counts, seen))
+            self.moments.take(self.steps_done, recording.moments)
         else:
             start = time.perf_counter()
             loss = self._step(images, labels)
@@ -226,6 +230,7 @@ class Training:
             "step_seconds": self.step_seconds,
             "loss_sum": self._loss_sum,
             "counts": self._counts,
+            "moments": self.moments.to_plain(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -249,3 +254,4 @@ class Training:
         self.step_seconds = list(state["step_seconds"])
         self._loss_sum = state["loss_sum"]
         self._counts = {role: list(numbers) for role, numbers in state["counts"].items()}
+        self.moments = Moments.from_plain(state["moments"])

@@ -11,9 +11,11 @@ from pathlib import Path
 from lowprec.app import checkpoint
 from lowprec.app.loop import Counts, Row, add_counts
 from lowprec.app.settings import PLAIN, Run
+from lowprec.record import Moments
 from lowprec.scheme import CAST_ROLES, OPTIMIZER_ROLES
 
 CSV = "results.csv"
+LAYERS = "layers.csv"
 ROLES = (*CAST_ROLES, *OPTIMIZER_ROLES)
 """What is counted, in the order of the columns."""
 
@@ -65,6 +67,39 @@ def write_csv(folder: Path, rows: Iterable[Row]) -> None:
         counts = [number for role in ROLES for number in row.counts.get(role, nothing)]
         writer.writerow([row.run.scheme, row.run.momentum, row.run.seed, *reached, *counts])
     checkpoint.write(folder / CSV, text.getvalue().encode())
+
+
+def write_layers(folder: Path, recorded: Iterable[tuple[Run, Moments]]) -> None:
+    """Write what the sampled steps of each run did, one line per moment, layer and role.
+
+    Args:
+        folder: Where ``layers.csv`` goes.
+        recorded: The runs that have begun, in their order; those in plain float32 have no moments. Steps are
+            numbered from 0, and ``sqnr_db`` is empty where there is no signal.
+
+    Raises:
+        OSError: If it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_layers(folder, [(Run("float32", 0.9, 0), Moments())])
+        >>> (folder / "layers.csv").read_text()[:35]
+        'scheme,momentum,seed,first_step,las'
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([
+        "scheme", "momentum", "seed", "first_step", "last_step", "layer", "role", "count", "saturated",
+        "underflowed", "nan", "sqnr_db",
+    ])  # fmt: skip
+    for run, moments in recorded:
+        for moment in moments:
+            place = run.scheme, run.momentum, run.seed, moment.first_step, moment.last_step
+            for key, c in moment.counters().items():
+                sqnr = "" if math.isnan(c.sqnr) else c.sqnr
+                writer.writerow([*place, *key, c.count, c.saturated, c.underflowed, c.nan, sqnr])
+    checkpoint.write(folder / LAYERS, text.getvalue().encode())
 
 
 def summarize(

@@ -24,6 +24,7 @@ from lowprec.app.loop import Row, Training, count_steps
 from lowprec.app.progress import Display, display
 from lowprec.app.settings import Run, Settings, load_schemes, option, plan
 from lowprec.errors import sentence, value_error
+from lowprec.record import Moments
 from lowprec.scheme import Scheme
 
 CHECKPOINT = "checkpoint.pt"
@@ -43,6 +44,8 @@ class Job:
     rows: list[Row] = field(default_factory=list)
     step_seconds: dict[Run, list[float]] = field(default_factory=dict)
     """Of every finished run."""
+    moments: dict[Run, Moments] = field(default_factory=dict)
+    """What the sampled steps of every finished run did to each layer."""
     current: dict[str, Any] | None = None
     """The state of the run that was under way."""
     versions: list[dict[str, str]] = field(default_factory=list)
@@ -78,7 +81,7 @@ class Job:
                 self._train(self.next_training(), shown, interrupt)
         from lowprec.app import plot  # matplotlib takes a second, and is not needed to begin
 
-        results.write_csv(self.folder, self.rows)
+        self._write_tables()
         title = f"{self.settings.model} on the {self.dataset.name}"
         plot.write_png(self.folder, self.rows, title)
 
@@ -118,6 +121,7 @@ class Job:
                 raise Interrupted
         self._write_weights(run, training.model)
         self.step_seconds[run] = training.step_seconds
+        self.moments[run] = training.moments
         self.current = None
         self.save()
         shown.end()
@@ -139,12 +143,21 @@ class Job:
             "fingerprint": self.dataset.fingerprint,
             "rows": [_row_to_dict(row, self.runs) for row in self.rows],
             "step_seconds": list(self.step_seconds.values()),
+            "moments": [moments.to_plain() for moments in self.moments.values()],
             "current": self.current,
             "versions": self.versions,
         }
         checkpoint.save(self.folder / CHECKPOINT, state)
-        results.write_csv(self.folder, self.rows)
+        self._write_tables()
         self._saved = time.monotonic()
+
+    def _write_tables(self) -> None:
+        """What was reached in each epoch, and what was counted of each layer."""
+        results.write_csv(self.folder, self.rows)
+        recorded = dict(self.moments)
+        if self.current is not None:
+            recorded[self.runs[len(self.step_seconds)]] = Moments.from_plain(self.current["moments"])
+        results.write_layers(self.folder, recorded.items())
 
 
 def new(settings: Settings, folder: str | None = None) -> Job:
@@ -232,6 +245,9 @@ def resumed(folder: str, given: dict[str, Any]) -> Job:
 def _restored(path: Path, given: dict[str, Any]) -> Job:
     """The job that the checkpoint describes, checked."""
     state = checkpoint.load(path / CHECKPOINT)
+    if "moments" not in state:
+        remedy = "Its layers were not counted; train anew."
+        raise value_error("--resume", "name a job that this version began", str(path), remedy)
     settings = Settings.from_dict(state["settings"])
     differing = [
         f"{option(name)} is {getattr(settings, name)!r}, got {value!r}"
@@ -255,6 +271,7 @@ def _restored(path: Path, given: dict[str, Any]) -> Job:
         path,
         [_row_from_dict(values, runs) for values in state["rows"]],
         dict(zip(runs, state["step_seconds"], strict=False)),
+        dict(zip(runs, map(Moments.from_plain, state["moments"]), strict=False)),
         state["current"],
         state.get("versions", [{}]),
     )

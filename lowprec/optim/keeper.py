@@ -49,6 +49,8 @@ class Keeper(Wrapper):
     _seen: dict[int, Tensor]
     """The weights that the last step left, where they are compensated."""
     _packed: dict[int, dict[str, Packed]]
+    _begun: dict[int, Tensor] | None = None
+    """Where the inner step begins, of the parameters of a step that somebody looks at."""
 
     def _casts_of(self, number: int) -> Casts:
         """The casts of a numbered parameter."""
@@ -170,10 +172,11 @@ class Keeper(Wrapper):
 
     def _round_weight(self, number: int, p: Tensor) -> None:
         """Master, then weight."""
-        casts = self._casts_of(number)
+        casts, before = self._casts_of(number), (self._begun or {}).get(number)
         if casts.master is not None:
-            self._round(p, casts.master, self._masters[number], (number, p), MASTER, "master")
-        self._round(p, casts.weight, p, (number, p), WEIGHT, "stored_weight")
+            self._round(p, casts.master, self._masters[number], (number, p), MASTER, "master", before)
+            before = None  # of what the weight loses, the master keeps
+        self._round(p, casts.weight, p, (number, p), WEIGHT, "stored_weight", before)
         if casts.master is not None:
             self._digests[number] = digest(p)
 
@@ -197,6 +200,7 @@ class Keeper(Wrapper):
         place: tuple[int, Tensor],
         role: int,
         name: str,
+        begun: Tensor | None = None,
     ) -> None:
         """Write Q(x) to ``out``, with the noise of this step, numbered parameter and role."""
         number, p = place
@@ -208,7 +212,7 @@ class Keeper(Wrapper):
         seed = self._seed.to(x.device) if spec.is_stochastic else None
         before = x.clone() if observers and out is x else x
         quantize_into(x, seed, spec, out, stream)
-        observe(name, id(p), before, out, seed, spec, stream)
+        observe(name, id(p), before, out, seed, spec, stream, before=begun)
 
     def _roundable(self, p: Tensor) -> Iterator[tuple[str, tuple[int, Tensor]]]:
         """The floating-point states of p's shape, each with its place among all states."""
@@ -234,6 +238,9 @@ class Keeper(Wrapper):
         self._notice_edits(number, p)
         if number in self._masters:
             p.copy_(self._masters[number])
+        if observers:
+            self._begun = self._begun or {}
+            self._begun[number] = p.clone()
 
     def _notice_edits(self, number: int, p: Tensor) -> None:
         """Take up what somebody else has written to a parameter since the last step."""
@@ -253,3 +260,5 @@ class Keeper(Wrapper):
             self._round_compensated(number, p)
         else:
             self._round_weight(number, p)
+        if self._begun:
+            self._begun.pop(number, None)

@@ -44,7 +44,7 @@ def kill_after(process: subprocess.Popen, num_lines: int) -> None:
 
 def outcome(folder: Path) -> dict[str, bytes]:
     """The bytes that must not depend on how a job was stopped."""
-    paths = [folder / "results.csv", *(folder / "weights").iterdir()]
+    paths = [folder / "results.csv", folder / "layers.csv", *(folder / "weights").iterdir()]
     return {path.name: path.read_bytes() for path in paths}
 
 
@@ -230,6 +230,17 @@ def test_other_images_or_another_model_are_refused(lowprec_command, stopped):
     result = lowprec_command("train", "--resume", "job")
     assert result.exit_code == 2
     assert "`--resume` must have a checkpoint that fits the model (" in result.stderr
+
+
+def test_a_job_whose_layers_were_not_counted_is_refused(lowprec_command, stopped):
+    state = checkpoint.load(stopped / "checkpoint.pt")
+    del state["moments"]
+    checkpoint.save(stopped / "checkpoint.pt", state)
+    result = lowprec_command("train", "--resume", "job")
+    assert result.exit_code == 2
+    assert "`--resume` must name a job that this version began, got 'job'. Its layers were not counted" in (
+        result.stderr
+    )
 
 
 def test_a_folder_without_a_checkpoint_is_refused(lowprec_command):
