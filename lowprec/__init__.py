@@ -5,6 +5,7 @@ from lowprec import functional as functional
 from lowprec import nn as nn
 from lowprec import observers as observers
 from lowprec import optim as optim
+from lowprec.audit import audit as audit
 from lowprec.cast import Cast as Cast
 from lowprec.cast import Operands as Operands
 from lowprec.convert import convert as convert
@@ -43,7 +44,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SCHEMES", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint", "Operands",
     "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
-    "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats",
+    "Scaled", "Scheme", "Specials", "audit", "convert", "decode", "describe", "encode", "finfo", "formats",
     "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare", "quantize", "record",
     "revert", "save_packed", "scales", "unpack",
 ]  # fmt: skip
