@@ -5,7 +5,7 @@ from lowprec import functional as functional
 from lowprec import nn as nn
 from lowprec import observers as observers
 from lowprec import optim as optim
-from lowprec.audit import audit as audit
+from lowprec.auditing import audit as audit
 from lowprec.cast import Cast as Cast
 from lowprec.cast import Operands as Operands
 from lowprec.convert import convert as convert
@@ -36,6 +36,7 @@ from lowprec.record import record as record
 from lowprec.scheme import SCHEMES as SCHEMES
 from lowprec.scheme import Rule as Rule
 from lowprec.scheme import Scheme as Scheme
+from lowprec.sensitivity import sensitivity as sensitivity
 from lowprec.storage import load_packed as load_packed
 from lowprec.storage import save_packed as save_packed
 
@@ -46,5 +47,6 @@ __all__ = [
     "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
     "Scaled", "Scheme", "Specials", "audit", "convert", "decode", "describe", "encode", "finfo", "formats",
     "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare", "quantize", "record",
-    "revert", "save_packed", "scales", "unpack",
+    "revert", "save_packed", "scales", "sensitivity",
+    "unpack",
 ]  # fmt: skip

@@ -32,14 +32,16 @@ def same_model(model: torch.nn.Module) -> Iterator[None]:
         0
     """
     modules = [(module, type(module), dict(module.__dict__)) for module in model.modules()]
-    values = [value for _, _, attributes in modules for value in attributes.values()]
+    values: list[Any] = [value for _, _, attributes in modules for value in attributes.values()]
     containers = [(value, value.copy()) for value in values if isinstance(value, dict | list | set)]
-    parts = [part for held, _ in containers for part in (held.values() if isinstance(held, dict) else held)]
+    parts: list[Any] = []
+    for held, _ in containers:
+        parts += held.values() if isinstance(held, dict) else held
     tensors = list({id(t): t for t in [*values, *parts] if isinstance(t, Tensor)}.values())
     memories = [(tensor, tensor.data, tensor.detach().clone()) for tensor in tensors]
     leaves = [(t, t.grad, t.requires_grad) for t in tensors if t.is_leaf]
-    for tensor, _, _ in leaves:
-        tensor.grad = None
+    for leaf, _, _ in leaves:
+        leaf.grad = None
     try:
         yield
     finally:
@@ -47,13 +49,13 @@ def same_model(model: torch.nn.Module) -> Iterator[None]:
             module.__class__ = own_class
             module.__dict__.clear()
             module.__dict__.update(attributes)
-        for container, content in containers:
-            _refill(container, content)
+        for container, members in containers:
+            _refill(container, members)
         for tensor, memory, content in memories:
             _rewrite(tensor, memory, content)
-        for tensor, gradient, required in leaves:
-            tensor.grad = gradient
-            tensor.requires_grad_(required)
+        for leaf, gradient, required in leaves:
+            leaf.grad = gradient
+            leaf.requires_grad_(required)
 
 
 def _rewrite(tensor: Tensor, memory: Tensor, content: Tensor) -> None:

@@ -1,15 +1,15 @@
 """sensitivity: what each layer's arithmetic costs, with one layer simulated at a time."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lowprec.cast import Cast
-from lowprec.convert import Chosen, choose, convert_layers, revert
-from lowprec.drawing import REFERENCE, STYLES, axes_of, plain
+from lowprec.convert import Chosen, choose, convert_layers
+from lowprec.drawing import REFERENCE, STYLES, Style, axes_of, plain
 from lowprec.errors import type_error, value_error
 from lowprec.formats import FormatLike, resolve
 from lowprec.restoring import same_model, same_random_state
@@ -19,7 +19,6 @@ from lowprec.table import Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Model = TypeVar("Model", bound=torch.nn.Module)
 SchemeLike = Scheme | Cast | FormatLike
 """A scheme or its name; a cast or a format, which stand for inputs and weights rounded alike."""
 
@@ -117,6 +116,189 @@ class Sensitivity:
             >>> [label.get_text() for label in axes.get_yticklabels()]
             ['head']
         """
-        from lowprec.sensitivity_plot import draw
+        schemes = list(dict.fromkeys(e.scheme for e in (*self.effects, *self.together)))
+        layers = list(dict.fromkeys(e.layer for e in (*self.effects, *self.together)))
+        thickness = 0.8 / max(1, len(schemes))
+        inches = max(0.24, 0.13 * len(schemes) + 0.06)
+        ax = axes_of(ax, height=1.1 + inches * len(layers))
+        for number, scheme in enumerate(schemes):
+            style = STYLES[number % len(STYLES)]
+            effects = [e for e in (*self.effects, *self.together) if e.scheme == scheme]
+            shift = (number - (len(schemes) - 1) / 2) * thickness
+            places = [layers.index(e.layer) + shift for e in effects]
+            _draw(ax, self.baseline, effects, places, thickness, style, scheme)
+        if math.isfinite(self.baseline):
+            ax.axvline(
+                self.baseline, color=REFERENCE.color, linewidth=1, label=f"baseline {self.baseline:.4g}"
+            )
+        if ALL in layers:
+            ax.axhline(len(layers) - 1.5, color=REFERENCE.color, linewidth=0.5)
+        ax.set_yticks(range(len(layers)), [_short(layer) for layer in layers])
+        ax.set_ylim(len(layers) - 0.4, -0.6)
+        ax.set_xlabel("value with one layer simulated")
+        ax.legend(
+            frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(4, len(schemes) + 1)
+        )
+        return plain(ax, grid="x")
 
-        return draw(self, ax)
+
+def sensitivity(
+    model: torch.nn.Module,
+    evaluate: Callable[[Any], Any],
+    schemes: SchemeLike | Sequence[SchemeLike] | Mapping[str, SchemeLike],
+    *,
+    exclude: Sequence[str] = (),
+    seed: int = 0,
+) -> Sensitivity:
+    """Evaluate a model with one layer simulated at a time, for every layer and scheme.
+
+    First comes the model as it is, the baseline, then for each scheme every layer that ``convert`` would
+    choose, and all of them at once. Each evaluation begins with the same model and the same random
+    numbers; afterwards the model and the global random state are as they were. A value that is NaN or
+    infinite is kept.
+
+    Args:
+        model: A module that is not converted; in ``train()`` or ``eval()`` mode as ``evaluate`` finds it.
+        evaluate: Takes the model, gives one number, such as an accuracy or a loss. It may train.
+        schemes: A scheme, its name, a cast or a format (of inputs and weights), several of them, or a
+            mapping from names of your own. A scheme's optimizer roles have no part in it.
+        exclude: As in ``convert``.
+        seed: With which the random numbers of torch, NumPy and Python begin in every evaluation.
+
+    Returns:
+        A Sensitivity: the baseline, an effect for each layer and scheme, a ranking, a table, a plot.
+
+    Raises:
+        TypeError: If an argument has the wrong type, or ``evaluate`` gives no number.
+        ValueError: If the model is converted, a layer cannot be simulated and is not excluded, a name is
+            unknown, or two schemes have one name.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+        >>> x = torch.ones(1, 2)
+        >>> result = sensitivity(model, lambda m: m(x).sum(), "fixed8f4")
+        >>> [effect.layer for effect in result.effects]
+        ['0', '1']
+    """
+    if not callable(evaluate):
+        raise type_error("evaluate", "be a function of the model", evaluate)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise type_error("seed", "be an integer", seed)
+    named = _named(schemes)
+    chosen = {name: choose(model, scheme, exclude).layers for name, scheme in named.items()}
+
+    def value(layers: Sequence[Chosen]) -> float:
+        """What evaluate says with these layers converted."""
+        with same_model(model), same_random_state(seed):
+            if layers:
+                convert_layers(model, layers)
+            return _number(evaluate(model))
+
+    baseline = value(())
+    total = _count([model])
+
+    def effect(layer: str, scheme: str, layers: Sequence[Chosen]) -> Effect:
+        """The effect of converting these layers."""
+        found = value(layers)
+        share = _count(c.layer for c in layers) / total
+        return Effect(layer, scheme, found, found - baseline, share)
+
+    effects = [
+        effect(layer.name or "(model)", name, [layer]) for name, layers in chosen.items() for layer in layers
+    ]
+    together = [effect(ALL, name, layers) for name, layers in chosen.items()]
+    return Sensitivity(baseline, tuple(effects), tuple(together))
+
+
+def _named(schemes: Any) -> dict[str, Scheme]:
+    """Every scheme with its name."""
+    if isinstance(schemes, Mapping):
+        if unnamed := [name for name in schemes if not isinstance(name, str)]:
+            raise type_error("schemes", "have strings for names", unnamed)
+        pairs = [(name, _scheme(given)) for name, given in schemes.items()]
+    else:
+        several = isinstance(schemes, list | tuple)
+        pairs = [(_name(given), _scheme(given)) for given in (schemes if several else [schemes])]
+    named = dict(pairs)
+    if not named:
+        raise value_error("schemes", "hold at least one scheme", schemes)
+    if len(named) < len(pairs):
+        names = [name for name, _ in pairs]
+        remedy = "Pass a mapping from names of your own."
+        raise value_error("schemes", "have a name for each scheme", names, remedy)
+    return named
+
+
+def _scheme(given: Any) -> Scheme:
+    """A scheme from what may stand for one."""
+    if isinstance(given, Scheme):
+        return given
+    if isinstance(given, str) and given in SCHEMES:
+        return SCHEMES[given]
+    try:
+        cast = given if isinstance(given, Cast) else Cast(resolve(given))
+    except ValueError as error:
+        known = ", ".join(SCHEMES)
+        remedy = f"Known schemes: {known}."
+        raise value_error("schemes", f"be a scheme's name or a format ({error})", given, remedy) from None
+    return Scheme(input=cast, weight=cast)
+
+
+def _name(given: Any) -> str:
+    """What a scheme is called that was given without a name."""
+    if isinstance(given, Scheme):
+        return next((name for name, scheme in SCHEMES.items() if scheme == given), "scheme")
+    return given.describe() if isinstance(given, Cast) else str(given)
+
+
+def _number(value: Any) -> float:
+    """One number as a float."""
+    if isinstance(value, str | bytes):
+        raise type_error("evaluate", "return one number", value)
+    if isinstance(value, torch.Tensor):
+        value = value.detach()
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        got = tuple(value.shape) if isinstance(value, torch.Tensor) else value
+        raise type_error("evaluate", "return one number", got, "Return the mean, or .item().") from None
+
+
+def _count(modules: Iterable[torch.nn.Module]) -> int:
+    """How many parameters modules have, each counted once; at least 1."""
+    return max(1, sum({id(p): p.numel() for m in modules for p in m.parameters()}.values()))
+
+
+_LONGEST_NAME = 28
+
+
+def _short(name: str) -> str:
+    """A layer's name, or its end."""
+    return name if len(name) <= _LONGEST_NAME else "…" + name[1 - _LONGEST_NAME :]
+
+
+def _size(effect: Effect) -> float:
+    """By what effects are ranked."""
+    return math.inf if math.isnan(effect.change) else abs(effect.change)
+
+
+def _draw(
+    ax: "Axes",
+    baseline: float,
+    effects: list[Effect],
+    places: list[float],
+    thickness: float,
+    style: Style,
+    label: str,
+) -> None:
+    """The bars of one scheme, each with a marker at its end."""
+    start = baseline if math.isfinite(baseline) else 0.0
+    finite = [(e.value, y) for e, y in zip(effects, places, strict=True) if math.isfinite(e.value)]
+    values, heights = [value for value, _ in finite], [y for _, y in finite]
+    changes = [value - start for value in values]
+    ax.barh(heights, changes, 0.9 * thickness, left=start, color=style.color, alpha=0.35)
+    ax.plot(values, heights, style.marker, color=style.color, markersize=4, label=label)
+    for effect, y in zip(effects, places, strict=True):
+        if not math.isfinite(effect.value):
+            text = f" {effect.value}"
+            ax.text(start, y, text, color=style.color, va="center", ha="left", fontsize="small")

@@ -38,6 +38,7 @@ PUBLIC_NAMES = {
     "Scaled",
     "Scheme",
     "Specials",
+    "audit",
     "convert",
     "decode",
     "describe",
@@ -56,6 +57,7 @@ PUBLIC_NAMES = {
     "revert",
     "save_packed",
     "scales",
+    "sensitivity",
     "unpack",
 }
 

@@ -111,7 +111,9 @@ def _recurrent(weights: tuple[str, ...], times: int) -> Callable[[Arguments], Pr
 def _bilinear(a: Arguments) -> Product:
     """Three factors in every term."""
     x, weight, y = a["i1"], a["i2"], a["i3"]
-    return Product("bilinear product", x.shape[0] * weight.numel() + x.shape[0] * weight.shape[0] * y.shape[-1])
+    return Product(
+        "bilinear product", x.shape[0] * weight.numel() + x.shape[0] * weight.shape[0] * y.shape[-1]
+    )
 
 
 PRODUCTS: dict[str, Callable[[Arguments], Product]] = {

@@ -15,8 +15,18 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lowprec.audit.operators import CAST, PRODUCT, UNKNOWN, arguments_of, cast_of, keeps_values, kind_of, name_of, readable
-from lowprec.audit.products import PRODUCTS, Product, convolution_gradients
+from lowprec.auditing.operators import (
+    CAST,
+    PRODUCT,
+    UNKNOWN,
+    arguments_of,
+    cast_of,
+    keeps_values,
+    kind_of,
+    name_of,
+    readable,
+)
+from lowprec.auditing.products import PRODUCTS, Product, convolution_gradients
 from lowprec.convert import WITHOUT_TWIN
 from lowprec.nn.layers import TWINS, Simulated
 from lowprec.quantizer import Quantizer
@@ -70,7 +80,7 @@ class Watch(TorchDispatchMode):
     supports_higher_order_operators = True
 
     def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts: dict[Call, list[int]] = defaultdict(lambda: [0, 0])
         """Calls, and multiply-adds or elements."""
         self._places = {id(m): Place(name or "(model)", type(m)) for name, m in model.named_modules()}
@@ -113,7 +123,8 @@ class Watch(TorchDispatchMode):
     def _mark(self, place: Place, back: int = 0) -> None:
         """From now on, autograd's nodes belong to a place."""
         if self._marks[-1][1] != place:
-            self._marks.append((torch.autograd._get_sequence_nr() - back, place))  # it has no public name
+            number: int = torch._C._autograd._get_sequence_nr()  # it has no public name
+            self._marks.append((number - back, place))
 
     def _where(self) -> tuple[Place, str]:
         """The layer that is at work, and whether it works forward, backward or once more."""

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from lowprec.audit.operators import PRODUCT, UNKNOWN
-from lowprec.audit.watching import CARRIER, OUT_OF_REACH, SIMULATED
+from lowprec.auditing.operators import PRODUCT, UNKNOWN
+from lowprec.auditing.watching import CARRIER, OUT_OF_REACH, SIMULATED
 from lowprec.table import Cell, Table
 
 

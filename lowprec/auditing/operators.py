@@ -7,25 +7,24 @@ from torch import Tensor
 
 CAST, PRODUCT, UNKNOWN = "cast", "product", "unknown"
 
-_MOVES = frozenset(
-    """
-    clone copy_ empty empty_like empty_strided new_empty new_empty_strided zeros zeros_like new_zeros zero_
-    ones ones_like new_ones full full_like new_full fill fill_ scalar_tensor arange lift_fresh cat stack
-    index index_select gather embedding slice_backward select_backward as_strided_ constant_pad_nd roll flip
-    reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
-    repeat tril triu _unsafe_view _reshape_copy _reshape_alias scatter index_put_ index_put index_copy
-    masked_select masked_scatter set_ resize_ unfold diagonal_backward slice_scatter select_scatter
-    contiguous sort topk _local_scalar_dense
-    """.split()
-)
+_MOVES = frozenset({
+    "clone", "copy_", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "zeros",
+    "zeros_like", "new_zeros", "zero_", "ones", "ones_like", "new_ones", "full", "full_like", "new_full",
+    "fill", "fill_", "scalar_tensor", "arange", "lift_fresh", "cat", "stack", "index", "index_select",
+    "gather", "embedding", "slice_backward", "select_backward", "as_strided_", "constant_pad_nd", "roll",
+    "flip", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d",
+    "replication_pad2d", "replication_pad3d", "repeat", "tril", "triu", "_unsafe_view", "_reshape_copy",
+    "_reshape_alias", "scatter", "index_put_", "index_put", "index_copy", "masked_select",
+    "masked_scatter", "set_", "resize_", "unfold", "diagonal_backward", "slice_scatter", "select_scatter",
+    "contiguous", "sort", "topk", "_local_scalar_dense",
+})  # fmt: skip
 """Operators that put numbers elsewhere, or write constants."""
 
-_COPIES = frozenset(
-    """
-    clone copy_ _to_copy constant_pad_nd roll flip repeat _unsafe_view _reshape_copy index_select
-    reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
-    """.split()
-)
+_COPIES = frozenset({
+    "clone", "copy_", "_to_copy", "constant_pad_nd", "roll", "flip", "repeat", "_unsafe_view",
+    "_reshape_copy", "index_select", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
+    "replication_pad1d", "replication_pad2d", "replication_pad3d",
+})  # fmt: skip
 """Operators whose results are numbers of their first operand, or zeros: what was rounded stays so."""
 
 _WORDS = (
