@@ -215,10 +215,10 @@ def _named(schemes: Any) -> dict[str, Scheme]:
     if isinstance(schemes, Mapping):
         if unnamed := [name for name in schemes if not isinstance(name, str)]:
             raise type_error("schemes", "have strings for names", unnamed)
-        pairs = [(name, _scheme(given)) for name, given in schemes.items()]
+        pairs = [(name, scheme_like(given)) for name, given in schemes.items()]
     else:
         several = isinstance(schemes, list | tuple)
-        pairs = [(_name(given), _scheme(given)) for given in (schemes if several else [schemes])]
+        pairs = [(_name(given), scheme_like(given)) for given in (schemes if several else [schemes])]
     named = dict(pairs)
     if not named:
         raise value_error("schemes", "hold at least one scheme", schemes)
@@ -229,7 +229,7 @@ def _named(schemes: Any) -> dict[str, Scheme]:
     return named
 
 
-def _scheme(given: Any) -> Scheme:
+def scheme_like(given: Any, name: str = "schemes") -> Scheme:
     """A scheme from what may stand for one."""
     if isinstance(given, Scheme):
         return given
@@ -240,7 +240,7 @@ def _scheme(given: Any) -> Scheme:
     except ValueError as error:
         known = ", ".join(SCHEMES)
         remedy = f"Known schemes: {known}."
-        raise value_error("schemes", f"be a scheme's name or a format ({error})", given, remedy) from None
+        raise value_error(name, f"be a scheme's name or a format ({error})", given, remedy) from None
     return Scheme(input=cast, weight=cast)
 
 

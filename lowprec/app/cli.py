@@ -1,4 +1,4 @@
-"""The command line: ``lowprec train``, ``bench``, ``verify``, ``formats``, ``show`` and ``info``.
+"""The command line: ``lowprec train``, ``bench``, ``verify``, ``formats``, ``show``, ``info`` and others.
 
 Everything heavy is imported by the command that needs it. A mistake of the user ends with one
 sentence on standard error and exit code 2; Ctrl-C with 130 and how to go on.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import lowprec
+from lowprec.app.commands.sensitivity import sensitivity
 from lowprec.app.failure import fail
 
 if TYPE_CHECKING:
@@ -280,6 +281,9 @@ def verify(
         raise typer.Exit(130) from None
     if not right:
         raise typer.Exit(1)
+
+
+app.command()(sensitivity)
 
 
 @app.command()

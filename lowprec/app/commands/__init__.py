@@ -1,0 +1,1 @@
+"""Commands of ``lowprec``, a module for each."""
