@@ -119,7 +119,7 @@ class Sensitivity:
         schemes = list(dict.fromkeys(e.scheme for e in (*self.effects, *self.together)))
         layers = list(dict.fromkeys(e.layer for e in (*self.effects, *self.together)))
         thickness = 0.8 / max(1, len(schemes))
-        inches = max(0.24, 0.13 * len(schemes) + 0.06)
+        inches = max(0.2, (0.13 if len(layers) <= _MANY else 0.08) * len(schemes) + 0.06)
         ax = axes_of(ax, height=1.1 + inches * len(layers))
         for number, scheme in enumerate(schemes):
             style = STYLES[number % len(STYLES)]
@@ -133,6 +133,8 @@ class Sensitivity:
             )
         if ALL in layers:
             ax.axhline(len(layers) - 1.5, color=REFERENCE.color, linewidth=0.5)
+        ax.use_sticky_edges = False  # else bars end at the frame, and their markers beyond it
+        ax.margins(x=0.05)
         ax.set_yticks(range(len(layers)), [_short(layer) for layer in layers])
         ax.set_ylim(len(layers) - 0.4, -0.6)
         ax.set_xlabel("value with one layer simulated")
@@ -255,12 +257,10 @@ def _number(value: Any) -> float:
     """One number as a float."""
     if isinstance(value, str | bytes):
         raise type_error("evaluate", "return one number", value)
-    if isinstance(value, torch.Tensor):
-        value = value.detach()
     try:
-        return float(value)
+        return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):
-        got = tuple(value.shape) if isinstance(value, torch.Tensor) else value
+        got = tuple(value.shape) if hasattr(value, "shape") else value
         raise type_error("evaluate", "return one number", got, "Return the mean, or .item().") from None
 
 
@@ -270,6 +270,8 @@ def _count(modules: Iterable[torch.nn.Module]) -> int:
 
 
 _LONGEST_NAME = 28
+_MANY = 16
+"""Of layers: with more, bars are thinner."""
 
 
 def _short(name: str) -> str:

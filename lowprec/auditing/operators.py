@@ -16,7 +16,8 @@ _MOVES = frozenset({
     "replication_pad2d", "replication_pad3d", "repeat", "tril", "triu", "_unsafe_view", "_reshape_copy",
     "_reshape_alias", "scatter", "index_put_", "index_put", "index_copy", "masked_select",
     "masked_scatter", "set_", "resize_", "unfold", "diagonal_backward", "slice_scatter", "select_scatter",
-    "contiguous", "sort", "topk", "_local_scalar_dense",
+    "contiguous", "sort", "topk", "_local_scalar_dense", "eye", "linspace", "unsafe_split", "unsafe_chunk",
+    "split_with_sizes",
 })  # fmt: skip
 """Operators that put numbers elsewhere, or write constants."""
 

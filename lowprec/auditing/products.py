@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 Arguments = Mapping[str, Any]
@@ -108,12 +109,15 @@ def _recurrent(weights: tuple[str, ...], times: int) -> Callable[[Arguments], Pr
     return product
 
 
-def _bilinear(a: Arguments) -> Product:
-    """Three factors in every term."""
-    x, weight, y = a["i1"], a["i2"], a["i3"]
-    return Product(
-        "bilinear product", x.shape[0] * weight.numel() + x.shape[0] * weight.shape[0] * y.shape[-1]
-    )
+def _trilinear(a: Arguments) -> Product:
+    """A term for every place in the space of all three factors."""
+    shapes = []
+    for number in (1, 2, 3):
+        x = a[f"i{number}"]
+        for dim in a[f"expand{number}"]:
+            x = x.unsqueeze(dim)
+        shapes.append(x.shape)
+    return Product("bilinear product", math.prod(torch.broadcast_shapes(*shapes)))
 
 
 PRODUCTS: dict[str, Callable[[Arguments], Product]] = {
@@ -125,7 +129,7 @@ PRODUCTS: dict[str, Callable[[Arguments], Product]] = {
     "dot": _of_matrices("self", "tensor"),
     "vdot": _of_matrices("self", "other"),
     **dict.fromkeys(("convolution", "_convolution"), _convolution),
-    "_trilinear": _bilinear,
+    "_trilinear": _trilinear,
     **{
         f"_scaled_dot_product_{kind}{ending}": _attention(products)
         for kind in ("flash_attention", "efficient_attention", "cudnn_attention", "flash_attention_for_cpu")

@@ -146,10 +146,9 @@ class Audit:
         above = ""
         for (layer, operation, phase, status, how), count in _by_layer(sums.items()):
             share = count / self.multiply_adds if count else 0.0
-            again = " (again)" if phase == "recomputation" else ""
-            rows.append((layer if layer != above else "", operation + again, count, share, status, how))
+            rows.append((layer if layer != above else "", operation, phase, count, share, status, how))
             above = layer
-        columns = ("layer", "product", "multiply-adds", "share", "status", "how")
+        columns = ("layer", "product", "pass", "multiply-adds", "share", "status", "how")
         return Table(columns, tuple(rows), formats={"share": ".1%"})
 
     def _other_table(self) -> Table:

@@ -67,6 +67,8 @@ _GRADIENTS = {
     "BaddbmmBackward0": (("left", 1), ("right", 2)),
     "_SplitProductBackward": (("left", 0), ("right", 1)),
 }
+_WIDE = ("float32", "float64", "complex64", "complex128")
+"""Dtypes of results that are also those of the sums before."""
 _ROLES = {"left": "input", "right": "weight"}
 
 
@@ -190,7 +192,7 @@ class Watch(TorchDispatchMode):
     ) -> None:
         """Count a product, with what its operands were rounded to."""
         operands = product.operands
-        if phase == BACKWARD and target and product.operation != "convolution":
+        if len(operands) == 2 and target and operands[0][0] == "left":
             operands = self._backward_operands(operands, target)
         elif _is_layer(place.type):
             operands = tuple((_ROLES.get(role, role), x) for role, x in operands)
@@ -200,7 +202,8 @@ class Watch(TorchDispatchMode):
         dtype = _dtype(next((r for r in results if r.is_floating_point()), results[0]))
         if any(casts.values()):
             status = SIMULATED
-            how = ", ".join(f"{role} {cast or 'not cast'}" for role, cast in casts.items()) + f"; sum {dtype}"
+            how = ", ".join(f"{role} {cast or 'not cast'}" for role, cast in casts.items())
+            how += f"; sum {dtype}" if dtype in _WIDE else f"; sum rounded to {dtype}"
         else:
             status, how = _unsimulated(product, place)
         operation = product.operation + (f", gradient of {target}" if target else "")
