@@ -82,7 +82,7 @@ def count_steps(settings: Settings, data: Dataset) -> int:
     return settings.epochs * -(-len(data.train_labels) // settings.batch_size)
 
 
-def test(model: nn.Module, data: Dataset) -> tuple[float, float]:
+def evaluate(model: nn.Module, data: Dataset) -> tuple[float, float]:
     """Loss and accuracy on the test images, in ``eval()`` mode; the mode it had comes back.
 
     Args:
@@ -94,7 +94,7 @@ def test(model: nn.Module, data: Dataset) -> tuple[float, float]:
 
     Example:
         >>> from lowprec.app import data, models
-        >>> loss, accuracy = test(models.mlp(), data.load())
+        >>> loss, accuracy = evaluate(models.mlp(), data.load())
         >>> 0 <= accuracy <= 1
         True
     """
@@ -212,7 +212,7 @@ class Training:
 
     def _end_epoch(self) -> Row:
         """Test, and begin the sums of the next epoch."""
-        test_loss, test_accuracy = test(self.model, self._data)
+        test_loss, test_accuracy = evaluate(self.model, self._data)
         row = Row(
             self.run,
             self.steps_done // self._steps_per_epoch,

@@ -35,10 +35,11 @@ def sensitivity(
 
     Prints the accuracy on the test images for every layer and scheme, the greatest change first.
     """
-    from lowprec.app.loop import test
+    from lowprec.app.loop import evaluate
     from lowprec.app.output import check_writable
     from lowprec.app.train import torch_settings
     from lowprec.app.trained import load
+    from lowprec.errors import value_error
     from lowprec.files import write
     from lowprec.sensitivity import sensitivity as measure
 
@@ -48,12 +49,17 @@ def sensitivity(
                 check_writable(path, option)
         trained = load(run)
         schemes = _schemes(scheme) if scheme else trained.schemes
+        if not schemes:
+            raise value_error("--scheme", "be given where the run has none", str(run))
         images = f"{len(trained.dataset.test_labels)} test images of the {trained.dataset.name}"
         typer.echo(f"{trained.title}: accuracy on {images}.", err=True)
         with torch_settings(trained.threads):
-            result = measure(trained.model, lambda model: test(model, trained.dataset)[1], schemes)
+            result = measure(trained.model, lambda model: evaluate(model, trained.dataset)[1], schemes)
     except (ImportError, OSError, TypeError, ValueError) as error:
         fail(error)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Nothing was written.", err=True)
+        raise typer.Exit(130) from None
     typer.echo(str(result))
     try:
         if png is not None:
