@@ -1,7 +1,8 @@
 """audit: which products and elementwise operations of a model are simulated, and which are not."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -63,6 +64,7 @@ def audit(
         same_model(model),
         same_random_state(),
         _without_parameter_hooks(model),
+        _eager(),
         torch.inference_mode(mode=False),
         torch.enable_grad(),
     ):
@@ -143,6 +145,13 @@ def _tensors(output: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
     elif is_dataclass(output) and not isinstance(output, type):
         yield from _tensors([getattr(output, field.name) for field in fields(output)])
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """Have compiled functions within a model run uncompiled, if there can be any."""
+    if "torch._dynamo" not in sys.modules:  # which takes seconds to import
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 @contextmanager

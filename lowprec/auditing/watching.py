@@ -8,10 +8,12 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -81,6 +83,11 @@ class Watch(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Leave torch._dynamo, which takes seconds to import, alone: nothing compiled is audited."""
+        return False
+
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counts: dict[Call, list[int]] = defaultdict(lambda: [0, 0])
@@ -92,8 +99,11 @@ class Watch(TorchDispatchMode):
         self._running = [LOSS]
         self._marks: list[tuple[int, Place]] = [(0, LOSS)]
         self._depths: dict[int, int] = {}
+        self._thread = get_ident()
         self._casts: dict[int, str] = {}
         self._operands: set[int] = set()
+        self._held: dict[int, StorageWeakRef] = {}
+        """Memory that is freed keeps its number as long as someone refers to it, if only weakly."""
         self._gradients_done: dict[tuple[int, int], int] = defaultdict(int)
 
     @contextmanager
@@ -123,8 +133,8 @@ class Watch(TorchDispatchMode):
             self._mark(self._where()[0])
 
     def _mark(self, place: Place, back: int = 0) -> None:
-        """From now on, autograd's nodes belong to a place."""
-        if self._marks[-1][1] != place:
+        """From now on, autograd's nodes belong to a place; each thread numbers its own nodes."""
+        if self._marks[-1][1] != place and get_ident() == self._thread:
             number: int = torch._C._autograd._get_sequence_nr()  # it has no public name
             self._marks.append((number - back, place))
 
@@ -197,7 +207,8 @@ class Watch(TorchDispatchMode):
         elif _is_layer(place.type):
             operands = tuple((_ROLES.get(role, role), x) for role, x in operands)
         if phase != BACKWARD:
-            self._operands.update(_memory(x) for _, x in operands)
+            for _, x in operands:
+                self._operands.add(self._hold(x))
         casts = {role: self._casts.get(_memory(x)) for role, x in operands}
         dtype = _dtype(next((r for r in results if r.is_floating_point()), results[0]))
         if any(casts.values()):
@@ -249,22 +260,29 @@ class Watch(TorchDispatchMode):
         if name.startswith(("lowprec::quantize", "lowprec::decode")):
             written = [arguments["out"]] if "out" in arguments else results
             for tensor in written:
-                self._write(_memory(tensor), cast_of(arguments))
+                self._write(tensor, cast_of(arguments))
             return
         read = [a for a in arguments.values() if isinstance(a, Tensor)]
         shared = {_memory(t) for t in read} if not _mutates(func) else set()
         source = arguments.get("src", read[0] if read else None)
         kept = self._casts.get(_memory(source)) if keeps_values(name) and source is not None else None
         for tensor in results:
-            if (memory := _memory(tensor)) not in shared:
-                self._write(memory, kept)
+            if _memory(tensor) not in shared:
+                self._write(tensor, kept)
 
-    def _write(self, memory: int, cast: str | None) -> None:
-        """New numbers are in a memory."""
-        self._operands.discard(memory)
-        self._casts.pop(memory, None)
+    def _write(self, tensor: Tensor, cast: str | None) -> None:
+        """New numbers are in a tensor's memory."""
+        self._operands.discard(_memory(tensor))
+        self._casts.pop(_memory(tensor), None)
         if cast is not None:
-            self._casts[memory] = cast
+            self._casts[self._hold(tensor)] = cast
+
+    def _hold(self, tensor: Tensor) -> int:
+        """What tells a tensor's memory from others, now for good."""
+        memory = _memory(tensor)
+        if memory not in self._held:
+            self._held[memory] = StorageWeakRef(tensor.untyped_storage())
+        return memory
 
 
 def _memory(x: Tensor) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -291,6 +292,23 @@ def test_rounded_memory_that_is_written_anew_is_no_longer_rounded() -> None:
 
     audit = lowprec.audit(Called(forgetful, 7, 3), torch.ones(2, 7))
     assert audit.fractions["simulated"] == 0
+
+
+def test_memory_that_is_used_again_is_no_longer_rounded() -> None:
+    def careless(x, weight):
+        for _ in range(50):  # each takes the place of the one before
+            lowprec.quantize(x, "e4m3fn")
+            fresh = torch.from_numpy(np.full((2, 7), 0.3, np.float32))  # torch runs no operator for this
+            x = x + fresh @ weight
+        return x
+
+    assert lowprec.audit(Called(careless, 7, 7), torch.ones(2, 7)).fractions["simulated"] == 0
+
+
+def test_a_compiled_function_within_is_seen_through() -> None:
+    inner = torch.compile(lambda x, w: (x @ w).relu(), backend="eager")
+    audit = lowprec.audit(Called(inner, 7, 3), torch.ones(2, 7))
+    assert audit.multiply_adds == 2 * 2 * 7 * 3
 
 
 @pytest.mark.parametrize(
