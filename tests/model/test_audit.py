@@ -62,7 +62,7 @@ class Checkpointed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         def between(y: torch.Tensor) -> torch.Tensor:
-            return self.second(y) * (y @ y.t()).relu().mean()
+            return (y @ y.t()).relu().mean() * self.second(y)
 
         return self.third(checkpoint(between, self.first(x), use_reentrant=self.reentrant))
 
@@ -136,14 +136,17 @@ def test_gradients_of_a_product_of_ones_own_are_told_by_their_shapes() -> None:
     assert right == [name, f"{name}, gradient of right"]
 
 
-def test_casts_are_named_by_role() -> None:
-    model = lowprec.convert(nn.Linear(4, 3), E4M3)
-    audit = lowprec.audit(model, torch.ones(2, 4, requires_grad=True))
-    assert [row.how for row in audit.products] == [
-        "input e4m3fn, weight e4m3fn; sum float32",
-        "error e5m2, weight e4m3fn; sum float32",
-        "error e5m2, input e4m3fn; sum float32",
-    ]
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(2, 4), (5, 2, 4), (4,)], ids=str)
+def test_casts_are_named_by_role(bias, shape) -> None:
+    scheme = lowprec.Scheme(input="e4m3fn", weight="fixed8f4", error="e5m2")
+    model = lowprec.convert(nn.Linear(4, 3, bias=bias), scheme)
+    rows = lowprec.audit(model, torch.ones(shape, requires_grad=True)).products
+    assert {row.operation: row.how for row in rows} == {
+        "matrix product": "input e4m3fn, weight fixed8f4; sum float32",
+        "matrix product, gradient of input": "error e5m2, weight fixed8f4; sum float32",
+        "matrix product, gradient of weight": "error e5m2, input e4m3fn; sum float32",
+    }
 
 
 def test_operands_of_backward_products_are_seen_where_they_differ() -> None:
@@ -281,7 +284,11 @@ def test_quantizers_are_casts_and_make_products_of_ones_own_simulated() -> None:
         ("right", "cast to int8", "forward", 24),
     }
     assert {row.layer for row in audit.rows} == {"left", "right", "(model)"}
-    assert audit.products[0].how == "left e4m3fn, right int8; sum float32"
+    assert {row.operation: row.how for row in audit.products} == {
+        "batched matrix product": "left e4m3fn, right int8; sum float32",
+        "batched matrix product, gradient of left": "error not cast, right int8; sum float32",
+        "batched matrix product, gradient of right": "error not cast, left e4m3fn; sum float32",
+    }
 
 
 def test_rounded_memory_that_is_written_anew_is_no_longer_rounded() -> None:
