@@ -38,6 +38,7 @@ PUBLIC_NAMES = {
     "Scaled",
     "Scheme",
     "Specials",
+    "audit",
     "convert",
     "decode",
     "describe",
@@ -57,6 +58,7 @@ PUBLIC_NAMES = {
     "revert",
     "save_packed",
     "scales",
+    "sensitivity",
     "unpack",
 }
 

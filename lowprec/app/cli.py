@@ -17,6 +17,7 @@ import lowprec
 from lowprec.app.commands.compare import compare
 from lowprec.app.commands.report import report
 from lowprec.app.commands.search import search
+from lowprec.app.commands.sensitivity import sensitivity
 from lowprec.app.commands.show import show
 from lowprec.app.failure import fail
 from lowprec.errors import value_error
@@ -277,6 +278,9 @@ def verify(
         raise typer.Exit(130) from None
     if not right:
         raise typer.Exit(1)
+
+
+app.command()(sensitivity)
 
 
 @app.command()

@@ -84,6 +84,37 @@ def count_steps(settings: Settings, data: Dataset) -> int:
     return settings.epochs * -(-len(data.train_labels) // settings.batch_size)
 
 
+def evaluate(model: nn.Module, data: Dataset) -> tuple[float, float]:
+    """Loss and accuracy on the test images, in ``eval()`` mode; the mode it had comes back.
+
+    Args:
+        model: Images of shape (N, 1, 28, 28) in, scores of shape (N, 10) out.
+        data: The images.
+
+    Returns:
+        The mean loss, and the accuracy as a fraction.
+
+    Example:
+        >>> from lowprec.app import data, models
+        >>> loss, accuracy = evaluate(models.mlp(), data.load())
+        >>> 0 <= accuracy <= 1
+        True
+    """
+    training = model.training
+    model.eval()
+    loss_sum, num_right = 0.0, 0
+    with torch.no_grad():
+        for images, labels in zip(
+            data.test_images.split(_TEST_BATCH_SIZE), data.test_labels.split(_TEST_BATCH_SIZE), strict=True
+        ):
+            scores = model(images)
+            loss_sum += F.cross_entropy(scores, labels, reduction="sum").item()
+            num_right += int((scores.argmax(dim=1) == labels).sum())
+    model.train(training)
+    count = len(data.test_labels)
+    return loss_sum / count, num_right / count
+
+
 class Training:
     """A run under way.
 
@@ -186,7 +217,7 @@ class Training:
 
     def _end_epoch(self) -> Row:
         """Test, and begin the sums of the next epoch."""
-        test_loss, test_accuracy = self._test()
+        test_loss, test_accuracy = evaluate(self.model, self._data)
         row = Row(
             self.run,
             self.steps_done // self._steps_per_epoch,
@@ -198,23 +229,6 @@ class Training:
         self._loss_sum = 0.0
         self._counts = {}
         return row
-
-    def _test(self) -> tuple[float, float]:
-        """Loss and accuracy on the test images."""
-        self.model.eval()
-        loss_sum, num_right = 0.0, 0
-        with torch.no_grad():
-            for images, labels in zip(
-                self._data.test_images.split(_TEST_BATCH_SIZE),
-                self._data.test_labels.split(_TEST_BATCH_SIZE),
-                strict=True,
-            ):
-                scores = self.model(images)
-                loss_sum += F.cross_entropy(scores, labels, reduction="sum").item()
-                num_right += int((scores.argmax(dim=1) == labels).sum())
-        self.model.train()
-        count = len(self._data.test_labels)
-        return loss_sum / count, num_right / count
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, PyTorch's own noise included, and what was counted.

@@ -76,7 +76,7 @@ class Job:
         shown = display(len(self.runs), done, steps * len(self.runs))
         if len(self.step_seconds) < len(self.runs) and self.versions[-1:] != [environment.versions()]:
             self.versions.append(environment.versions())
-        with _torch_settings(self.settings.threads), Interrupt() as interrupt, shown:
+        with torch_settings(self.settings.threads), Interrupt() as interrupt, shown:
             while len(self.step_seconds) < len(self.runs):
                 self._train(self.next_training(), shown, interrupt)
         from lowprec.app import plot  # matplotlib takes a second, and is not needed to begin
@@ -301,8 +301,20 @@ def _checked_model(name: str, schemes: dict[str, Scheme]) -> Callable[[], nn.Mod
 
 
 @contextlib.contextmanager
-def _torch_settings(threads: int) -> Iterator[None]:
-    """Set what the bits of PyTorch's own products depend on, and set it back."""
+def torch_settings(threads: int) -> Iterator[None]:
+    """Set what the bits of PyTorch's own products depend on, and set it back.
+
+    Args:
+        threads: Of PyTorch and the kernels.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> with torch_settings(threads=1):
+        ...     torch.get_num_threads()
+        1
+    """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic  # its one attribute is unknown to type checkers
     filled = memory.fill_uninitialized_memory
