@@ -1,0 +1,33 @@
+"""The page of the command line, written by typer from the program itself."""
+
+import html
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PAGE = Path("reference") / "command_line.md"
+"""Beside conf.py."""
+
+
+def text() -> str:
+    """What typer writes of the commands and their options, in Markdown."""
+    command = [sys.executable, "-m", "typer", "lowprec.app.cli", "utils", "docs", "--name", "lowprec"]
+    written = subprocess.run(
+        [*command, "--title", "Command line"], capture_output=True, encoding="utf-8", check=True
+    ).stdout
+    return html.unescape(written)
+
+
+def write_page(app: Any) -> None:
+    """Write it, if it differs."""
+    file, written = Path(app.srcdir) / PAGE, text()
+    file.parent.mkdir(exist_ok=True)
+    if not file.exists() or file.read_text(encoding="utf-8") != written:
+        file.write_text(written, encoding="utf-8")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Hook into the build."""
+    app.connect("builder-inited", write_page)
+    return {"parallel_read_safe": True}
