@@ -32,8 +32,11 @@ autodoc_typehints_description_target = "documented_params"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_display_short_literal_types = True
-nitpick_ignore_regex = [
-    ("py:.*", r"(abc|collections|enum|fractions|pathlib)\..*"),  # without a network there is no inventory to link to
+nitpick_ignore_regex = [  # without a network there are no inventories of others to link to
+    (
+        "py:.*",
+        r"(abc|collections|enum|fractions|pathlib)\..*",
+    ),
     ("py:.*", r"(torch|numpy|matplotlib|pandas|hypothesis)\..*"),
     ("py:class", r"lowprec\.(convert\.Model|ops\.quantize\.Array)"),  # type variables
     ("py:class", r"lowprec\..*\._\w+"),  # private aliases

@@ -1,8 +1,7 @@
 """The page of the command line, written by typer from the program itself."""
 
 import html
-import subprocess
-import sys
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,14 @@ PAGE = Path("reference") / "command_line.md"
 
 def text() -> str:
     """What typer writes of the commands and their options, in Markdown."""
-    command = [sys.executable, "-m", "typer", "lowprec.app.cli", "utils", "docs", "--name", "lowprec"]
-    written = subprocess.run(
-        [*command, "--title", "Command line"], capture_output=True, encoding="utf-8", check=True
-    ).stdout
-    return html.unescape(written)
+    from typer.cli import app
+    from typer.testing import CliRunner
+
+    options = ["--name", "lowprec", "--title", "Command line"]
+    result = CliRunner().invoke(app, ["lowprec.app.cli", "utils", "docs", *options], catch_exceptions=False)
+    written = html.unescape(result.stdout)
+    # its list of commands cuts sentences off; the whole ones follow
+    return re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n", "", written)
 
 
 def write_page(app: Any) -> None:

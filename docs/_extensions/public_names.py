@@ -10,6 +10,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,10 +77,8 @@ def names_of(module: ModuleType) -> list[str]:
             names |= {alias.name for alias in node.names if alias.asname == alias.name}
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
-        elif isinstance(node, ast.Assign):
-            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names.add(node.target.id)
+        else:
+            names |= _assigned(node)
     return sorted((name for name in names if not name.startswith("_")), key=str.casefold)
 
 
@@ -144,17 +143,23 @@ def _entry(module_name: str, name: str, shown: str | None = None) -> list[str]:
 
 def _described_data(module_name: str, name: str) -> tuple[str, list[str]]:
     """Where a value that is neither class nor function is assigned, and the docstring below it."""
-    from sphinx.pycode import ModuleAnalyzer
-
-    analyzer = ModuleAnalyzer.for_module(module_name)
-    analyzer.analyze()
-    if ("", name) in analyzer.attr_docs:
-        return f"{module_name}.{name}", analyzer.attr_docs["", name]
-    for node in ast.parse(analyzer.code).body:
+    module = importlib.import_module(module_name)
+    body = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")).body
+    for node, following in pairwise([*body, ast.Pass()]):
         if isinstance(node, ast.ImportFrom) and name in {alias.asname for alias in node.names}:
             return _described_data(str(node.module), name)
+        if name in _assigned(node) and isinstance(following, ast.Expr):
+            text = ast.literal_eval(following.value)
+            return f"{module_name}.{name}", inspect.cleandoc(text).splitlines()
     message = f"{module_name}.{name} has no docstring. Write one below the line that assigns it."
     raise ValueError(message)
+
+
+def _assigned(node: ast.stmt) -> set[str]:
+    """The names that a statement assigns."""
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def write_pages(app: Any) -> None:
@@ -183,9 +188,7 @@ def check_entries(app: Any, env: Any) -> None:
                 logging.getLogger(__name__).warning("%s.%s has no entry", module_name, name)
 
 
-def keep_public_bases(
-    app: Any, name: str, obj: type, options: Any, bases: list[Any]
-) -> None:
+def keep_public_bases(app: Any, name: str, obj: type, options: Any, bases: list[Any]) -> None:
     """Show, in the place of a base that no page describes, what it derives from itself."""
     described = {id(getattr(importlib.import_module(m), n)) for m, names in places().items() for n in names}
     pending, shown = [base for base in bases if inspect.isclass(base)], []
