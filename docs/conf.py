@@ -33,10 +33,7 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_display_short_literal_types = True
 nitpick_ignore_regex = [  # without a network there are no inventories of others to link to
-    (
-        "py:.*",
-        r"(abc|collections|enum|fractions|pathlib)\..*",
-    ),
+    ("py:.*", r"(abc|collections|enum|fractions|pathlib)\..*"),
     ("py:.*", r"(torch|numpy|matplotlib|pandas|hypothesis)\..*"),
     ("py:class", r"lowprec\.(convert\.Model|ops\.quantize\.Array)"),  # type variables
     ("py:class", r"lowprec\..*\._\w+"),  # private aliases
@@ -49,6 +46,7 @@ nb_execution_timeout = 300
 nb_execution_show_tb = True
 nb_merge_streams = True
 nb_output_stderr = "remove"  # "compiling kernels once", on a first build only
+suppress_warnings = ["myst-nb.lexer"]  # of cells that are not run, under -D nb_execution_mode=off
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
 
@@ -56,7 +54,7 @@ myst_enable_extensions = ["deflist"]
 html_theme = "pydata_sphinx_theme"
 html_title = "lowprec"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["layout.css"]
 html_show_sourcelink = False
 html_theme_options = {
     "show_prev_next": False,

@@ -1,4 +1,4 @@
-"""What the documentation promises without Sphinx: entries, examples, the command that builds it, the citation."""
+"""What of the documentation needs no Sphinx to check: entries, examples, the command, the citation."""
 
 import doctest
 import importlib
@@ -16,6 +16,10 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 CONTENTS = {"concepts.md", "reference.md"}  # lists of pages
 TESTED = {"from_qpytorch.md"}  # by tests of its own
+PACKAGES = [
+    "formats", "functional", "nn", "optim", "ops", "observers", "testing", "testing.strategies", "storage",
+    "reference", "compat.qtorch", "compat.qtorch.auto_low", "compat.qtorch.optim", "compat.qtorch.quant",
+]  # fmt: skip
 PAGES = sorted([*DOCS.glob("*.md"), *(DOCS / "concepts").glob("*.md")])
 EXAMPLES = [page for page in PAGES if page.name not in CONTENTS | TESTED]
 
@@ -42,10 +46,7 @@ def entries(module_name):
 
 def test_every_public_name_has_an_entry():
     assert entries("lowprec") >= set(lowprec.__all__)
-    packages = (
-        "formats functional nn optim ops observers testing testing.strategies storage reference".split()
-    )
-    for package in (*packages, "compat.qtorch", "compat.qtorch.quant", "compat.qtorch.optim"):
+    for package in PACKAGES:
         module = importlib.import_module(f"lowprec.{package}")
         own = {
             name
