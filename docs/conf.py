@@ -14,18 +14,17 @@ release = version = lowprec.__version__
 
 extensions = [
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "myst_nb",
     "public_names",
     "command_line",
 ]
+smartquotes = False  # they make one dash of the two of an option
 exclude_patterns = ["_build"]
 
 # Docstrings
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Shape"]
-autosummary_generate = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"

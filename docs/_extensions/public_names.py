@@ -107,10 +107,12 @@ def page(module_name: str, names: dict[str, str]) -> str:
     elsewhere = {name: full for name, full in names.items() if name not in own}
     lines = [module_name, "=" * len(module_name), "", f".. automodule:: {module_name}", "   :no-index:", ""]
     mentioned = MENTIONED.get(module_name, [])
-    if own:
-        lines += [".. autosummary::", "   :nosignatures:", ""]
-        lines += [f"   {name}" for name in own]
-        lines += [f"   ~{full.removeprefix(f'{module_name}.')}" for full in mentioned] + [""]
+    described = [*own.values(), *mentioned]
+    if described:
+        lines += [".. list-table::", ""]
+        for full in described:
+            lines += [f"   * - :py:obj:`~{full}`", f"     - {_sentence(*full.rsplit('.', 1))}"]
+        lines += [""]
     if elsewhere:
         lines += ["Described elsewhere:", ""]
         lines += [f"- {_link(full, getattr(module, name))}" for name, full in elsewhere.items()] + [""]
@@ -121,6 +123,16 @@ def page(module_name: str, names: dict[str, str]) -> str:
         holder, _, name = full.rpartition(".")
         lines += _entry(holder, name, full)
     return "\n".join(lines)
+
+
+def _sentence(module_name: str, name: str) -> str:
+    """What the docstring of an object begins with."""
+    value = getattr(importlib.import_module(module_name), name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        text = inspect.getdoc(value) or ""
+    else:
+        text = "\n".join(_described_data(module_name, name)[1])
+    return " ".join(text.partition("\n\n")[0].split())
 
 
 def _link(full: str, value: Any) -> str:
@@ -198,7 +210,8 @@ def keep_public_bases(app: Any, name: str, obj: type, options: Any, bases: list[
             pending[:0] = base.__bases__
         elif base is not object and base not in shown:
             shown.append(base)
-    bases[:] = shown or [object]
+    bases[:] = [b for b in shown if not any(other is not b and issubclass(other, b) for other in shown)]
+    bases[:] = bases or [object]
 
 
 def keep_colons(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
