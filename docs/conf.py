@@ -1,5 +1,6 @@
 """How Sphinx builds these pages: ``sphinx-build -W -n -b html docs docs/_build/html``. Needs no network."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -19,7 +20,6 @@ extensions = [
     "public_names",
     "command_line",
 ]
-smartquotes = False  # they make one dash of the two of an option
 exclude_patterns = ["_build"]
 
 # Docstrings
@@ -41,6 +41,7 @@ nitpick_ignore_regex = [  # without a network there are no inventories of others
 # Pages are executed, each in a kernel of its own
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(Path(__file__).parent / "_build" / "hypothesis")
 nb_execution_timeout = 300
 nb_execution_show_tb = True
 nb_merge_streams = True
@@ -55,6 +56,8 @@ html_title = "lowprec"
 html_static_path = ["_static"]
 html_css_files = ["layout.css"]
 html_show_sourcelink = False
+alone = ["index", "install", "quick_start", "exploring", "from_qpytorch"]  # have no pages below them
+html_sidebars = {page: [] for page in alone}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,

@@ -96,6 +96,7 @@ def test_the_page_of_the_command_line_has_every_command_and_option():
             is_option = any("Option" in type(m).__name__ for m in parameter.annotation.__metadata__)
             assert not is_option or f"* `--{name.replace('_', '-')}" in section
     assert "&#" not in text
+    assert "with `--exhaustive` half an" in text
 
 
 @pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.relative_to(DOCS).as_posix())

@@ -18,7 +18,8 @@ def text() -> str:
     result = CliRunner().invoke(app, ["lowprec.app.cli", "utils", "docs", *options], catch_exceptions=False)
     written = html.unescape(result.stdout)
     # its list of commands cuts sentences off; the whole ones follow
-    return re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n", "", written)
+    written = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n", "", written)
+    return re.sub(r"(?<![`\w-])--[a-z][a-z-]*", r"`\g<0>`", written)  # typography makes one dash of two
 
 
 def write_page(app: Any) -> None:
