@@ -218,7 +218,7 @@ def describe(model: torch.nn.Module) -> Description:
         model: Any module, converted or not.
 
     Returns:
-        A row for every module that owns parameters: name, type, and the cast of each role.
+        A row for every module that owns parameters, with its name, type, and the cast of each role.
 
     Raises:
         TypeError: If ``model`` is no module.

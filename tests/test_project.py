@@ -171,11 +171,12 @@ def test_a_source_file_is_short_and_named_for_what_it_does(file: Path) -> None:
 
 def repository_files() -> Iterator[Path]:
     """The files of the repository, without those that runs and tools leave behind."""
+    made = re.compile(r"cache|docs.(_build|reference)\b")
     for entry in sorted(ROOT.iterdir()):
         if entry.is_file() and entry.name != ".git" and not entry.name.startswith(".coverage"):
             yield entry
-        elif entry.name in {".ci", ".github", "benchmarks", "lowprec", "notebooks", "tests"}:
-            yield from (f for f in entry.rglob("*") if f.is_file() and "cache" not in str(f))
+        elif entry.name in {".ci", ".github", "benchmarks", "docs", "lowprec", "notebooks", "tests"}:
+            yield from (f for f in entry.rglob("*") if f.is_file() and not made.search(str(f)))
 
 
 def text_of(file: Path) -> str:

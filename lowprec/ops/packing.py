@@ -66,7 +66,7 @@ def unpack(packed: Tensor, bits: int, shape: int | Sequence[int]) -> Tensor:
         shape: Of the codes, or how many there are.
 
     Returns:
-        Codes of that shape: uint8 for up to 8 bits, uint16 for more.
+        Codes of that shape, in uint8 for up to 8 bits, in uint16 for more.
 
     Raises:
         TypeError: If packed is no uint8 tensor, or bits or shape are no integers.
