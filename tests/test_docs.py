@@ -115,6 +115,8 @@ def test_a_page_asks_its_question_and_has_an_example(page):
 
 
 def test_the_command_that_builds_is_the_one_that_ci_runs():
+    if not (ROOT / ".ci").is_dir():
+        pytest.skip("a source distribution has no .ci")
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "sphinx-build -W -n -b html docs docs/_build/html" in contributing
