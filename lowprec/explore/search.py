@@ -22,7 +22,7 @@ from lowprec.explore.candidates import (
 from lowprec.explore.compare import COLUMNS, FORMATS, Comparison, cells_of, total, unit_of
 from lowprec.explore.data import Data, finite_of, tensors_of
 from lowprec.explore.measures import scale_bits, tally
-from lowprec.formats import Format, GroupedFormat, Scaled
+from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
 from lowprec.formats.carriers import CARRIERS as RANGES
 from lowprec.formats.format import check_integer
 from lowprec.formats.granularity import Granularity
@@ -220,7 +220,8 @@ def _descended(trial: _Trial, candidate: Candidate, least: float) -> Iterator[Fo
     for format in candidate.formats:
         if not trial.holds(format):
             continue
-        if not isinstance(format, GroupedFormat) and trial.cut_off(format) > least:
+        # The ends of logarithmic numbers depend on the carrier; they and posits have one range anyway.
+        if isinstance(format, FixedPoint | FloatingPoint) and trial.cut_off(format) > least:
             return
         error = trial.error(format)
         least = min(least, error)
