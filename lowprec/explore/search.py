@@ -241,7 +241,9 @@ def _answer(trial: _Trial, best: Sequence[Found], metric: str) -> Comparison:
     rows, formats = [], [one.format for one in best]
     for one in best:
         parts = [tally(x, one.format, "nearest_even", None, None, trial.unit) for x in trial.tensors.values()]
-        error = one.error if metric == "mean_relative" else math.ldexp(one.error, trial.unit)
+        with np.errstate(over="ignore"):
+            unit = trial.unit if metric in ("mean_absolute", "max_absolute") else 0
+            error = float(np.ldexp(one.error, unit))
         named = () if metric == "sqnr" else (error,)
         rows.append((shortened(str(one.format)), *named, *cells_of(total(parts), one.format)))
     columns = ("format", *(() if metric == "sqnr" else (metric.replace("_", " "),)), *COLUMNS)
