@@ -22,7 +22,7 @@ from lowprec.explore.candidates import (
 from lowprec.explore.compare import COLUMNS, FORMATS, Comparison, cells_of, total, unit_of
 from lowprec.explore.data import Data, finite_of, tensors_of
 from lowprec.explore.measures import scale_bits, tally
-from lowprec.formats import Format, GroupedFormat, Scaled
+from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
 from lowprec.formats.carriers import CARRIERS as RANGES
 from lowprec.formats.format import check_integer
 from lowprec.formats.granularity import Granularity
@@ -220,7 +220,8 @@ def _descended(trial: _Trial, candidate: Candidate, least: float) -> Iterator[Fo
     for format in candidate.formats:
         if not trial.holds(format):
             continue
-        if not isinstance(format, GroupedFormat) and trial.cut_off(format) > least:
+        # The ends of logarithmic numbers depend on the carrier; they and posits have one range anyway.
+        if isinstance(format, FixedPoint | FloatingPoint) and trial.cut_off(format) > least:
             return
         error = trial.error(format)
         least = min(least, error)
@@ -240,7 +241,9 @@ def _answer(trial: _Trial, best: Sequence[Found], metric: str) -> Comparison:
     rows, formats = [], [one.format for one in best]
     for one in best:
         parts = [tally(x, one.format, "nearest_even", None, None, trial.unit) for x in trial.tensors.values()]
-        error = one.error if metric == "mean_relative" else math.ldexp(one.error, trial.unit)
+        with np.errstate(over="ignore"):
+            unit = trial.unit if metric in ("mean_absolute", "max_absolute") else 0
+            error = float(np.ldexp(one.error, unit))
         named = () if metric == "sqnr" else (error,)
         rows.append((shortened(str(one.format)), *named, *cells_of(total(parts), one.format)))
     columns = ("format", *(() if metric == "sqnr" else (metric.replace("_", " "),)), *COLUMNS)

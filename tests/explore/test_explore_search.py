@@ -1,5 +1,6 @@
 """The search: planted formats are found, the winner is the best of all, ties and budgets."""
 
+import importlib
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from lowprec import explore, reference
 from lowprec.explore.search import METRICS
 from lowprec.formats import FixedPoint, FloatingPoint, Logarithmic, PerGroup, Posit, Scaled
 
+search = importlib.import_module("lowprec.explore.search")  # the function has its name in the package
 GENERATOR = torch.Generator().manual_seed(8)
 NORMAL = torch.randn(4, 64, generator=GENERATOR)
 
@@ -158,3 +160,17 @@ def test_carriers_hold_what_is_found():
 def test_wrong_arguments_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         explore.search(NORMAL, **options)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_is_cut_off_is_a_bound_of_the_error(metric):
+    data = torch.cat([NORMAL.flatten()[:60], torch.tensor([0.0, 40.0, 1e-3])])
+    trial = search._Trial({"": data}, metric)
+    x = data.double().numpy()
+    scale = 2.0 ** (trial.unit * {"sqnr": 2, "mean_relative": 0}.get(metric, 1))
+    ranged = [f for f in every_format(4) if isinstance(f, FixedPoint | FloatingPoint)]
+    for format in ranged:
+        bound = trial.cut_off(format)
+        assert bound <= trial.error(format) * (1 + 1e-12)
+        clipped = error_of(metric, x, x.clip(format.min, format.max))
+        assert bound * scale == pytest.approx(clipped, rel=1e-9)
