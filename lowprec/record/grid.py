@@ -65,7 +65,7 @@ class Grid:
             values = values[values > 0]
             if not values.size:
                 return 0.1, 1.0
-            high = max(float(values.max()), 10 * LEAST)
+            high = max(10.0 ** math.ceil(math.log10(values.max())), 10 * LEAST)  # decades have labels
             return min(max(10.0 ** math.floor(math.log10(values.min())), LEAST), high / 10), high
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
         return low, high if high > low else low + 1.0

@@ -26,7 +26,7 @@ _MOST_CROSSES = 1500
 def draw(grid: Grid, ax: "Axes | None") -> "Axes":
     """Layers down, steps across; lighter is worse, NaN and infinities are crossed out in another color."""
     from matplotlib.colors import ListedColormap, LogNorm, Normalize
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     ax = axes_of(ax, height=_MARGINS + max(_INCHES_PER_ROW * len(grid.layers), 1.0))
     low, high = grid.span
@@ -53,6 +53,7 @@ def draw(grid: Grid, ax: "Axes | None") -> "Axes":
     bar = ax.figure.colorbar(image, ax=ax, pad=0.02, shrink=shrink, aspect=height * shrink / 0.14)
     if fraction:
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
     bar.ax.tick_params(labelsize=8)
     _explain(ax, grid)
     return ax
