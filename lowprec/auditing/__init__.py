@@ -157,13 +157,12 @@ def _eager() -> AbstractContextManager[Any]:
 @contextmanager
 def _without_parameter_hooks(model: torch.nn.Module) -> Iterator[None]:
     """Have no optimizer step where one is called when a gradient is there."""
-    hooked = [(p, p._post_accumulate_grad_hooks) for p in model.parameters()]
-    for parameter, hooks in hooked:
-        if hooks:
-            parameter._post_accumulate_grad_hooks = None  # type: ignore[assignment]
+    found = [p._post_accumulate_grad_hooks for p in model.parameters()]
+    hooked = [(hooks, dict(hooks)) for hooks in found if hooks]
+    for hooks, _ in hooked:
+        hooks.clear()
     try:
         yield
     finally:
-        for parameter, hooks in hooked:
-            if hooks:
-                parameter._post_accumulate_grad_hooks = hooks
+        for hooks, kept in hooked:
+            hooks.update(kept)
