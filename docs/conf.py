@@ -19,6 +19,7 @@ extensions = [
     "myst_nb",
     "public_names",
     "command_line",
+    "notebooks",
 ]
 exclude_patterns = ["_build"]
 
@@ -36,10 +37,12 @@ nitpick_ignore_regex = [  # without a network there are no inventories of others
     ("py:.*", r"(torch|numpy|matplotlib|pandas|hypothesis)\..*"),
     ("py:class", r"lowprec\.(convert\.Model|ops\.quantize\.Array)"),  # type variables
     ("py:class", r"lowprec\..*\._\w+"),  # private aliases
+    ("py:class", r"Axes"),  # of Matplotlib, imported for types only
 ]
 
-# Pages are executed, each in a kernel of its own
+# Pages with pictures are executed, each in a kernel of its own; tests/test_docs.py runs the examples of others
 nb_execution_mode = "force"
+nb_execution_excludepatterns = ["notebooks/*"]  # shown with the outputs that are stored in them
 nb_execution_raise_on_error = True
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(Path(__file__).parent / "_build" / "hypothesis")
 nb_execution_timeout = 300
@@ -56,7 +59,7 @@ html_title = "lowprec"
 html_static_path = ["_static"]
 html_css_files = ["layout.css"]
 html_show_sourcelink = False
-alone = ["index", "install", "quick_start", "exploring", "from_qpytorch"]  # have no pages below them
+alone = ["index", "install", "quick_start", "from_qpytorch"]  # have no pages below them
 html_sidebars = {page: [] for page in alone}
 html_theme_options = {
     "show_prev_next": False,

@@ -168,7 +168,8 @@ def sensitivity(
         seed: With which the random numbers of torch, NumPy and Python begin in every evaluation.
 
     Returns:
-        A Sensitivity: the baseline, an effect for each layer and scheme, a ranking, a table, a plot.
+        A Sensitivity, which has the baseline, an effect for each layer and scheme, a ranking, a table, and a
+            plot.
 
     Raises:
         TypeError: If an argument has the wrong type, or ``evaluate`` gives no number.

@@ -1,27 +1,32 @@
-"""What of the documentation needs no Sphinx to check: entries, examples, the command, the citation."""
+"""What of the documentation needs no Sphinx to check: entries, examples, commands, the citation."""
 
 import doctest
 import importlib
 import importlib.util
 import inspect
 import re
+import shlex
+import sys
+import types
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import lowprec
 from lowprec.app.cli import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-CONTENTS = {"concepts.md", "reference.md"}  # lists of pages
+CONTENTS = {"concepts.md", "exploring.md", "notebooks.md", "reference.md"}  # lists of pages
 TESTED = {"from_qpytorch.md"}  # by tests of its own
 PACKAGES = [
-    "formats", "functional", "nn", "optim", "ops", "observers", "testing", "testing.strategies", "storage",
+    "explore", "formats", "functional", "nn", "optim", "ops", "observers", "testing", "testing.strategies", "storage",
     "reference", "compat.qtorch", "compat.qtorch.auto_low", "compat.qtorch.optim", "compat.qtorch.quant",
 ]  # fmt: skip
-PAGES = sorted([*DOCS.glob("*.md"), *(DOCS / "concepts").glob("*.md")])
+PAGES = sorted(page for folder in (".", "concepts", "exploring") for page in (DOCS / folder).glob("*.md"))
 EXAMPLES = [page for page in PAGES if page.name not in CONTENTS | TESTED]
+RUN = [page for page in EXAMPLES if re.search("^```(pycon|console)$", page.read_text("utf-8"), re.MULTILINE)]
 
 
 def extension(name):
@@ -45,7 +50,10 @@ def entries(module_name):
 
 
 def test_every_public_name_has_an_entry():
-    assert entries("lowprec") >= set(lowprec.__all__)
+    own = set(lowprec.__all__)
+    assert entries("lowprec") >= own | {"Audit", "Break", "Effect", "Recording", "Sensitivity"}
+    assert entries("lowprec.explore") >= {"Comparison", "text"}
+    assert entries("lowprec.table") == {"Cell", "Table"}
     for package in PACKAGES:
         module = importlib.import_module(f"lowprec.{package}")
         own = {
@@ -66,6 +74,8 @@ def test_what_is_described_twice_is_described_once():
     assert places["lowprec.nn"]["Quantizer"] == "lowprec.Quantizer"
     assert places["lowprec.nn"]["Linear"] == "lowprec.nn.Linear"
     assert places["lowprec"]["optim"] == "lowprec.optim"
+    assert places["lowprec.explore"]["text"] == "lowprec.explore.text"
+    assert "lowprec.explore.ladder" not in places
 
 
 def test_a_new_module_gets_a_page_and_a_stale_name_is_an_error(monkeypatch):
@@ -99,19 +109,57 @@ def test_the_page_of_the_command_line_has_every_command_and_option():
     assert "with `--exhaustive` half an" in text
 
 
+def blocks(text, language):
+    """What stands in the fenced blocks of a page that are of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_a_page_asks_its_question_and_has_an_example(page):
     text = page.read_text(encoding="utf-8")
-    assert "```{code-cell}" in text or "```pycon" in text  # the first are run by the build, the second here
+    # the first are run by the build, the others here
+    assert any(f"```{language}" in text for language in ("{code-cell}", "pycon", "console"))
     assert "```python" not in text  # which nothing would run
-    blocks = re.findall(r"```pycon\n(.*?)```", text, re.DOTALL)
-    for number, block in enumerate(blocks):
-        test = doctest.DocTestParser().get_doctest(block, {}, f"{page.name} {number}", str(page), 0)
-        assert doctest.DocTestRunner().run(test).failed == 0
-    if page.parent.name == "concepts":
-        first = text.partition("\n# ")[2].split("\n\n")[1]
+    if page.parent != DOCS:
+        contents = DOCS / f"{page.parent.name}.md"
+        first = f"\n{text}".partition("\n# ")[2].split("\n\n")[1]
         assert first.endswith("?")
-        assert f"](concepts/{page.name}) | {first} |" in (DOCS / "concepts.md").read_text(encoding="utf-8")
+        link = f"]({page.parent.name}/{page.name}) | {first} |"
+        assert link in contents.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_what_a_page_says_comes_out(page, monkeypatch, tmp_path):
+    text = page.read_text(encoding="utf-8")
+    lines = "".join(f"{block}\n" for block in blocks(text, "pycon"))
+    example = types.ModuleType("example")  # in which classes of the page can be pickled
+    monkeypatch.setitem(sys.modules, "example", example)
+    monkeypatch.chdir(page.parent)
+    test = doctest.DocTestParser().get_doctest(lines, vars(example), page.name, str(page), 0)
+    test.globs = vars(example)  # not a copy
+    assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, clear_globs=False).failed == 0
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(text, "console"):
+        run_commands(block)
+
+
+def run_commands(block):
+    """Run the commands of a block, and hold what they print against what stands below them."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, _, wanted = part.partition("\n")
+        name, *arguments = shlex.split(command)
+        assert name == "lowprec"
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"COLUMNS": "88"})
+        assert result.exit_code == 0, result.output
+        got = "\n".join(line.rstrip() for line in result.stdout.splitlines()).replace("\\", "/") + "\n"
+        difference = doctest.OutputChecker().check_output(wanted, got, doctest.ELLIPSIS)
+        assert difference, got
+
+
+@pytest.mark.parametrize("block", ["$ lowprec --version\nlowprec 0\n", "$ lowprec nothing\n"])
+def test_a_command_that_prints_something_else_is_found(block):
+    with pytest.raises((AssertionError, SystemExit)):
+        run_commands(block)
 
 
 def test_the_command_that_builds_is_the_one_that_ci_runs():
@@ -121,10 +169,8 @@ def test_the_command_that_builds_is_the_one_that_ci_runs():
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "sphinx-build -W -n -b html docs docs/_build/html" in contributing
     assert "sphinx-build -W -n -q -b html docs docs/_build/html" in ci
-    assert all(
-        'pip install -c constraints.txt -e ".[docs]"' in text.replace(" -q", "")
-        for text in (contributing, ci)
-    )
+    for text in (contributing, ci):
+        assert re.search(r'pip install (-q )?-c constraints.txt -e "\.\[([a-z,]+,)?docs[],]', text)
 
 
 def test_the_citation_is_of_this_version():

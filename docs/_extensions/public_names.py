@@ -1,8 +1,9 @@
 """A reference page for every public module, written from the package itself, so that no list can go stale.
 
-A module is public unless it is in ``INTERNAL``. Its public names are its ``__all__`` or, without one, what
-it defines and what it imports as itself (``from x import y as y``). A class or function is described once,
-where its path is shortest; other pages that have it link there.
+A module is public if it lies directly in lowprec, is a package, or is exported by the package that it lies
+in, unless it is in ``INTERNAL``. Its public names are its ``__all__`` or, without one, what it defines and
+what it imports as itself (``from x import y as y``). A class or function is described once, where its path
+is shortest; other pages that have it link there.
 """
 
 import ast
@@ -21,6 +22,7 @@ INTERNAL = {
     "lowprec.app",
     "lowprec.kernels",
     # what is public of these, lowprec itself has, or a package among the public ones
+    "lowprec.auditing",
     "lowprec.cast",
     "lowprec.convert",
     "lowprec.modes",
@@ -28,15 +30,29 @@ INTERNAL = {
     "lowprec.quantizer",
     "lowprec.record",
     "lowprec.scheme",
+    "lowprec.sensitivity",
     # for the package's own use
     "lowprec.drawing",
     "lowprec.errors",
     "lowprec.files",
+    "lowprec.restoring",
     "lowprec.toml",
 }
 """Modules that have no page; a new one that is not here gets one."""
 MENTIONED = {
-    "lowprec": ["lowprec.convert.Description", "lowprec.modes.ScaleRule", "lowprec.record.Recording"],
+    "lowprec": [
+        "lowprec.auditing.Audit",
+        "lowprec.auditing.AuditRow",
+        "lowprec.convert.Description",
+        "lowprec.modes.ScaleRule",
+        "lowprec.record.Recording",
+        "lowprec.record.Break",
+        "lowprec.record.Moments",
+        "lowprec.record.moments.Moment",
+        "lowprec.record.grid.Grid",
+        "lowprec.sensitivity.Sensitivity",
+        "lowprec.sensitivity.Effect",
+    ],
     "lowprec.compat.qtorch": ["lowprec.compat.qtorch.number.Number"],
     "lowprec.formats": ["lowprec.formats.tabled.Table"],
     "lowprec.optim": ["lowprec.optim.algorithms.Options"],
@@ -58,9 +74,12 @@ def modules() -> list[str]:
 def _below(package: ModuleType) -> Iterator[str]:
     """The public modules in a package."""
     for _, name, is_package in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        if name in INTERNAL or not (is_package or package is lowprec):
+        if name in INTERNAL:
             continue
         module = importlib.import_module(name)
+        exported = any(getattr(package, own) is module for own in names_of(package))
+        if not (is_package or package is lowprec or exported):
+            continue
         if names_of(module):  # a package that only holds others has nothing to describe
             yield name
         if is_package:

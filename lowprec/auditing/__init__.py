@@ -41,7 +41,7 @@ def audit(
         **kwargs: For its forward.
 
     Returns:
-        An Audit: rows for each layer and operation, shares of the multiply-adds, tables.
+        An Audit, which has rows for each layer and operation, shares of the multiply-adds, and tables.
 
     Raises:
         TypeError: If ``model`` is no module, ``loss`` no function or its result no tensor.

@@ -41,8 +41,8 @@ def table(format: FormatLike) -> Table:
         format: A format of at most 16 bits, its name, or a torch dtype that stands for one.
 
     Returns:
-        A row for each code, in the order of codes: ``code`` (hexadecimal), ``bits`` (the fields apart),
-        ``value`` (a float, exactly) and ``kind``.
+        A Table with a row for each code, in the order of codes, of ``code`` (hexadecimal), ``bits`` (the
+        fields apart), ``value`` (a float, exactly) and ``kind``.
 
     Raises:
         TypeError: If ``format`` is no format.

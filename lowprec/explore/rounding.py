@@ -174,7 +174,7 @@ def stochastic(
         ax: Matplotlib's axes; None for a new figure.
 
     Returns:
-        The axes: the exact bias and variance and the measured ones are its four lines.
+        The axes, whose four lines are the exact bias and variance and the measured ones.
 
     Raises:
         TypeError: If an argument has the wrong type.

@@ -105,7 +105,7 @@ class Recording:
         """What became of the elements of each layer and role, over all steps.
 
         Returns:
-            A Table: fractions, the SQNR in dB, the least and the largest exponent of what came in, and of
+            A Table of fractions, the SQNR in dB, the least and the largest exponent of what came in, and of
             scales, and for what an optimizer keeps the share of its updates that rounding threw away.
 
         Example:
@@ -122,8 +122,8 @@ class Recording:
             layer: Of this layer or parameter; None for all.
 
         Returns:
-            A Table: for each exponent e the finite non-zero elements in [2^e, 2^(e + 1)) before rounding,
-            and the groups whose scale lies there. Zeros, infinities and NaN stand in the caption.
+            A Table with, for each exponent e, the finite non-zero elements in [2^e, 2^(e + 1)) before
+            rounding, and the groups whose scale lies there. Zeros, infinities and NaN stand in the caption.
 
         Raises:
             ValueError: If nothing was recorded of that role or layer.
@@ -247,7 +247,7 @@ class Recording:
             path: Where to write it, whole or not at all; None for nowhere.
 
         Returns:
-            The text: ``steps_table`` with numbers in full.
+            The text, ``steps_table`` with numbers in full.
 
         Raises:
             OSError: If it cannot be written.
