@@ -278,7 +278,7 @@ def staircase(
         ascii: Without effect: letters are all that is used.
 
     Returns:
-        A table: a row for each mode, a column for each input; of stochastic modes the expected value.
+        A table with a row for each mode and a column for each input; of stochastic modes the expected value.
 
     Raises:
         TypeError: If an argument has the wrong type.
