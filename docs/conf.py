@@ -40,7 +40,7 @@ nitpick_ignore_regex = [  # without a network there are no inventories of others
     ("py:class", r"Axes"),  # of Matplotlib, imported for types only
 ]
 
-# Pages with pictures are executed, each in a kernel of its own; tests/test_docs.py runs the examples of others
+# Pages with pictures are executed, each in a kernel of its own; tests/test_docs.py runs what others show
 nb_execution_mode = "force"
 nb_execution_excludepatterns = ["notebooks/*"]  # shown with the outputs that are stored in them
 nb_execution_raise_on_error = True

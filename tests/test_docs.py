@@ -4,6 +4,7 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import shlex
 import sys
@@ -21,8 +22,8 @@ DOCS = ROOT / "docs"
 CONTENTS = {"concepts.md", "exploring.md", "notebooks.md", "reference.md"}  # lists of pages
 TESTED = {"from_qpytorch.md"}  # by tests of its own
 PACKAGES = [
-    "explore", "formats", "functional", "nn", "optim", "ops", "observers", "testing", "testing.strategies", "storage",
-    "reference", "compat.qtorch", "compat.qtorch.auto_low", "compat.qtorch.optim", "compat.qtorch.quant",
+    "explore", "formats", "functional", "nn", "optim", "ops", "observers", "testing", "testing.strategies",
+    "storage", "reference", "compat.qtorch", "compat.qtorch.auto_low", "compat.qtorch.optim", "compat.qtorch.quant",
 ]  # fmt: skip
 PAGES = sorted(page for folder in (".", "concepts", "exploring") for page in (DOCS / folder).glob("*.md"))
 EXAMPLES = [page for page in PAGES if page.name not in CONTENTS | TESTED]
@@ -160,6 +161,36 @@ def run_commands(block):
 def test_a_command_that_prints_something_else_is_found(block):
     with pytest.raises((AssertionError, SystemExit)):
         run_commands(block)
+
+
+def test_every_notebook_is_among_the_pages():
+    folder = ROOT / "notebooks"
+    if not folder.is_dir():
+        pytest.skip("a source distribution has no notebooks")
+    page = (DOCS / "notebooks.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| \[.+\]\(notebooks/(.+)\) \| (.+) \|$", page, re.MULTILINE))
+    assert listed == {file.name: question_of(file) for file in folder.glob("*.ipynb")}
+    assert {f"{name}.ipynb" for name in re.findall(r"<notebooks/(.+)>$", page, re.MULTILINE)} == set(listed)
+
+
+def question_of(notebook):
+    """The title of a notebook."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return re.match("# (.+)", "".join(cells[0]["source"]))[1]
+
+
+def test_notebooks_are_copied_for_a_build_and_old_copies_removed(tmp_path):
+    pages, source = tmp_path / "docs", tmp_path / "notebooks"
+    pages.mkdir()
+    source.mkdir()
+    (source / "a.ipynb").write_bytes(b"a")
+    (source / "b.ipynb").write_bytes(b"b")
+    copy = extension("notebooks").copy_notebooks
+    copy(types.SimpleNamespace(srcdir=pages))
+    (source / "a.ipynb").unlink()
+    (source / "b.ipynb").write_bytes(b"c")
+    copy(types.SimpleNamespace(srcdir=pages))
+    assert [(file.name, file.read_bytes()) for file in (pages / "notebooks").iterdir()] == [("b.ipynb", b"c")]
 
 
 def test_the_command_that_builds_is_the_one_that_ci_runs():

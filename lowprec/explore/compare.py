@@ -71,8 +71,8 @@ def compare(
         the sum of x² over the sum of (y - x)². Infinite where every y is x. Where a finite x
         overflows to an infinity or NaN it is minus infinity.
     ``max rel. error``
-        the largest ``|y - x| / |x|`` of those x that became neither zero nor overflowed; subnormals count. None
-        if there are none.
+        the largest ``|y - x| / |x|`` of those x that became neither zero nor overflowed; subnormals count.
+        None if there are none.
     ``bias``
         the mean of y - x over the root mean square of x. None if all x are zero; NaN where errors are
         infinite in both directions.
