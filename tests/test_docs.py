@@ -23,7 +23,8 @@ CONTENTS = {"concepts.md", "exploring.md", "notebooks.md", "reference.md"}  # li
 TESTED = {"from_qpytorch.md"}  # by tests of its own
 PACKAGES = [
     "explore", "formats", "functional", "nn", "optim", "ops", "observers", "testing", "testing.strategies",
-    "storage", "reference", "compat.qtorch", "compat.qtorch.auto_low", "compat.qtorch.optim", "compat.qtorch.quant",
+    "storage", "reference", "compat.qtorch", "compat.qtorch.auto_low", "compat.qtorch.optim",
+    "compat.qtorch.quant",
 ]  # fmt: skip
 PAGES = sorted(page for folder in (".", "concepts", "exploring") for page in (DOCS / folder).glob("*.md"))
 EXAMPLES = [page for page in PAGES if page.name not in CONTENTS | TESTED]
