@@ -88,3 +88,8 @@ def checked_spec(name: str, cast: Cast | FormatLike) -> Spec:
     cast.check_unclipped(name)
     random_bits = cast.random_bits if cast.rounding.takes_random_bits else None
     return make_spec(cast.format, cast.rounding, random_bits)
+
+
+def is_elementwise(casts: Casts) -> bool:
+    """Whether no format has groups."""
+    return not any(isinstance(resolve(spec.format), GroupedFormat) for spec in casts.specs())

@@ -10,7 +10,8 @@ from lowprec.errors import value_error
 from lowprec.ops.digest import digest
 from lowprec.ops.observation import observe, observers
 from lowprec.ops.quantize import Spec, check_carrier, quantize_into
-from lowprec.optim.casts import Casts
+from lowprec.optim.around import Around, Kept, are_apart
+from lowprec.optim.casts import Casts, is_elementwise
 from lowprec.optim.packed import Packed, check_packable, loses_nan, packed, unpacked
 from lowprec.optim.roles import (
     COMPENSATION,
@@ -49,6 +50,7 @@ class Keeper(Wrapper):
     _seen: dict[int, Tensor]
     """The weights that the last step left, where they are compensated."""
     _packed: dict[int, dict[str, Packed]]
+    _passes: Around | None = None
 
     def _casts_of(self, number: int) -> Casts:
         """The casts of a numbered parameter."""
@@ -218,6 +220,61 @@ class Keeper(Wrapper):
                 continue
             if value.is_floating_point() and value.shape == p.shape:
                 yield name, (index, value)
+
+    def _divided(
+        self, touched: list[tuple[int, Tensor]], *, after: bool
+    ) -> tuple[list[Kept], list[tuple[int, Tensor]]]:
+        """What is rounded in one pass before or after a step, and what is not."""
+        if self._is_compensated or observers or torch.compiler.is_compiling():
+            return [], touched
+        if not self.gradient_scale <= torch.finfo(torch.float32).max:
+            return [], touched  # an infinity to torch
+        kept, others = [], []
+        elementwise = {id(casts): is_elementwise(casts) for casts in self._casts}
+        for number, p in touched:
+            casts = self._casts_of(number)
+            each = self._kept(number, p, casts, after=after) if elementwise[id(casts)] else None
+            if each is not None and each.fits():
+                kept.append(each)
+            else:
+                others.append((number, p))
+        tensors = [t for n, p in others for t in (p, p.grad, self._masters.get(n)) if t is not None]
+        tensors += [t for _, p in others for _, (_, t) in self._roundable(p)]
+        return (kept, others) if are_apart(kept, tensors) else ([], touched)
+
+    def _kept(self, number: int, p: Tensor, casts: Casts, *, after: bool) -> Kept | None:
+        """What is kept of a numbered parameter, with its states after a step."""
+        grad = p.grad
+        if grad is None:
+            return None
+        if number in self._excluded:
+            return Kept(number, p, grad, Casts(), None, None)
+        found = self._roundable(p) if after else ()
+        named = ((value, casts.of_state(name), STATE + index) for name, (index, value) in found)
+        states = tuple((value, spec, role) for value, spec, role in named if spec is not None)
+        return Kept(number, p, grad, casts, self._masters.get(number), self._digests.get(number), states)
+
+    def _prepare_all(self, touched: list[tuple[int, Tensor]]) -> None:
+        """Before the inner step, for all parameters."""
+        kept, others = self._divided(touched, after=False)
+        for each in kept:
+            self._unscale(each.gradient)
+        if self._passes is None:
+            self._passes = Around()
+        for each in self._passes.scale_and_look(kept, self.gradient_scale, int(self._seed), self._step):
+            self._notice_edits(each.number, each.parameter)
+        self._passes.lead(kept)
+        for number, p in others:
+            self._prepare(number, p)
+
+    def _settle_all(self, touched: list[tuple[int, Tensor]]) -> None:
+        """After the inner step, for all parameters."""
+        kept, others = self._divided(touched, after=True)
+        if self._passes is None:
+            self._passes = Around()
+        self._passes.settle(kept, int(self._seed), self._step)
+        for number, p in others:
+            self._settle(number, p)
 
     def _prepare(self, number: int, p: Tensor) -> None:
         """Before the inner step: the gradient rounded, the parameter at its master."""
