@@ -72,6 +72,9 @@ class Casts:
         return {name: list(spec) for name, spec in sorted(named.items()) if spec is not None}
 
 
+NO_CASTS = Casts()
+
+
 def _states(name: str, casts: Mapping[str, CastLike]) -> States:
     """The checked specs of states by name."""
     if wrong := [state for state in casts if not isinstance(state, str) or not state]:

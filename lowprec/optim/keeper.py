@@ -1,6 +1,7 @@
 """Keeper: what an optimizer keeps of each parameter, and how it is rounded before and after a step."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,8 +11,8 @@ from lowprec.errors import value_error
 from lowprec.ops.digest import digest
 from lowprec.ops.observation import observe, observers
 from lowprec.ops.quantize import Spec, check_carrier, quantize_into
-from lowprec.optim.around import Around, Kept, are_apart
-from lowprec.optim.casts import Casts, is_elementwise
+from lowprec.optim.around import Around, Kept
+from lowprec.optim.casts import NO_CASTS, Casts, is_elementwise
 from lowprec.optim.packed import Packed, check_packable, loses_nan, packed, unpacked
 from lowprec.optim.roles import (
     COMPENSATION,
@@ -50,7 +51,11 @@ class Keeper(Wrapper):
     _seen: dict[int, Tensor]
     """The weights that the last step left, where they are compensated."""
     _packed: dict[int, dict[str, Packed]]
-    _passes: Around | None = None
+
+    @cached_property
+    def _passes(self) -> Around:
+        """What rounds before and after a step; no part of a copy."""
+        return Around()
 
     def _casts_of(self, number: int) -> Casts:
         """The casts of a numbered parameter."""
@@ -233,34 +238,34 @@ class Keeper(Wrapper):
         elementwise = {id(casts): is_elementwise(casts) for casts in self._casts}
         for number, p in touched:
             casts = self._casts_of(number)
-            each = self._kept(number, p, casts, after=after) if elementwise[id(casts)] else None
-            if each is not None and each.fits():
+            each = self._kept(number, p, casts, after=after)
+            if elementwise[id(casts)] and each.fits():
                 kept.append(each)
             else:
                 others.append((number, p))
         tensors = [t for n, p in others for t in (p, p.grad, self._masters.get(n)) if t is not None]
         tensors += [t for _, p in others for _, (_, t) in self._roundable(p)]
-        return (kept, others) if are_apart(kept, tensors) else ([], touched)
+        return (kept, others) if self._passes.are_apart(kept, tensors) else ([], touched)
 
-    def _kept(self, number: int, p: Tensor, casts: Casts, *, after: bool) -> Kept | None:
-        """What is kept of a numbered parameter, with its states after a step."""
-        grad = p.grad
-        if grad is None:
-            return None
+    def _kept(self, number: int, p: Tensor, casts: Casts, *, after: bool) -> Kept:
+        """What is kept of a numbered parameter: its gradient before a step, its states after it."""
+        gradient = None if after else p.grad
         if number in self._excluded:
-            return Kept(number, p, grad, Casts(), None, None)
-        found = self._roundable(p) if after else ()
-        named = ((value, casts.of_state(name), STATE + index) for name, (index, value) in found)
-        states = tuple((value, spec, role) for value, spec, role in named if spec is not None)
-        return Kept(number, p, grad, casts, self._masters.get(number), self._digests.get(number), states)
+            return Kept(number, p, gradient, NO_CASTS)
+        states, rounded = [], []
+        for name, (index, value) in self._roundable(p) if after else ():
+            if (spec := casts.of_state(name)) is not None:
+                states.append(value)
+                rounded.append((spec, STATE + index))
+        kept = self._masters.get(number), self._digests.get(number)
+        return Kept(number, p, gradient, casts, *kept, states, rounded)
 
     def _prepare_all(self, touched: list[tuple[int, Tensor]]) -> None:
         """Before the inner step, for all parameters."""
         kept, others = self._divided(touched, after=False)
         for each in kept:
-            self._unscale(each.gradient)
-        if self._passes is None:
-            self._passes = Around()
+            if each.gradient is not None:
+                self._unscale(each.gradient)
         for each in self._passes.scale_and_look(kept, self.gradient_scale, int(self._seed), self._step):
             self._notice_edits(each.number, each.parameter)
         self._passes.lead(kept)
@@ -270,8 +275,6 @@ class Keeper(Wrapper):
     def _settle_all(self, touched: list[tuple[int, Tensor]]) -> None:
         """After the inner step, for all parameters."""
         kept, others = self._divided(touched, after=True)
-        if self._passes is None:
-            self._passes = Around()
         self._passes.settle(kept, int(self._seed), self._step)
         for number, p in others:
             self._settle(number, p)

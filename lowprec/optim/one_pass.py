@@ -21,7 +21,7 @@ from lowprec.ops.observation import observers
 from lowprec.ops.torch_arithmetic import adds_products_unrounded, root_function
 from lowprec.optim.casts import Casts, is_elementwise
 from lowprec.optim.roles import GRADIENT, MASTER, STATE, WEIGHT
-from lowprec.optim.staging import DTYPES, Given, Staging, lie_apart, units_of
+from lowprec.optim.staging import DTYPES, Given, Staging, lie_apart, span_of, units_of
 
 _ROUNDED, _NEW_WEIGHT, _NEW_STATES, _ROOTS = 0, 1, 2, 5
 """Buffers for a unit each in the memory of whoever runs a program."""
@@ -159,8 +159,6 @@ def _kind_of(
     optimizer: torch.optim.Optimizer, group: dict[str, Any], carrier: str
 ) -> Descent | Moments | None:
     """Which loop makes the update of a group; None where none does."""
-    if any(group.get(name) for name in _OTHERWISE):
-        return None
     betas = group.get("betas", ())
     numbers = [value for name, value in group.items() if name in _NUMBERS]
     if any(type(value) not in (float, int) for value in (*numbers, *betas)):
@@ -185,14 +183,13 @@ def is_possible(optimizer: torch.optim.Optimizer) -> bool:
         optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks,
         _global_optimizer_pre_hooks, _global_optimizer_post_hooks,
     )  # fmt: skip
-    return not any(hooks)
+    return not any(hooks) and not any(g.get(name) for g in optimizer.param_groups for name in _OTHERWISE)
 
 
 def are_apart(parts: Sequence[Part]) -> bool:
     """Whether no two tensors of a step share memory."""
-    return lie_apart(
-        [t for p in parts for t in (p.parameter, *p.states, *([] if p.master is None else [p.master]))]
-    )
+    tensors = [t for p in parts for t in (p.parameter, *p.states, *([] if p.master is None else [p.master]))]
+    return lie_apart([span_of(t) for t in tensors])
 
 
 def key_of(p: Tensor, state: Mapping[str, Any], master: Tensor | None) -> tuple[Any, ...]:

@@ -120,16 +120,15 @@ def units_of(p: Tensor) -> int:
     return -(-p.numel() // UNIT)
 
 
-def lie_apart(tensors: Sequence[Tensor]) -> bool:
-    """Whether no two tensors share memory."""
-    ends = sorted((t.data_ptr(), t.data_ptr() + _extent(t)) for t in tensors if t.numel() > 0)
+def lie_apart(spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether no two spans of memory, each a start and its bytes, meet."""
+    ends = sorted((start, start + size) for start, size in spans)
     return all(stop <= start for (_, stop), (start, _) in pairwise(ends))
 
 
-def _extent(t: Tensor) -> int:
-    """How many bytes a tensor spans."""
+def span_of(t: Tensor) -> tuple[int, int]:
+    """Where a tensor's memory starts, and how many bytes it spans."""
     if t.is_contiguous():
-        return t.nbytes
-    return t.element_size() * (
-        1 + sum((size - 1) * step for size, step in zip(t.shape, t.stride(), strict=True))
-    )
+        return t.data_ptr(), t.nbytes
+    steps = zip(t.shape, t.stride(), strict=True)
+    return t.data_ptr(), t.element_size() * (1 + sum((size - 1) * step for size, step in steps))
