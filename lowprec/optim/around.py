@@ -63,12 +63,14 @@ class Around:
     def __init__(self) -> None:
         self._before, self._lead, self._after = (Staging(0) for _ in range(3))
         self._keys: dict[str, Any] = {}
-        self._spans: list[tuple[int, int]] = []
-        self._apart = True
+        self._spans: dict[bool, tuple[list[tuple[int, int]], bool]] = {}
         self._found: list[Tensor] = []
 
-    def are_apart(self, kept: Sequence[Kept], others: Sequence[Tensor]) -> bool:
-        """Whether no two tensors share memory, so that the order of roundings is nobody's concern."""
+    def are_apart(self, kept: Sequence[Kept], others: Sequence[Tensor], *, after: bool) -> bool:
+        """Whether no two tensors share memory, so that the order of roundings is nobody's concern.
+
+        Looked at anew, before or after a step, when a tensor has moved.
+        """
         spans = [
             (t.data_ptr(), size)
             for each in kept
@@ -76,9 +78,9 @@ class Around:
             for t in each.tensors()
         ]  # fmt: skip
         spans += [span for t in others if (span := span_of(t))[1]]
-        if spans != self._spans:
-            self._spans, self._apart = spans, lie_apart(spans)
-        return self._apart
+        if after not in self._spans or self._spans[after][0] != spans:
+            self._spans[after] = spans, lie_apart(spans)
+        return self._spans[after][1]
 
     def scale_and_look(self, kept: Sequence[Kept], scale: float, seed: int, step: int) -> list[Kept]:
         """Scale and round the gradients; the parameters whose weights somebody else has written to."""

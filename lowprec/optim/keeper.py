@@ -245,7 +245,7 @@ class Keeper(Wrapper):
                 others.append((number, p))
         tensors = [t for n, p in others for t in (p, p.grad, self._masters.get(n)) if t is not None]
         tensors += [t for _, p in others for _, (_, t) in self._roundable(p)]
-        return (kept, others) if self._passes.are_apart(kept, tensors) else ([], touched)
+        return (kept, others) if self._passes.are_apart(kept, tensors, after=after) else ([], touched)
 
     def _kept(self, number: int, p: Tensor, casts: Casts, *, after: bool) -> Kept:
         """What is kept of a numbered parameter: its gradient before a step, its states after it."""
