@@ -36,7 +36,7 @@ from lowprec import explore
 explore.table("e2m1")
 
 # %%
-explore.number_line(["e2m1", "fixed4f1", "posit4", "log2f1", "nf4"])
+explore.number_line(["e2m1", "fixed4f1", "posit4", "log2f1", "nf4"], limits=(-8, 8))
 plt.show()
 
 # %% [markdown]

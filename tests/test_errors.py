@@ -28,7 +28,7 @@ from tested_texts import TESTS, Text, Texts, texts_of, untested
 
 TELLS = re.compile(
     r"""
-    be \s (an?|the|one\sof|at\s(least|most)|above|below|between|left\sout|positive|values?\sof)\b
+    be \s (an?|the|two|(one|some)\sof|at\s(least|most)|above|below|between|left\sout|positive|values?\sof)\b
     | be \s (True|true|False|None)\b | be \s ['\0\d] | be \s on \s \0
     | be \s [^,:]+ (,\s[^,:]+)* \s or \s
     | be \s (float64\snumbers|powers\sof)
@@ -58,7 +58,7 @@ def all_sites() -> tuple[Site, ...]:
 
 @cache
 def known_names() -> frozenset[str]:
-    """The arguments, fields, functions, classes and keys of the package."""
+    """The arguments, fields, functions, classes and keys of the package, and arguments of its commands."""
     found = set(OF_TORCH)
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -68,6 +68,8 @@ def known_names() -> frozenset[str]:
                 case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.alias(name=name):
                     found.add(name)
                 case ast.Subscript(slice=ast.Constant(value=str() as name)):
+                    found.add(name)
+                case ast.keyword(arg="metavar", value=ast.Constant(value=str() as name)):  # RUN, in its help
                     found.add(name)
     return frozenset(found)
 

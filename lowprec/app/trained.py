@@ -12,7 +12,7 @@ from torch import nn
 from lowprec.app import checkpoint, data, models
 from lowprec.app.settings import PLAIN, Settings, plan
 from lowprec.app.train import CHECKPOINT
-from lowprec.errors import value_error
+from lowprec.errors import sentence, value_error
 from lowprec.scheme import Scheme
 
 
@@ -51,12 +51,11 @@ def load(path: Path) -> Trained:
         FileNotFoundError: `RUN` must be a run folder or a file of weights, got 'nowhere'.
     """
     if not path.exists():
-        message = f"`RUN` must be a run folder or a file of weights, got '{path}'."
-        raise FileNotFoundError(message)
+        raise FileNotFoundError(sentence("RUN", "be a run folder or a file of weights", str(path)))
     folder = path if path.is_dir() else path.resolve().parent.parent
     job: dict[str, Any] | None = None
     if path.is_dir() or (folder / CHECKPOINT).is_file():
-        job = checkpoint.load(folder / CHECKPOINT)
+        job = checkpoint.load(folder / CHECKPOINT, "RUN")
     settings = Settings() if job is None else Settings.from_dict(job["settings"])
     schemes = {} if job is None else {n: Scheme.from_dict(s) for n, s in job["schemes"].items()}
     weights = _float32_weights(path, settings, schemes) if path.is_dir() else path
@@ -64,14 +63,14 @@ def load(path: Path) -> Trained:
     dataset = data.load(settings.data, settings.train_size)
     if job is not None and dataset.fingerprint != job["fingerprint"]:
         where = settings.data or "the bundled subset"
-        message = f"The images in {where} are not those that {folder} was trained on."
-        raise ValueError(message)
+        must = f"find the images that it was trained on in {where}"
+        raise value_error("RUN", must, str(folder), "Restore them.")
     model = models.find(name)()
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        message = f"The weights in {weights} do not fit the model '{name}': {error}"
-        raise ValueError(message) from None
+        must = f"have weights that fit the model '{name}'"
+        raise value_error("RUN", must, str(weights), str(error)) from None
     return Trained(model, f"{name}, {run}", dataset, schemes, settings.threads)
 
 
@@ -97,5 +96,6 @@ def _read(file: Path) -> tuple[str, str, dict[str, Any]]:
         name, run = described["model"], described["run"]
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         must = "be a run folder, or a file of weights that lowprec train has written"
-        raise value_error("RUN", must, str(file), f"({type(error).__name__}: {error})") from None
+        remedy = f"Reading it gave {type(error).__name__}: {error}"
+        raise value_error("RUN", must, str(file), remedy) from None
     return name, run, safetensors.torch.load_file(file)

@@ -93,7 +93,7 @@ def values_of_codes(format: Format) -> npt.NDArray[np.float64]:
     if isinstance(element, FixedPoint) and not element.is_bounded:
         raise value_error("format", "have codes of a certain width", str(format), "Give word_bits.")
     if element.bits > WIDEST:
-        remedy = "lowprec.finfo and `lowprec show` tell of wider ones."
+        remedy = "Of wider ones, lowprec.finfo and `lowprec show` tell."
         raise value_error("format", f"have at most {WIDEST} bits", str(format), remedy)
     codes = torch.arange(code_count(element)).to(code_dtype(element))
     return decode(codes, element, dtype=torch.float64).numpy()

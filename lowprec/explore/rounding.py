@@ -127,7 +127,7 @@ def noise(
     """The bias and variance of stochastic rounding, from its definition and from random words."""
     element, mode = single(format), Rounding.parse(rounding, "rounding")
     if not mode.is_stochastic:
-        raise value_error("rounding", "be stochastic", str(mode), "staircase draws the others.")
+        raise value_error("rounding", "be stochastic", str(mode), "Draw the others with staircase.")
     check_random_bits(random_bits, mode)
     check_integer("count", count, 2, 2**24)
     low, high = _neighbors(element, at)

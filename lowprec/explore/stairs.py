@@ -45,7 +45,7 @@ def modes(roundings: Any) -> list[Rounding]:
     if isinstance(roundings, str):
         roundings = [roundings]
     if not isinstance(roundings, Iterable):
-        raise type_error("roundings", "be modes by name", roundings)
+        raise type_error("roundings", "be rounding modes or their names", roundings)
     found = list(dict.fromkeys(Rounding.parse(mode, "roundings") for mode in roundings))
     if not found:
         raise value_error("roundings", "name at least one mode", found)

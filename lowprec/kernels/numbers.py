@@ -59,6 +59,8 @@ def describe(format: Format, rounding: Rounding, random_bits: int, carrier: str)
     ending = _ending(number, format, rounding, space)
     if rounding is Rounding.NEAREST_EVEN and depth == scalar.ABOVE and _adds(number, format, space):
         depth = scalar.QUICK
+    if rounding is Rounding.STOCHASTIC and depth == scalar.ABOVE and _scales(number, ending, space):
+        depth = scalar.QUICK
     words = [number[i] & (2**64 - 1) for i in range(scalar.COUNT)]
     return np.array(words, np.uint64).astype(WIDTHS[carrier].unsigned), depth, ending
 
@@ -101,6 +103,17 @@ def _adds(number: dict[int, int], format: Any, carrier: Carrier) -> bool:
     kept = kept and format.overflow not in (Overflow.WRAP, Overflow.UNBOUNDED)  # there is nothing to clamp to
     rebias = wide.highest_exponent - carrier.highest_exponent
     return kept and max(top + 1, lowest) + spread + rebias < 2 * wide.highest_exponent
+
+
+def _scales(number: dict[int, int], ending: int, carrier: Carrier) -> bool:
+    """Fill in what makes fractions of the unit integers; whether that is one exact multiplication.
+
+    It needs a normal factor, and a unit of which subnormals are less than a part of 2^32, so that none is
+    missed where hardware flushes them.
+    """
+    factor = 2 * carrier.highest_exponent + 32 - number[scalar.UNIT_FIELD]
+    number[scalar.FACTOR] = factor << (carrier.precision - 1)
+    return carrier.name == "float32" and ending != scalar.WRAPPED and 1 <= factor <= 253
 
 
 @lru_cache(maxsize=1024)

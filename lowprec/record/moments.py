@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from lowprec.errors import value_error
 from lowprec.record.counters import NUMBERS, Counters, counters_of
 
 Key = tuple[str, str]
@@ -110,8 +111,10 @@ class Moments:
         for values in plain:
             rows: list[list[object]] = values["rows"]  # type: ignore[assignment]
             numbers = {(str(r[0]), str(r[1])): np.array(r[2:], np.float64) for r in rows}
-            if any(row.shape != (len(NUMBERS),) for row in numbers.values()):
-                raise ValueError(f"A moment must have {len(NUMBERS)} numbers for each layer and role.")
+            for row in numbers.values():
+                if row.shape != (len(NUMBERS),):
+                    must = f"have {len(NUMBERS)} numbers for each layer and role"
+                    raise value_error("rows", must, row.tolist())
             first, last, steps = (int(values[n]) for n in ("first_step", "last_step", "steps"))  # type: ignore[call-overload]
             found._kept.append(Moment(first, last, steps, numbers))
         found._span = max((m.steps for m in found._kept), default=1)

@@ -297,14 +297,14 @@ class Recording:
             ValueError: If it is something else.
 
         Example:
-            >>> Recording.from_json("{}")
+            >>> Recording.from_json("{}")  # doctest: +ELLIPSIS
             Traceback (most recent call last):
-            ValueError: `text` must be what to_json of this version gave, got '{}'.
+            ValueError: `text` must be what to_json of this version gave, got '{}'. Reading it ...
         """
         try:
             content: Any = json.loads(text)
             if content["lowprec recording"] != _VERSION:
-                raise ValueError(content["lowprec recording"])
+                raise value_error("lowprec recording", f"be {_VERSION}", content["lowprec recording"])
             found = cls(content["order"])
             found._moments = Moments.from_plain(content["moments"])
             for layer, role, *own in content["histograms"]:
@@ -312,7 +312,8 @@ class Recording:
             broken = content["not_finite"]
             found._not_finite = None if broken is None else Break(**broken)
         except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise value_error("text", "be what to_json of this version gave", text[:40]) from error
+            remedy = f"Reading it gave {type(error).__name__}: {error}"
+            raise value_error("text", "be what to_json of this version gave", text[:40], remedy) from error
         return found
 
     def _sorted(self, found: Mapping[Key, Counters]) -> list[tuple[Key, Counters]]:

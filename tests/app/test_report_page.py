@@ -261,9 +261,7 @@ def test_going_on_elsewhere_keeps_both_versions(lowprec_command, tmp_path, kept)
 def test_what_is_no_run_folder_is_refused(lowprec_command, tmp_path):
     result = lowprec_command("report", "nowhere")
     assert result.exit_code == 2
-    assert result.stderr == (
-        "Error: `RUN` must be a run folder of lowprec train, got 'nowhere' without a checkpoint.pt.\n"
-    )
+    assert result.stderr == "Error: `RUN` must be a run folder with a checkpoint.pt, got 'nowhere'.\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -272,7 +270,7 @@ def test_a_damaged_checkpoint_is_refused(lowprec_command, run):
     file.write_bytes(file.read_bytes()[:-1])
     result = lowprec_command("report", str(run))
     assert result.exit_code == 2
-    assert re.fullmatch(r"Error: The checkpoint .* is damaged: .*\n", result.stderr)
+    assert re.fullmatch(r"Error: `RUN` must have an undamaged checkpoint .*\n", result.stderr)
     assert not (run / "report.html").exists()
 
 
@@ -308,7 +306,7 @@ def test_the_page_goes_where_it_should(lowprec_command, run, tmp_path):
 
 
 def test_a_file_that_cannot_be_read_is_told_of(lowprec_command, run, monkeypatch):
-    def refused(path):
+    def refused(path, name):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(checkpoint, "load", refused)
@@ -333,13 +331,15 @@ def test_a_failed_write_leaves_the_page_before(lowprec_command, run, monkeypatch
 def test_damaged_layers_are_refused(run):
     lines = (run / "layers.csv").read_text(encoding="utf-8").splitlines()
     (run / "layers.csv").write_text("\n".join([*lines[:4], "fp8-hybrid,0.9,x"]))
-    with pytest.raises(ValueError, match=r"The file .*layers\.csv is damaged in line 5\."):
+    with pytest.raises(ValueError, match=r"`RUN` must have a layers\.csv with a number in .* in line 5\."):
         read_layers(run)
     (run / "layers.csv").write_bytes("\n".join(lines[:2]).encode() + b"\n\xff")
-    with pytest.raises(ValueError, match=r"The file .*layers\.csv is damaged: it is no UTF-8\."):
+    with pytest.raises(ValueError, match=r"`RUN` must have a layers\.csv in UTF-8, got"):
         read_layers(run)
     (run / "layers.csv").write_text(",".join(LAYER_COLUMNS[:-1]) + "\n")
-    with pytest.raises(ValueError, match=r"layers\.csv must have the columns scheme, .*, lacks sqnr_db"):
+    with pytest.raises(
+        ValueError, match=r"must have a layers\.csv with the columns scheme, .*It lacks sqnr_db"
+    ):
         read_layers(run)
 
 

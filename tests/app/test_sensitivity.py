@@ -82,25 +82,26 @@ def refused(lowprec_command, *arguments: str) -> str:
 def test_what_is_no_run_is_refused(lowprec_command, tmp_path) -> None:
     assert "`RUN` must be a run folder or a file of weights, got 'no'" in refused(lowprec_command, "no")
     (tmp_path / "empty").mkdir()
-    assert "There is no checkpoint empty" in refused(lowprec_command, "empty")
+    assert "`RUN` must have a checkpoint, got 'empty" in refused(lowprec_command, "empty")
     (tmp_path / "text").write_text("not weights")
     message = "`RUN` must be a run folder, or a file of weights that lowprec train has written, got 'text'"
     assert message in refused(lowprec_command, "text")
     safetensors.torch.save_file({"a": torch.ones(1)}, tmp_path / "foreign")
-    assert "(KeyError: 'lowprec')" in refused(lowprec_command, "foreign")
+    assert "Reading it gave KeyError: 'lowprec'" in refused(lowprec_command, "foreign")
     described = json.dumps({"model": "cnn", "run": "mine"})
     safetensors.torch.save_file({"a": torch.ones(1)}, tmp_path / "other", metadata={"lowprec": described})
     message = refused(lowprec_command, "other", "--scheme", "bfp8")
-    assert "The weights in other do not fit the model 'cnn': " in message
+    assert "`RUN` must have weights that fit the model 'cnn', got 'other'. Error" in message
 
 
 def test_a_run_that_is_not_what_it_was_is_refused(lowprec_command, trained) -> None:
     file = trained / "checkpoint.pt"
     state = checkpoint.load(file)
     checkpoint.save(file, state | {"fingerprint": "another"})
-    assert "The images in the bundled subset are not those that job" in refused(lowprec_command, "job")
+    message = "`RUN` must find the images that it was trained on in the bundled subset, got 'job'. Restore"
+    assert message in refused(lowprec_command, "job")
     checkpoint.save(file, state | {"schemes": {}})
-    assert "`--scheme` must be given where the run has none, got 'job'" in refused(lowprec_command, "job")
+    assert "`--scheme` must name a scheme where the run has none, got" in refused(lowprec_command, "job")
     for weights in (trained / "weights").glob("float32*"):
         weights.unlink()
     message = (

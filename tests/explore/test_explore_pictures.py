@@ -76,7 +76,7 @@ class TestNumberLine:
             ("e2m1", {"limits": (0, 1), "log": True}, ValueError, "`limits` must be two positive numbers"),
             ("e2m1", {"log": 1}, TypeError, "`log` must be True or False, got 1"),
             ("binary64", {}, ValueError, "`limits` must be given for ranges past"),
-            ("e2m1", {"ax": 3}, TypeError, "`ax` must be Matplotlib's axes or None, got 3"),
+            ("e2m1", {"ax": 3}, TypeError, "`ax` must be Axes of Matplotlib or None, got 3"),
         ],
     )
     def test_errors(self, formats, options, error, message):
@@ -238,7 +238,7 @@ class TestStochastic:
     @pytest.mark.parametrize(
         ("arguments", "options", "error", "message"),
         [
-            (("e2m1", "up"), {}, ValueError, "`rounding` must be stochastic, got 'up'. staircase draws"),
+            (("e2m1", "up"), {}, ValueError, "`rounding` must be stochastic, got 'up'. Draw the others"),
             (("e2m1",), {"at": 6.0}, ValueError, "`at` must lie between 0 and the largest value 6, got 6.0"),
             (("e2m1",), {"at": -1.0}, ValueError, "`at` must lie between 0"),
             (("binary",), {"at": 0.5}, ValueError, "`at` must have a value of the format that is not"),
@@ -255,7 +255,7 @@ class TestStochastic:
     ("arguments", "error", "message"),
     [
         (("e2m1", []), ValueError, r"`roundings` must name at least one mode, got \[\]"),
-        (("e2m1", 3), TypeError, "`roundings` must be modes by name, got 3"),
+        (("e2m1", 3), TypeError, "`roundings` must be rounding modes or their names, got 3"),
         (("e2m1", "best"), ValueError, "`roundings` must be a known name, got 'best'"),
         (("binary64",), ValueError, "`format` must have values that float64 has numbers between"),
         (("fixedf1<unbounded>",), ValueError, "`format` must have a largest value"),

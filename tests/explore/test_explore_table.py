@@ -75,7 +75,7 @@ def test_all_codes_of_sixteen_bits_are_listed():
     [
         (
             "binary32",
-            r"`format` must have at most 16 bits, got 'binary32'\. lowprec\.finfo and `lowprec show`",
+            r"`format` must have at most 16 bits, got 'binary32'\. Of wider ones, lowprec\.finfo and",
         ),
         ("bfp24", "`format` must have at most 16 bits, got 'bfp24'"),
         ("fixedf4<unbounded>", r"`format` must have codes of a certain width, .* Give word_bits\."),

@@ -5,6 +5,7 @@ import torch
 from explore_families import FAMILIES
 
 from lowprec.explore import text
+from lowprec.explore.terminal import Line, logarithmic_chart
 from lowprec.formats import resolve
 
 DATA = torch.randn(8, 32, generator=torch.Generator().manual_seed(3))
@@ -74,6 +75,11 @@ def test_stochastic_rows():
     assert [line.split()[1] for line in shown[2:]] == [
         "0", "-0.125", "-0.25", "-0.375", "0", "-0.125", "-0.25", "-0.375",
     ]  # fmt: skip
+
+
+def test_a_chart_without_positive_numbers_is_refused():
+    with pytest.raises(ValueError, match=r"`formats` must have distances to draw, got \['nothing'\]"):
+        logarithmic_chart([Line("nothing", [0.0], [1.0])], 60, ("magnitude", "distance"))
 
 
 @pytest.mark.parametrize("form", FORMS)

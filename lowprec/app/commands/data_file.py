@@ -42,12 +42,14 @@ def read(path: str | None, tensors: list[str] | None) -> Any:
         raise value_error("--tensor", "be left out for a file of one array", tensors)
     if missing := [name for name in tensors if name not in found]:
         some = ", ".join(list(found)[:5])
-        raise value_error("--tensor", f"be in the file, which has {some}", missing[0])
+        raise value_error("--tensor", f"name a tensor of the file, which has {some}", missing[0])
     return {name: found[name] for name in tensors}
 
 
 def _read(path: Path) -> Any:
     """What a file holds."""
+    from safetensors import SafetensorError
+
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES.split(", "):
         raise value_error("--data", f"be a file of {_SUFFIXES}", str(path))
@@ -58,20 +60,17 @@ def _read(path: Path) -> Any:
             return _safetensors(path)
         found = np.load(path, allow_pickle=False)
         return found if suffix == ".npy" else dict(found)
-    except (ValueError, EOFError, KeyError) as error:
+    except (ValueError, EOFError, KeyError, SafetensorError) as error:
         raise value_error("--data", f"be a whole file of its kind ({error})", str(path)) from error
 
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file; the values of a packed one."""
-    import safetensors
-    import safetensors.torch
+    from safetensors import safe_open
+    from safetensors.torch import load_file
 
     from lowprec.storage import load_packed
 
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            is_packed = "lowprec" in (file.metadata() or {})
-        return load_packed(path) if is_packed else safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ValueError(str(error)) from error
+    with safe_open(path, framework="pt") as file:
+        is_packed = "lowprec" in (file.metadata() or {})
+    return load_packed(path) if is_packed else load_file(path)

@@ -50,7 +50,7 @@ def sensitivity(
         trained = load(run)
         schemes = _schemes(scheme) if scheme else trained.schemes
         if not schemes:
-            raise value_error("--scheme", "be given where the run has none", str(run))
+            raise value_error("--scheme", "name a scheme where the run has none", str(run))
         images = f"{len(trained.dataset.test_labels)} test images of the {trained.dataset.name}"
         typer.echo(f"{trained.title}: accuracy on {images}.", err=True)
         with torch_settings(trained.threads):

@@ -14,7 +14,7 @@ from lowprec.app.page.layers import Moment, read_layers
 from lowprec.app.results import Summary, summarize
 from lowprec.app.settings import PLAIN, Run, Settings, option, plan
 from lowprec.app.train import CHECKPOINT
-from lowprec.errors import value_error
+from lowprec.errors import sentence, value_error
 from lowprec.scheme import SCHEMES, Scheme
 
 
@@ -106,13 +106,12 @@ def read(folder: str | Path) -> RunFolder:
     Example:
         >>> read("nowhere")
         Traceback (most recent call last):
-        FileNotFoundError: `RUN` must be a run folder of lowprec train, got 'nowhere' without a checkpoint.pt.
+        FileNotFoundError: `RUN` must be a run folder with a checkpoint.pt, got 'nowhere'.
     """
     path = Path(folder)
     if not (path / CHECKPOINT).is_file():
-        message = f"`RUN` must be a run folder of lowprec train, got '{folder}' without a {CHECKPOINT}."
-        raise FileNotFoundError(message)
-    state = checkpoint.load(path / CHECKPOINT)
+        raise FileNotFoundError(sentence("RUN", f"be a run folder with a {CHECKPOINT}", str(folder)))
+    state = checkpoint.load(path / CHECKPOINT, "RUN")
     try:
         return _described(path, state)
     except (AttributeError, LookupError, TypeError) as error:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lowprec.errors import value_error
+
 LAYERS = "layers.csv"
 COLUMNS = (
     "scheme", "momentum", "seed", "first_step", "last_step", "layer", "role",
@@ -60,16 +62,15 @@ def read_layers(folder: Path) -> tuple[Moment, ...]:
     try:
         lines = csv.DictReader(io.StringIO(path.read_bytes().decode(), newline=""))
     except UnicodeDecodeError:
-        message = f"The file {path} is damaged: it is no UTF-8."
-        raise ValueError(message) from None
+        raise value_error("RUN", f"have a {LAYERS} in UTF-8", str(path)) from None
     if missing := [name for name in COLUMNS if name not in (lines.fieldnames or ())]:
-        message = f"The file {path} must have the columns {', '.join(COLUMNS)}, lacks {missing[0]}."
-        raise ValueError(message)
+        must = f"have a {LAYERS} with the columns {', '.join(COLUMNS)}"
+        raise value_error("RUN", must, str(path), f"It lacks {missing[0]}.")
     try:
         return tuple(map(_moment, lines))
     except (csv.Error, TypeError, ValueError):
-        message = f"The file {path} is damaged in line {lines.line_num}."
-        raise ValueError(message) from None
+        must = f"have a {LAYERS} with a number in every cell of numbers"
+        raise value_error("RUN", must, str(path), f"It is damaged in line {lines.line_num}.") from None
 
 
 def _moment(line: dict[str, str]) -> Moment:
