@@ -29,6 +29,7 @@ from torch import nn
 import lowprec
 from lowprec.app import data, models
 
+torch.set_num_threads(1)  # the networks are small
 torch.manual_seed(0)
 
 # %% [markdown]

@@ -28,7 +28,8 @@ from torch import nn
 import lowprec
 from lowprec.app import data, models
 
-images = data.load(train_size=4000)
+torch.set_num_threads(1)  # the networks are small
+images = data.load(train_size=2500)
 
 # %% [markdown]
 # ## Three schemes

@@ -112,6 +112,7 @@ print("by formula:", by_formula(x).item(), "  nearest:", lowprec.quantize(x, "tr
 # perceptron on Fashion-MNIST.
 
 # %%
+torch.set_num_threads(1)  # the networks are small
 images = data.load(train_size=2000)
 
 

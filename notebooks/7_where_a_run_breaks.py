@@ -26,6 +26,7 @@ from matplotlib import pyplot as plt
 import lowprec
 from lowprec.app import data, models
 
+torch.set_num_threads(1)  # the networks are small
 images = data.load(train_size=2000)
 
 # %% [markdown]
@@ -110,7 +111,7 @@ plt.show()
 # %%
 model = lowprec.convert(models.resnet20(), scheme)
 audit = lowprec.audit(model, images.train_images[:2])
-print(str(audit)[:1200])
+print(audit.summary())
 
 # %% [markdown]
 # ## The claim
