@@ -38,7 +38,7 @@ def paired(notebook: Path) -> list[tuple[str, str]]:
     for part in re.split(r"^# %%", text, flags=re.MULTILINE)[1:]:  # before the first is the header
         head, _, body = part.partition("\n")
         if head.strip() == "[markdown]":
-            lines = [line.removeprefix("# ").removeprefix("#") for line in body.strip().splitlines()]
+            lines = [line[2:] for line in body.strip().splitlines()]
             found.append(("markdown", "\n".join(lines)))
         else:
             found.append(("code", body.strip()))
