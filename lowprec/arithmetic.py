@@ -111,7 +111,7 @@ class Arithmetic:
             of_chunks = _accumulator("chunk_accumulate", wanted, mode, random_bits)
         for name, held in (
             ("accumulate", own),
-            ("multiply", None if multiply is None else _factor(multiply)),
+            ("multiply", None if multiply is None else _element("multiply", multiply)),
             ("rounding", mode),
             ("multiply_rounding", None if multiply is None else modes[1]),
             ("random_bits", random_bits),
@@ -209,8 +209,6 @@ def guard_bits(rounding: Rounding, random_bits: int | None) -> int:
 def _accumulator(name: str, format: FormatLike, rounding: Rounding, random_bits: int | None) -> Accumulator:
     """A format that sums can be rounded to."""
     held = _element(name, format)
-    if held.overflow is Overflow.UNBOUNDED:
-        raise value_error(name, "be bounded", str(held), "Give it a width.")
     guard = guard_bits(rounding, random_bits)
     if digits(held) + guard > _HELD:
         most = _HELD - digits(held) - 2
@@ -220,18 +218,14 @@ def _accumulator(name: str, format: FormatLike, rounding: Rounding, random_bits:
     return held
 
 
-def _factor(format: FormatLike) -> Accumulator:
-    """A format that products can be rounded to."""
-    return _element("multiply", format)
-
-
 def _element(name: str, format: FormatLike) -> Accumulator:
     """A floating-point or fixed-point format in the middle of binary64's range."""
     held = resolve(format)
     if not isinstance(held, FloatingPoint | FixedPoint):
         raise type_error(name, "be floating or fixed point", str(held), "No other arithmetic is built.")
     held.check_carrier("float64")
-    bounded = held.overflow is not Overflow.UNBOUNDED
-    if (bounded and max(held.max, -held.min) > _HIGHEST) or held.smallest_subnormal < _LOWEST:
+    if held.overflow is Overflow.UNBOUNDED:
+        raise value_error(name, "be bounded", str(held), "Give it a width.")
+    if max(held.max, -held.min) > _HIGHEST or held.smallest_subnormal < _LOWEST:
         raise value_error(name, "have values between 2**-900 and 2**900", str(held))
     return held

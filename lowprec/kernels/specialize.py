@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from lowprec.kernels import codes, groups, posits, quotients, scalar, stairs, tables
+from lowprec.kernels import codes, groups, posits, quotients, scalar, stairs, sums, tables
 
-DECISIONS = (scalar, codes, groups, quotients, tables, posits, stairs)
+DECISIONS = (scalar, codes, groups, quotients, tables, posits, stairs, sums)
 """The modules of plain functions."""
 
 # What takes the place of scalar.py's decisions.
@@ -73,6 +73,7 @@ def specialized(
     side: int = groups.BOTH,
     exact: bool = False,
     hardware: bool = False,
+    odd: bool = False,
     compiler: Callable[..., Any] = inline,
 ) -> dict[str, Any]:
     """The names of all decisions, each compiled for these constants when it is first called.
@@ -89,6 +90,7 @@ def specialized(
         zero_point: Whether scales come with zero points.
         side: Whose magnitudes count for a group's largest.
         hardware: Whether subnormals of the source may be flushed.
+        odd: Whether sums are rounded to odd.
         exact: Whether quotients are needed to more bits than elements look at.
         compiler: What makes a device function of a Python one; none for a copy in Python.
     """
@@ -112,6 +114,8 @@ def specialized(
         "ZERO_POINT": zero_point,
         "SIDE": side,
         "HARDWARE": hardware,
+        "FLOAT": np.float64 if place == 63 else np.float32,
+        "ODD": odd,
         **_of_source(source or carrier, mode, exact=exact),
     }
     names: dict[str, Any] = {}

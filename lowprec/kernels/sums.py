@@ -1,0 +1,41 @@
+"""Sums that a rounding decision can be made from: exact, or rounded to odd; plain functions, as scalar.py's.
+
+A sum rounded to odd keeps in its last bit that something was lost. Rounded again to a format whose last
+place lies two bits higher, or as many more as a random word has, it gives what the exact sum gives. A sum
+rounded to nearest does so only where products.py can tell that it does.
+"""
+
+import numpy as np
+
+from lowprec.kernels.scalar import DOWN, MODE, PLACE, SIGN, U32, U
+
+FLOAT = np.float32  # the carrier's arithmetic
+ODD = True  # whether sums are rounded to odd
+
+
+def pattern(x):
+    """The bits of a number."""
+    return U(FLOAT(x).view(U))
+
+
+def number(bits):
+    """The number of a pattern."""
+    return U(bits).view(FLOAT)
+
+
+def bits_of_sum(x, y):
+    """The pattern of x + y; neither overflows, and nothing lost or left is subnormal."""
+    total = FLOAT(x + y)
+    bits = pattern(total)
+    if ODD:
+        # What addition loses is a number, found by exact operations whichever term is larger.
+        part = FLOAT(total - x)
+        lost = FLOAT(FLOAT(x - FLOAT(total - part)) + FLOAT(y - part))
+        against = U(U(pattern(lost) ^ bits) >> U(PLACE))  # 1 where the exact sum is nearer zero
+        moved = U(U(bits + U(1)) - U(against << U(1)))
+        inexact = lost < FLOAT(0) or lost > FLOAT(0)  # NaN beside an infinity
+        bits = moved if inexact and U(bits & U(1)) == U(0) else bits
+    if MODE == DOWN:  # IEEE 754-2019, 6.3
+        zeros = U(pattern(x) | pattern(y)) == U(0)
+        bits = SIGN if U(bits << U(1)) == U(0) and not zeros else bits
+    return bits
