@@ -122,6 +122,18 @@ class Arithmetic:
         ):
             object.__setattr__(self, name, held)
         self._check_compensation()
+        self._check_wrapping()
+
+    def _check_wrapping(self) -> None:
+        """Refuse chunks whose sums are too large for wrapped ones to be exact."""
+        total = self.chunk_accumulate
+        if not isinstance(total, FixedPoint) or total.overflow is not Overflow.WRAP:
+            return
+        largest = max(self.accumulate.max, -self.accumulate.min, total.max, -total.min)
+        most = _HELD - 2 - guard_bits(self.rounding, self.random_bits)
+        if largest >= 2.0**most * float(total.step):
+            must = f"saturate, or have sums of chunks of less than 2^{most} steps,"
+            raise value_error("chunk_accumulate", must, str(total))
 
     def _check_compensation(self) -> None:
         """Refuse orders and modes that compensated sums are not built for."""

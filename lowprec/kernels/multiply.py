@@ -11,7 +11,7 @@ from lowprec.kernels import products
 from lowprec.kernels.cpu import is_drawn
 from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.operands import Operand, pack
-from lowprec.kernels.paths import Path, path_of
+from lowprec.kernels.paths import Path, check_bias, path_of
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.products import Family, Kind
 from lowprec.kernels.threads import PARTS, ranges, share
@@ -79,11 +79,12 @@ def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
 
 def multiply(
     a: Operand, b: Operand, out: int, carrier: str, arithmetic: Arithmetic, *,
-    seed: int = 0, stream: int = 0, threads: int = 1, block: tuple[int, int, int] | None = None,
+    bias: Operand | None = None, seed: int = 0, stream: int = 0, threads: int = 1,
+    block: tuple[int, int, int] | None = None,
 ) -> None:  # fmt: skip
     """Write the products of two batches of matrices, row-major, in the carrier.
 
-    ``block`` is how many rows, columns and products a unit takes at a time; no result depends on it.
+    ``bias`` is one row, added to each of the result. ``block`` is how many rows, columns and products a unit takes at a time; no result depends on it.
     """
     batches, m, depth = a.shape
     n = b.shape[2]
@@ -107,6 +108,22 @@ def multiply(
     fixed = (*addresses, out, *(x.ctypes.data for x in loop.numbers), geometry.ctypes.data)
     calls = [(*fixed, scratch[i:].ctypes.data, *part, seed, stream) for i, part in enumerate(parts)]
     share(loop.compiled, calls, threads)
+    if bias is not None:
+        _add(bias, out, carrier, arithmetic, batches * m * n, seed, stream, threads)
+
+
+def _add(
+    bias: Operand, out: int, carrier: str, arithmetic: Arithmetic, size: int, seed: int, stream: int,
+    threads: int,
+) -> None:  # fmt: skip
+    """Add one row to each of a result."""
+    row, measure = pack(bias, 1)
+    check_bias(arithmetic, measure)
+    numbers = _numbers(arithmetic.final, arithmetic.rounding, arithmetic.random_bits, "float64")
+    loop = products.adding(numbers.family, carrier)
+    parts = ranges(size, 1 if size < SERIAL_BELOW or threads == 1 else PARTS * threads)
+    fixed = row.ctypes.data, out, numbers.memory.ctypes.data, bias.shape[2]
+    share(loop, [(*fixed, *part, seed, stream + products.BIAS) for part in parts], threads)
 
 
 def _block(loop: Loop, m: int, n: int, depth: int) -> tuple[int, int, int]:

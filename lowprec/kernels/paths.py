@@ -104,6 +104,19 @@ def path_of(arithmetic: Arithmetic, a: Measure, b: Measure) -> Path:
     )  # fmt: skip
 
 
+def check_bias(arithmetic: Arithmetic, bias: Measure) -> None:
+    """Refuse a bias whose sums cannot be rounded to odd in binary64."""
+    format = arithmetic.final
+    extent = _extent(format)
+    top = max(bias.top, extent.top)
+    kept = top + 2 - extent.unit + guard_bits(arithmetic.rounding, arithmetic.random_bits)
+    wraps = format.overflow is Overflow.WRAP
+    if not _bounded(bias, "float64") or (wraps and kept > _PRECISION["float64"]):
+        raise value_error(
+            "bias", f"have sums in {format} whose every bit is known", f"magnitudes up to 2^{bias.top + 1}"
+        )
+
+
 def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str) -> Path | None:
     """The path in a carrier, if there is one."""
     precision, format = _PRECISION[carrier], arithmetic.accumulate

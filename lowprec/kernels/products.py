@@ -209,6 +209,42 @@ def draw_columns(words, tile, index, step, count, columns, width, seed, stream):
             done += got
 
 
+@cache
+def adding(family: Family, out: str) -> Any:
+    """The loop over elements of a result that adds a bias to each, in binary64."""
+    stored, place, mantissa = WIDTHS[out].memory, WIDTHS[out].place, WIDTHS[out].mantissa
+    infinity = np.uint64((1 << place) - (1 << mantissa))
+    drawn, widens = is_drawn(family.mode), out == "float64"
+
+    def loop(bias_address, out_address, numbers_address, columns, first, last, seed, stream):
+        bias, out = at(bias_address, np.float64), at(out_address, stored)
+        numbers = to_fixed_tuple(at(numbers_address, np.uint64), COUNT)
+        for index in range(first, last):
+            bits = np.uint64(out[index])
+            magnitude = np.uint64(bits & np.uint64((1 << place) - 1))
+            sign = np.uint64(np.uint64(bits >> np.uint64(place)) << np.uint64(63))
+            if magnitude >= infinity:  # NaN or an infinity
+                wide = np.uint64(np.uint64(magnitude << np.uint64(52 - mantissa)) | np.uint64(0x7FF << 52))
+            else:
+                wide = magnitude if widens else widened(magnitude)  # noqa: F821  # a decision
+            ceiling = U32(0)
+            if drawn:
+                ceiling = U32(~word_at(np.uint64(seed), np.uint64(stream), np.uint64(index)))
+            total = bits_of_sum(np.uint64(wide | sign).view(np.float64), bias[index % columns])  # noqa: F821
+            total = round_sum(total, ceiling, numbers)  # noqa: F821
+            magnitude = np.uint64(total & np.uint64((1 << 63) - 1))
+            sign = np.uint64(np.uint64(total >> np.uint64(63)) << np.uint64(place))
+            if magnitude > np.uint64(0x7FF << 52):
+                magnitude, sign = np.uint64(0x7FF8 << 48), np.uint64(0)
+            out[index] = stored((magnitude if widens else narrowed(magnitude)) | sign)  # noqa: F821
+
+    own = _specialized("float64", family, odd=True)
+    storing = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, source=out)
+    decisions = {"round_sum": own["quantize_bits"], "bits_of_sum": own["bits_of_sum"]}
+    decisions |= {name: storing[name] for name in ("widened", "narrowed")}
+    return jit(8, loop, decisions, "adding", *family, out)
+
+
 def _decisions(kind: Kind) -> dict[str, Any]:
     """The functions that a loop calls."""
     own = _specialized(kind.carrier, kind.step, odd=kind.odd)
