@@ -12,6 +12,9 @@ from lowprec.modes import Overflow, Rounding, check_random_bits
 Accumulator = FloatingPoint | FixedPoint
 """The formats that sums may be rounded to."""
 
+CARRIER = "carrier"
+"""In place of an arithmetic: the product that torch itself computes in the carrier."""
+
 ORDERS = ("sequential", "pairwise")
 
 _HELD = 53
@@ -89,12 +92,12 @@ class Arithmetic:
                 "multiply_rounding", "be None where products are exact", multiply_rounding, "Name `multiply`."
             )
         if chunk is None and chunk_accumulate is not None:
-            raise value_error(
-                "chunk_accumulate", "be None without chunks", chunk_accumulate, "Set `chunk`."
-            )
+            raise value_error("chunk_accumulate", "be None without chunks", chunk_accumulate, "Set `chunk`.")
         modes = [mode]
         if multiply is not None:
-            modes.append(mode if multiply_rounding is None else Rounding.parse(multiply_rounding, "multiply_rounding"))
+            modes.append(
+                mode if multiply_rounding is None else Rounding.parse(multiply_rounding, "multiply_rounding")
+            )
         check_random_bits(random_bits, *modes)
         for name, value, allowed in (
             ("order", order, ORDERS),
@@ -160,9 +163,17 @@ class Arithmetic:
 
     def shifted(self, exponent: int) -> "Arithmetic":
         """The arithmetic that computes x as this one computes x times 2**exponent."""
-        held = ("accumulate", "multiply", "chunk_accumulate")
-        formats = {name: getattr(self, name) for name in held}
-        return replace(self, **{n: f if f is None else f.shifted(exponent) for n, f in formats.items()})
+
+        def moved(format: Accumulator | None) -> Any:
+            """One of the formats."""
+            return None if format is None else format.shifted(exponent)
+
+        return replace(
+            self,
+            accumulate=moved(self.accumulate),
+            multiply=moved(self.multiply),
+            chunk_accumulate=moved(self.chunk_accumulate),
+        )
 
     def describe(self) -> str:
         """One line for a person."""
@@ -202,6 +213,31 @@ class Arithmetic:
         if "accumulate" not in value:
             raise value_error(name, "name the format `accumulate`", dict(value))
         return cls(**value)
+
+
+@dataclass(frozen=True)
+class CarrierArithmetic:
+    """The product that torch itself computes in the carrier, where the forward's would else be repeated.
+
+    Example:
+        >>> CarrierArithmetic().describe()
+        "the carrier's own"
+    """
+
+    def describe(self) -> str:
+        """One line for a person."""
+        return "the carrier's own"
+
+    def to_value(self) -> str:
+        """A string that arithmetic_of reads."""
+        return CARRIER
+
+
+def arithmetic_of(value: Any, name: str) -> Arithmetic | CarrierArithmetic:
+    """What a scheme says of a product: an arithmetic, anything that is read as one, or ``"carrier"``."""
+    if isinstance(value, CarrierArithmetic) or value == CARRIER:
+        return CarrierArithmetic()
+    return Arithmetic.from_value(value, name)
 
 
 def digits(format: Accumulator) -> int:

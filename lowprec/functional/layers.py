@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lowprec.errors import value_error
-from lowprec.functional.plan import LINEAR_AXES, Axes, Plan, conv_axes, make_plan
-from lowprec.functional.products import ConvProduct, LinearProduct, simulate
-from lowprec.ops.quantize import seed_tensor
-from lowprec.scheme import Scheme, scheme_of
+from lowprec.functional.bilinear import ConvProduct, LinearProduct
+from lowprec.functional.plan import LINEAR_AXES, Plan, conv_axes, plan_and_seed
+from lowprec.functional.products import simulate
+from lowprec.scheme import Scheme
 
 Size = int | Sequence[int]
 
@@ -52,7 +52,7 @@ def linear(
         >>> linear(torch.tensor([[0.3]]), torch.tensor([[1.0]]), scheme="fp8-hybrid")
         tensor([[0.3125]])
     """
-    plan, seeds = _plan_and_seed(input, scheme, LINEAR_AXES, training, seed)
+    plan, seeds = plan_and_seed(input, scheme, LINEAR_AXES, training=training, seed=seed)
     return planned_linear(input, weight, bias, plan, seeds, seeds)
 
 
@@ -105,17 +105,6 @@ def planned_conv(
     return simulate(input, weight, bias, product, plan, seed, weight_seed, owner, enlarge)
 
 
-def _plan_and_seed(
-    x: Tensor, scheme: Scheme | str, axes: Axes, training: bool, seed: int | Tensor | None
-) -> tuple[Plan, Tensor | None]:
-    """The plan of one call, and its seed if the plan draws noise."""
-    plans = [make_plan(scheme_of(scheme), axes, training=mode) for mode in (False, True)]
-    if seed is not None and not any(plan.is_stochastic for plan in plans):
-        raise value_error("seed", "be None where no cast of the scheme is stochastic", seed)
-    plan = plans[training]
-    return plan, seed_tensor(x, seed) if plan.is_stochastic else None
-
-
 def _tuple(size: Size, dimensions: int) -> tuple[int, ...]:
     """One number for each dimension."""
     values = (size,) * dimensions if isinstance(size, int) else tuple(size)
@@ -155,7 +144,8 @@ def _conv(
     """The three convolutions."""
     if weight.dim() != dimensions + 2:
         raise value_error("weight", f"have {dimensions + 2} dimensions", tuple(weight.shape))
-    plan, seeds = _plan_and_seed(input, scheme, conv_axes(dimensions), training, seed)
+    axes = conv_axes(dimensions)
+    plan, seeds = plan_and_seed(input, scheme, axes, training=training, seed=seed)
     return planned_conv(input, weight, bias, stride, padding, dilation, groups, "zeros", plan, seeds, seeds)
 
 

@@ -79,12 +79,13 @@ def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
 
 def multiply(
     a: Operand, b: Operand, out: int, carrier: str, arithmetic: Arithmetic, *,
-    bias: Operand | None = None, seed: int = 0, stream: int = 0, threads: int = 1,
+    bias: Operand | None = None, bias_step: int = 1, seed: int = 0, stream: int = 0, threads: int = 1,
     block: tuple[int, int, int] | None = None,
 ) -> None:  # fmt: skip
     """Write the products of two batches of matrices, row-major, in the carrier.
 
-    ``bias`` is one row, added to each of the result. ``block`` is how many rows, columns and products a unit takes at a time; no result depends on it.
+    ``bias`` is one row, of which element i // bias_step, counted on from the beginning again, is added to
+    element i of the result. ``block`` is how many rows, columns and products a unit takes at a time; no result depends on it.
     """
     batches, m, depth = a.shape
     n = b.shape[2]
@@ -109,20 +110,20 @@ def multiply(
     calls = [(*fixed, scratch[i:].ctypes.data, *part, seed, stream) for i, part in enumerate(parts)]
     share(loop.compiled, calls, threads)
     if bias is not None:
-        _add(bias, out, carrier, arithmetic, batches * m * n, seed, stream, threads)
+        _add(bias, bias_step, out, carrier, arithmetic, batches * m * n, seed, stream, threads)
 
 
 def _add(
-    bias: Operand, out: int, carrier: str, arithmetic: Arithmetic, size: int, seed: int, stream: int,
-    threads: int,
+    bias: Operand, step: int, out: int, carrier: str, arithmetic: Arithmetic, size: int, seed: int,
+    stream: int, threads: int,
 ) -> None:  # fmt: skip
-    """Add one row to each of a result."""
+    """Add a bias to a result."""
     row, measure = pack(bias, 1)
     check_bias(arithmetic, measure)
     numbers = _numbers(arithmetic.final, arithmetic.rounding, arithmetic.random_bits, "float64")
     loop = products.adding(numbers.family, carrier)
     parts = ranges(size, 1 if size < SERIAL_BELOW or threads == 1 else PARTS * threads)
-    fixed = row.ctypes.data, out, numbers.memory.ctypes.data, bias.shape[2]
+    fixed = row.ctypes.data, out, numbers.memory.ctypes.data, step, bias.shape[2]
     share(loop, [(*fixed, *part, seed, stream + products.BIAS) for part in parts], threads)
 
 

@@ -186,4 +186,3 @@ def _is_nearest_enough(arithmetic: Arithmetic, terms: Measure, extent: _Extent, 
     if other <= own and terms.low >= extent.unit:
         return precision > 2 * own
     return precision > other and extent.unit > extent.top + 1 - precision
-

@@ -137,7 +137,11 @@ def multiplying(kind: Kind) -> Any:
                                     after = number_of(y_bits)  # noqa: F821
                                     gain = round_sum(bits_of_sum(after, number(-before)), ceiling, numbers)  # noqa: F821
                                     rest = bits_of_sum(number_of(gain), number(-y))  # noqa: F821
-                                    put(carried, np.uintp(target + j), number_of(round_sum(rest, ceiling, numbers)))  # noqa: F821
+                                    put(
+                                        carried,
+                                        np.uintp(target + j),
+                                        number_of(round_sum(rest, ceiling, numbers)),
+                                    )
                                 y = number_of(y_bits)  # noqa: F821
                             put(sums, np.uintp(target + j), y)
                     if pairwise:
@@ -161,7 +165,9 @@ def multiplying(kind: Kind) -> Any:
                             for jj in range(columns):
                                 j = np.uintp(jj)
                                 ceiling = read_apart(noise, np.uintp(words_at + j)) if draws_sums else U32(0)
-                                bits = bits_of_sum(get(sums, np.uintp(lower + j)), get(sums, np.uintp(upper + j)))  # noqa: F821
+                                bits = bits_of_sum(
+                                    get(sums, np.uintp(lower + j)), get(sums, np.uintp(upper + j))
+                                )
                                 put(sums, np.uintp(lower + j), number_of(round_sum(bits, ceiling, numbers)))  # noqa: F821
                             left >>= 1
                         if stop == start + 1:
@@ -179,7 +185,9 @@ def multiplying(kind: Kind) -> Any:
                                 ceiling = U32(~word_at(np.uint64(seed), np.uint64(stream + CHUNKS), index))
                             at_j = row * width + j
                             bits = bits_of_chunks(totals[at_j], np.float64(sums[at_j]))  # noqa: F821
-                            totals[at_j] = np.uint64(round_chunk(bits, ceiling, chunk_numbers)).view(np.float64)  # noqa: F821
+                            totals[at_j] = np.uint64(round_chunk(bits, ceiling, chunk_numbers)).view(
+                                np.float64
+                            )
             for row in range(rows):
                 out_at = (batch * m + i_first + row) * n + j_first
                 for j in range(columns):
@@ -203,7 +211,9 @@ def draw_columns(words, tile, index, step, count, columns, width, seed, stream):
     for j in range(columns):
         done = 0
         while done < count:
-            offset, got, filled = draw(tile, filled, index + j * step + done, 1, count - done, seed, stream, -1)
+            offset, got, filled = draw(
+                tile, filled, index + j * step + done, 1, count - done, seed, stream, -1
+            )
             for k in range(got):
                 words[(done + k) * width + j] = tile[offset + k]
             done += got
@@ -216,7 +226,7 @@ def adding(family: Family, out: str) -> Any:
     infinity = np.uint64((1 << place) - (1 << mantissa))
     drawn, widens = is_drawn(family.mode), out == "float64"
 
-    def loop(bias_address, out_address, numbers_address, columns, first, last, seed, stream):
+    def loop(bias_address, out_address, numbers_address, step, count, first, last, seed, stream):
         bias, out = at(bias_address, np.float64), at(out_address, stored)
         numbers = to_fixed_tuple(at(numbers_address, np.uint64), COUNT)
         for index in range(first, last):
@@ -230,7 +240,7 @@ def adding(family: Family, out: str) -> Any:
             ceiling = U32(0)
             if drawn:
                 ceiling = U32(~word_at(np.uint64(seed), np.uint64(stream), np.uint64(index)))
-            total = bits_of_sum(np.uint64(wide | sign).view(np.float64), bias[index % columns])  # noqa: F821
+            total = bits_of_sum(np.uint64(wide | sign).view(np.float64), bias[index // step % count])  # noqa: F821
             total = round_sum(total, ceiling, numbers)  # noqa: F821
             magnitude = np.uint64(total & np.uint64((1 << 63) - 1))
             sign = np.uint64(np.uint64(total >> np.uint64(63)) << np.uint64(place))
@@ -242,7 +252,7 @@ def adding(family: Family, out: str) -> Any:
     storing = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, source=out)
     decisions = {"round_sum": own["quantize_bits"], "bits_of_sum": own["bits_of_sum"]}
     decisions |= {name: storing[name] for name in ("widened", "narrowed")}
-    return jit(8, loop, decisions, "adding", *family, out)
+    return jit(9, loop, decisions, "adding", *family, out)
 
 
 def _decisions(kind: Kind) -> dict[str, Any]:

@@ -7,7 +7,7 @@ rounded to nearest does so only where products.py can tell that it does.
 
 import numpy as np
 
-from lowprec.kernels.scalar import DOWN, MODE, PLACE, SIGN, U32, U
+from lowprec.kernels.scalar import DOWN, MODE, PLACE, SIGN, U
 
 FLOAT = np.float32  # the carrier's arithmetic
 ODD = True  # whether sums are rounded to odd

@@ -5,8 +5,8 @@ of a format.
 """
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 
@@ -78,7 +78,8 @@ def product(
     return out
 
 
-class _Noise(NamedTuple):
+@dataclass(frozen=True)
+class _Noise:
     """The random words of one element of a product."""
 
     seed: int | None
@@ -97,7 +98,9 @@ def _sum(products: list[Number], arithmetic: Arithmetic, noise: _Noise) -> float
     """The sum of the exact products of one element."""
     if arithmetic.multiply is not None:
         products = [
-            _rounded(x, arithmetic.multiply, arithmetic, noise.word(MULTIPLY, k), arithmetic.multiply_rounding)
+            _rounded(
+                x, arithmetic.multiply, arithmetic, noise.word(MULTIPLY, k), arithmetic.multiply_rounding
+            )
             for k, x in enumerate(products)
         ]
     if arithmetic.chunk is None or arithmetic.chunk_accumulate is None:
