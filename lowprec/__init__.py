@@ -42,9 +42,9 @@ from lowprec.storage import save_packed as save_packed
 __version__ = "0.1.0"
 
 __all__ = [
-    "SCHEMES", "Arithmetic", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint", "Operands",
-    "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
-    "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats",
+    "SCHEMES", "Arithmetic", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint",
+    "Operands", "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding",
+    "Rule", "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats",
     "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare", "quantize", "record",
     "revert", "save_packed", "scales", "unpack",
 ]  # fmt: skip

@@ -1,8 +1,9 @@
 """Products with quantized operands: the only place where a product is simulated.
 
 Each operand is rounded for the product that reads it, the carrier's own product follows, or one in an
-arithmetic, and the error is rounded before the two backward products. Where these read an operand otherwise than the
-forward does (another format, or groups along another axis), ``_SplitProduct`` runs them explicitly.
+arithmetic, and the error is rounded before the two backward products. Where these read an operand
+otherwise than the forward does (another format, or groups along another axis), ``_SplitProduct`` runs
+them explicitly.
 """
 
 from collections.abc import Callable

@@ -85,7 +85,8 @@ def multiply(
     """Write the products of two batches of matrices, row-major, in the carrier.
 
     ``bias`` is one row, of which element i // bias_step, counted on from the beginning again, is added to
-    element i of the result. ``block`` is how many rows, columns and products a unit takes at a time; no result depends on it.
+    element i of the result. ``block`` is how many rows, columns and products a unit takes at a time; no
+    result depends on it.
     """
     batches, m, depth = a.shape
     n = b.shape[2]

@@ -8,8 +8,10 @@ import numpy.typing as npt
 
 from lowprec.kernels.cpu import jit
 from lowprec.kernels.memory import at
-from lowprec.kernels.scalar import ABOVE, NEAREST_EVEN, PLAIN, U64
-from lowprec.kernels.specialize import WIDTHS, specialized
+from lowprec.kernels.products import conversions
+from lowprec.kernels.scalar import U64
+from lowprec.kernels.specialize import WIDTHS
+from lowprec.kernels.sums import from_source
 from lowprec.kernels.threads import PARTS, ranges, share
 
 # What lies at an operand's geometry: sizes, and strides in elements.
@@ -40,10 +42,7 @@ class Measure(NamedTuple):
 @cache
 def _packing(carrier: str) -> Any:
     """The loop over rows of all matrices that widens and measures."""
-    dtype, mantissa, place = WIDTHS[carrier].memory, WIDTHS[carrier].mantissa, WIDTHS[carrier].place
-    magnitudes, infinity = U64((1 << place) - 1), U64((1 << place) - (1 << mantissa))
-    spare, far = U64(52 - mantissa), U64(63 - place)
-    same = carrier == "float64"
+    dtype = WIDTHS[carrier].memory
 
     def loop(x_address, out_address, geometry_address, measure_address, first, last):
         x, out = at(x_address, dtype), at(out_address, np.uint64)
@@ -54,27 +53,20 @@ def _packing(carrier: str) -> Any:
             batch, row = number // geometry[ROWS], number % geometry[ROWS]
             start = batch * geometry[BATCH_STEP] + row * geometry[ROW_STEP]
             for j in range(columns):
-                bits = U64(x[start + j * step])
-                magnitude = U64(bits & magnitudes)
-                if magnitude >= infinity:
-                    wide = U64(U64(magnitude << spare) | U64(0x7FF << 52))
-                elif same:
-                    wide = magnitude
-                else:
-                    wide = widened(magnitude)  # noqa: F821  # a decision
-                out[number * columns + j] = U64(wide | U64(U64(bits & U64(1 << place)) << far))
-                if wide > U64(0) and magnitude < infinity:
-                    mantissas = U64(U64(wide & U64((1 << 52) - 1)) | U64(1 << 52))
-                    last_bit = U64(mantissas & U64(U64(0) - mantissas))
+                bits = U64(from_source(U64(x[start + j * step])))
+                out[number * columns + j] = bits
+                magnitude = U64(bits & U64((1 << 63) - 1))
+                if magnitude > U64(0) and magnitude < U64(0x7FF << 52):
+                    significand = U64(U64(magnitude & U64((1 << 52) - 1)) | U64(1 << 52))
+                    last_bit = U64(significand & U64(U64(0) - significand))
                     zeros = np.int64(np.float64(last_bit).view(U64) >> U64(52)) - 1023
-                    exponent = np.int64(wide >> U64(52)) - 1023
+                    exponent = np.int64(magnitude >> U64(52)) - 1023  # of a subnormal, past all bounds
                     top = exponent if exponent > top else top
                     low = exponent - 52 + zeros if exponent - 52 + zeros < low else low
                     digits = 53 - zeros if 53 - zeros > digits else digits
         measure[TOP], measure[LOW], measure[DIGITS] = top, low, digits
 
-    decisions = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, source=carrier)
-    return jit(6, loop, {"widened": decisions["widened"]}, "packing", carrier)
+    return jit(6, loop, conversions(carrier), "packing", carrier)
 
 
 def pack(x: Operand, threads: int) -> tuple[npt.NDArray[np.float64], Measure]:

@@ -180,9 +180,22 @@ def _is_nearest_enough(arithmetic: Arithmetic, terms: Measure, extent: _Extent, 
         or not format.subnormals
     ):
         return False
-    own, other = digits(format), terms.digits
+    return rounds_alike(precision, digits(format), terms.digits, terms.low, extent.unit, extent.top)
+
+
+def rounds_alike(precision: int, own: int, other: int, low: int, unit: int, top: int) -> bool:
+    """The conditions themselves.
+
+    Args:
+        precision: q, the significant bits of the type that computes sums.
+        own: m, those of the format.
+        other: P, those of products.
+        low: Of what power of two products are multiples.
+        unit: Of which one the format's values are.
+        top: The exponent of its largest value.
+    """
     if precision <= own + other:
         return False
-    if other <= own and terms.low >= extent.unit:
+    if other <= own and low >= unit:
         return precision > 2 * own
-    return precision > other and extent.unit > extent.top + 1 - precision
+    return precision > other and unit > top + 1 - precision

@@ -2,12 +2,20 @@
 
 A sum rounded to odd keeps in its last bit that something was lost. Rounded again to a format whose last
 place lies two bits higher, or as many more as a random word has, it gives what the exact sum gives. A sum
-rounded to nearest does so only where products.py can tell that it does.
+rounded to nearest does so only where paths.py can tell that it does.
 """
 
 import numpy as np
 
-from lowprec.kernels.scalar import DOWN, MODE, PLACE, SIGN, U
+from lowprec.kernels.quotients import (
+    SOURCE_INFINITY,
+    SOURCE_MANTISSA,
+    SOURCE_NAN,
+    SOURCE_SIGN,
+    narrowed,
+    widened,
+)
+from lowprec.kernels.scalar import DOWN, INFINITY, MODE, PLACE, SIGN, U64, U
 
 FLOAT = np.float32  # the carrier's arithmetic
 ODD = True  # whether sums are rounded to odd
@@ -39,3 +47,22 @@ def bits_of_sum(x, y):
         zeros = U(pattern(x) | pattern(y)) == U(0)
         bits = SIGN if U(bits << U(1)) == U(0) and not zeros else bits
     return bits
+
+
+def from_source(bits):
+    """A pattern of the source in binary64."""
+    magnitude, negative = U64(bits & U64(SOURCE_SIGN - U64(1))), U64(bits & SOURCE_SIGN) != U64(0)
+    if SOURCE_MANTISSA == 52:
+        wide = magnitude
+    elif magnitude >= SOURCE_INFINITY:
+        wide = U64(U64(magnitude << U64(52 - SOURCE_MANTISSA)) | INFINITY)
+    else:
+        wide = widened(magnitude)
+    return U64(wide | (SIGN if negative else U64(0)))
+
+
+def to_source(bits):
+    """A number of binary64 that the source holds, as its pattern; of NaN there is one."""
+    magnitude, negative = U64(bits & U64(SIGN - U64(1))), U64(bits & SIGN) != U64(0)
+    narrow = U64(narrowed(magnitude) | (SOURCE_SIGN if negative else U64(0)))
+    return narrow if magnitude <= INFINITY else SOURCE_NAN
