@@ -87,7 +87,8 @@ def _last_place(x: Fraction) -> int:
 def path_of(arithmetic: Arithmetic, a: Measure, b: Measure) -> Path:
     """The quickest way that is exact for these operands."""
     top, low = a.top + b.top + 1, a.low + b.low
-    exact = Measure(top, low, min(a.digits + b.digits, top + 1 - low))
+    both = a.digits + b.digits - (1 in (a.digits, b.digits))  # a power of two adds none
+    exact = Measure(top, low, min(both, top + 1 - low))
     if exact.digits > _PRECISION["float64"] or not _bounded(exact, "float64"):
         raise value_error(
             "input", "have exact products in float64",
