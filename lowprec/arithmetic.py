@@ -135,7 +135,7 @@ class Arithmetic:
         largest = max(self.accumulate.max, -self.accumulate.min, total.max, -total.min)
         most = _HELD - 2 - guard_bits(self.rounding, self.random_bits)
         if largest >= 2.0**most * float(total.step):
-            must = f"saturate, or have sums of chunks of less than 2^{most} steps,"
+            must = f"saturate, or be given sums of chunks below 2^{most} of its steps"
             raise value_error("chunk_accumulate", must, str(total))
 
     def _check_compensation(self) -> None:

@@ -1,9 +1,10 @@
-"""In which type sums are computed: where rounding them to nearest first changes nothing, and where it would."""
+"""In which type sums are computed: where rounding them first changes nothing, and where it would."""
 
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from product_cases import assert_defined, path, raw
 
 from lowprec import Arithmetic
 from lowprec.formats import FixedPoint, FloatingPoint
@@ -11,13 +12,12 @@ from lowprec.kernels.operands import Measure
 from lowprec.kernels.paths import Path, path_of, rounds_alike
 from lowprec.modes import Rounding
 from lowprec.reference.elements import Stepped
-from product_cases import assert_defined, path, raw
 
 NEAREST = [mode for mode in Rounding if mode.startswith("nearest")]
 
 
 def differing(format: FloatingPoint, other: int, precision: int, exponents: range) -> int:
-    """How many sums a mode that only breaks ties rounds otherwise if they are rounded to ``precision`` bits first.
+    """How many sums a mode of ties rounds otherwise if they are rounded to ``precision`` bits first.
 
     The terms are all values of a format, and all numbers of ``other`` bits with these exponents.
     """
@@ -135,4 +135,6 @@ def test_operands_without_a_number_are_no_obstacle() -> None:
     """Zeros, infinities and NaN only."""
     a = np.array([[[0.0, np.inf, np.nan, -0.0]]], np.float32)
     assert_defined(a, np.zeros((1, 4, 3), np.float32), Arithmetic("e4m3fn"))
-    assert_defined(np.zeros((1, 3, 4), np.float32), raw(np.random.default_rng(0), 1, 4, 3), Arithmetic("e4m3fn"))
+    assert_defined(
+        np.zeros((1, 3, 4), np.float32), raw(np.random.default_rng(0), 1, 4, 3), Arithmetic("e4m3fn")
+    )

@@ -14,8 +14,10 @@ from lowprec.kernels.specialize import specialized
 from lowprec.modes import Rounding
 from lowprec.reference.elements import Stepped
 
-FORMATS = ["e2m1", "e4m3fn", "e5m2", "bfloat16", "binary16", "e6m9ieee", "binary32", "fixed8f4", "fixed8f4<wrap>",
-           "e4m3fnuz", "ufixed6f2", "e3m0ieee", "binary8p3se", "e4m3fn<nosubnormals>"]  # fmt: skip
+FORMATS = [
+    "e2m1", "e4m3fn", "e5m2", "bfloat16", "binary16", "e6m9ieee", "binary32", "fixed8f4", "fixed8f4<wrap>",
+    "e4m3fnuz", "ufixed6f2", "e3m0ieee", "binary8p3se", "e4m3fn<nosubnormals>",
+]  # fmt: skip
 TYPES = {"float32": np.float32, "float64": np.float64}
 WORDS = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 0x9E3779B9]
 
@@ -58,7 +60,9 @@ def pairs(carrier: str, format: Any, precision: int) -> list[tuple[Any, Any]]:
 
 @pytest.mark.parametrize("mode", list(Rounding), ids=str)
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_sum_rounded_to_odd_and_then_to_a_format_is_the_exact_one_rounded(name: str, mode: Rounding) -> None:
+def test_a_sum_rounded_to_odd_and_then_to_a_format_is_the_exact_one_rounded(
+    name: str, mode: Rounding
+) -> None:
     """Terms need not be values of the format: the sum decides."""
     format, random_bits = resolve(name), 5 if mode.takes_random_bits else None
     tried = 0
