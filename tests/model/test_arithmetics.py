@@ -238,6 +238,7 @@ def model() -> torch.nn.Module:
     return torch.nn.Sequential(*layers, torch.nn.Linear(4 * 16, 3))
 
 
+@pytest.mark.filterwarnings(r"ignore:::torch\.", "ignore:.*should not be instantiated:DeprecationWarning")
 def test_a_converted_model_trains_and_compiles_to_the_same_bits() -> None:
     """Under fullgraph, forward and backward."""
     scheme = Scheme(input="e4m3fn", weight="e4m3fn", error="e5m2", arithmetic=DRAWN, loss_scale=16)
