@@ -135,7 +135,7 @@ def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str) -> P
     lowest = min(terms.low, max(extent.low, extent.unit))
     if not _bounded(Measure(top + 1, lowest, 1), carrier):
         return None
-    if top + 2 - lowest <= precision and arithmetic.compensation is None:
+    if top + 2 - lowest <= precision:
         return Path(carrier, odd=False)
     if _is_nearest_enough(arithmetic, terms, extent, precision):
         return Path(carrier, odd=False)
@@ -177,11 +177,15 @@ def _is_nearest_enough(arithmetic: Arithmetic, terms: Measure, extent: _Extent, 
         isinstance(format, FixedPoint)
         or not arithmetic.rounding.startswith("nearest")
         or arithmetic.order != "sequential"
-        or arithmetic.compensation is not None
         or not format.subnormals
     ):
         return False
-    return rounds_alike(precision, digits(format), terms.digits, terms.low, extent.unit, extent.top)
+    own = digits(format)
+    if arithmetic.compensation is not None and not rounds_alike(
+        precision, own, own, extent.unit, extent.unit, extent.top
+    ):  # sums of two values of the format
+        return False
+    return rounds_alike(precision, own, terms.digits, terms.low, extent.unit, extent.top)
 
 
 def rounds_alike(precision: int, own: int, other: int, low: int, unit: int, top: int) -> bool:
