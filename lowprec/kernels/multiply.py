@@ -11,7 +11,7 @@ from lowprec.kernels import products
 from lowprec.kernels.cpu import is_drawn
 from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.operands import Operand, pack
-from lowprec.kernels.paths import Path, check_bias, path_of
+from lowprec.kernels.paths import MIDDLE, Path, check_bias, path_of
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.products import Family, Kind
 from lowprec.kernels.threads import PARTS, ranges, share
@@ -35,10 +35,12 @@ class _Numbers(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _numbers(format: Accumulator, rounding: Rounding, random_bits: int | None, carrier: str) -> _Numbers:
-    """A format and mode in a carrier."""
+def _numbers(
+    format: Accumulator, rounding: Rounding, random_bits: int | None, carrier: str, *, middle: bool = False
+) -> _Numbers:
+    """A format and mode in a carrier; of the middle of its range, if that is enough."""
     bits = 32 if random_bits is None or not rounding.takes_random_bits else random_bits
-    memory, depth, ending = describe(format, rounding, bits, carrier)
+    memory, depth, ending = describe(format, rounding, bits, carrier, MIDDLE if middle else None)
     return _Numbers(memory, Family(MODES[rounding], depth, ending, bits == 32))
 
 
@@ -61,10 +63,12 @@ class Loop(NamedTuple):
 def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
     """The loop for an arithmetic."""
     mode, bits = arithmetic.rounding, arithmetic.random_bits
-    step = _numbers(arithmetic.accumulate, mode, bits, path.carrier)
+    step = _numbers(arithmetic.accumulate, mode, bits, path.carrier, middle=path.middle)
     product = chunk = None
     if arithmetic.multiply is not None and arithmetic.multiply_rounding is not None:
-        product = _numbers(arithmetic.multiply, arithmetic.multiply_rounding, bits, path.carrier)
+        product = _numbers(
+            arithmetic.multiply, arithmetic.multiply_rounding, bits, path.carrier, middle=path.middle
+        )
     if arithmetic.chunk_accumulate is not None:
         chunk = _numbers(arithmetic.chunk_accumulate, mode, bits, "float64")
     kind = Kind(
@@ -96,11 +100,11 @@ def multiply(
     right, of_right = pack(b, threads)
     path = path_of(arithmetic, of_left, of_right)
     loop = loop_of(arithmetic, path, carrier)
-    if path.carrier == "float32":
-        left, right = left.astype(np.float32), right.astype(np.float32)
     rows, columns, deep = block or _block(loop, m, n, depth)
     alone = loop.is_drawn or loop.kind.pairwise
     rows, columns = min(1 if alone else rows, m), min(columns, n)
+    value = np.dtype(path.carrier)
+    left, right = left.astype(value, copy=False), _in_panels(right, columns, value)
     deep = min(deep, max(depth, 1))
     geometry, room = _geometry(loop, arithmetic, (m, n, depth), (rows, columns, deep))
     units = batches * -(-m // rows) * -(-n // columns)
@@ -126,6 +130,19 @@ def _add(
     parts = ranges(size, 1 if size < SERIAL_BELOW or threads == 1 else PARTS * threads)
     fixed = row.ctypes.data, out, numbers.memory.ctypes.data, step, bias.shape[2]
     share(loop, [(*fixed, *part, seed, stream + products.BIAS) for part in parts], threads)
+
+
+def _in_panels(right: npt.NDArray[np.float64], width: int, value: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The columns of each block, row by row, one block after the other."""
+    batches, depth, n = right.shape
+    if width == n:
+        return right.astype(value, copy=False)
+    out = np.empty((batches, depth * n), value)
+    for first in range(0, n, width):
+        panel = right[:, :, first : first + width]
+        place = out[:, first * depth : (first + panel.shape[2]) * depth]
+        place.reshape(panel.shape)[...] = panel
+    return out
 
 
 def _block(loop: Loop, m: int, n: int, depth: int) -> tuple[int, int, int]:

@@ -40,8 +40,18 @@ _FAR = 1 << 20
 """An exponent past all that there are."""
 
 
-def describe(format: Format, rounding: Rounding, random_bits: int, carrier: str) -> tuple[Any, int, int]:
-    """The numbers of a format without groups, where its unit lies, and what its magnitudes end as."""
+def describe(
+    format: Format,
+    rounding: Rounding,
+    random_bits: int,
+    carrier: str,
+    within: tuple[int, int] | None = None,
+) -> tuple[Any, int, int]:
+    """The numbers of a format without groups, where its unit lies, and what its magnitudes end as.
+
+    Where what is rounded is finite, and known to be multiples of 2^low below 2^high, they may be given as
+    ``within``: then smaller values of a floating-point format do not matter, and larger ones to the clamp.
+    """
     if isinstance(format, TabledFormat):
         numbers, depth = tabulate(format, rounding, random_bits, carrier)
         return numbers, depth, scalar.PLAIN
@@ -50,13 +60,13 @@ def describe(format: Format, rounding: Rounding, random_bits: int, carrier: str)
     space = CARRIERS[carrier]
     number = dict.fromkeys(range(scalar.COUNT), 0) | _random(random_bits, carrier == "float64")
     if isinstance(format, FloatingPoint):
-        depth = _floating(number, format, space)
+        depth = _floating(number, format, space, within)
     elif isinstance(format, FixedPoint):
         depth = _fixed(number, format, space)
     else:
         raise TypeError(type(format))
     ending = _ending(number, format, rounding, space)
-    if rounding is Rounding.NEAREST_EVEN and depth == scalar.ABOVE and _adds(number, format, space):
+    if rounding is Rounding.NEAREST_EVEN and depth == scalar.ABOVE and _adds(number, format, space, within):
         depth = scalar.QUICK
     words = [number[i] & (2**64 - 1) for i in range(scalar.COUNT)]
     return np.array(words, np.uint64).astype(WIDTHS[carrier].unsigned), depth, ending
@@ -80,7 +90,9 @@ def _posit(format: Posit, random_bits: int, carrier: str) -> tuple[Any, int, int
     return words.astype(WIDTHS[carrier].unsigned), posits.TAPERED, scalar.PLAIN
 
 
-def _adds(number: dict[int, int], format: Any, carrier: Carrier) -> bool:
+def _adds(
+    number: dict[int, int], format: Any, carrier: Carrier, within: tuple[int, int] | None = None
+) -> bool:
     """Fill in what rounding by an addition needs; whether the carrier can."""
     mantissa = carrier.precision - 1
     if isinstance(format, FloatingPoint):
@@ -89,6 +101,8 @@ def _adds(number: dict[int, int], format: Any, carrier: Carrier) -> bool:
         width = format.word_bits or mantissa
         lowest = number[scalar.UNIT_FIELD] + width
     top = max(number[scalar.MAX_POSITIVE], number[scalar.MAX_NEGATIVE]) >> mantissa
+    if within is not None:
+        top = min(top, within[1] + carrier.highest_exponent)
     number[scalar.CLAMP] = top + 1 << mantissa
     number[scalar.LOWEST_POWER] = lowest << mantissa
     wide = CARRIERS["float64" if carrier.name == "float64" else "float32"]  # what the sum is computed in
@@ -251,11 +265,18 @@ def _random(random_bits: int, wide: bool) -> dict[int, int]:
     }
 
 
-def _floating(number: dict[int, int], format: FloatingPoint, carrier: Carrier) -> int:
+def _floating(
+    number: dict[int, int],
+    format: FloatingPoint,
+    carrier: Carrier,
+    within: tuple[int, int] | None = None,
+) -> int:
     """Fill in a floating-point format's numbers, those of its codes included; where its unit lies."""
     mantissa, width = carrier.precision - 1, format.mantissa_bits
     lowest = format.lowest_exponent + carrier.highest_exponent
     flushed = not format.subnormals and width > 0
+    if within is not None and not flushed:
+        lowest = max(lowest, within[0] + width + carrier.highest_exponent)
     unit = lowest if flushed else lowest - width
     sign = 1 << (format.bits - 1) if format.min < 0 else 0
     nan = _nan_code(format)

@@ -43,6 +43,9 @@ from lowprec.modes import Overflow
 _PRECISION = {"float32": 24, "float64": 53}
 _BOUNDS = {"float32": (-126, 125), "float64": (-1000, 1000)}
 """Exponents that sums and the last places of terms keep within: nothing is subnormal, nothing overflows."""
+MIDDLE = (-110, 99)
+"""Exponents between which, in binary32, any format may be rounded to by an addition: numbers are finite,
+multiples of two to the first and below two to the second."""
 _GROWTH = 3
 """How many binades above 2^m times the largest product a sum to nearest stays: at 2^(m + 1) times that
 product, one is less than half of the last place."""
@@ -53,6 +56,8 @@ class Path(NamedTuple):
 
     carrier: str
     odd: bool
+    middle: bool = False
+    """Whether all numbers lie within MIDDLE."""
 
 
 class _Extent(NamedTuple):
@@ -88,7 +93,7 @@ def path_of(arithmetic: Arithmetic, a: Measure, b: Measure) -> Path:
     """The quickest way that is exact for these operands."""
     top, low = a.top + b.top + 1, a.low + b.low
     both = a.digits + b.digits - (1 in (a.digits, b.digits))  # a power of two adds none
-    exact = Measure(top, low, min(both, top + 1 - low))
+    exact = Measure(top, low, min(both, top + 1 - low), a.is_finite and b.is_finite)
     if exact.digits > _PRECISION["float64"] or not _bounded(exact, "float64"):
         raise value_error(
             "input", "have exact products in float64",
@@ -135,15 +140,25 @@ def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str) -> P
     lowest = min(terms.low, max(extent.low, extent.unit))
     if not _bounded(Measure(top + 1, lowest, 1), carrier):
         return None
+    middle = carrier == "float32" and _is_middle(arithmetic, products, top + 2, lowest)
     if top + 2 - lowest <= precision:
-        return Path(carrier, odd=False)
+        return Path(carrier, False, middle)
     if _is_nearest_enough(arithmetic, terms, extent, precision):
-        return Path(carrier, odd=False)
+        return Path(carrier, False, middle)
     guard = guard_bits(arithmetic.rounding, arithmetic.random_bits)
     kept = digits(format) + guard
     if format.overflow is Overflow.WRAP:  # all bits above the unit count
         kept = top + 2 - extent.unit + guard
-    return Path(carrier, odd=True) if kept <= precision else None
+    return Path(carrier, True, middle) if kept <= precision else None
+
+
+def _is_middle(arithmetic: Arithmetic, products: Measure, top: int, low: int) -> bool:
+    """Whether all numbers are finite, multiples of 2^low below 2^top, and these within MIDDLE."""
+    rounded = arithmetic.multiply
+    if rounded is not None and products.top + 1 >= _extent(rounded).top:  # products may overflow
+        return False
+    inside = min(low, products.low) >= MIDDLE[0] and max(top, products.top + 1) <= MIDDLE[1]
+    return products.is_finite and inside
 
 
 def _bounded(measure: Measure, carrier: str) -> bool:

@@ -2,7 +2,8 @@
 
 A unit is a few rows of the result by a block of its columns, whose sums stay in the first cache while
 the products k = 0, 1, … are added to all of them; so no result depends on blocks or threads. Operands are
-row-major binary32 or binary64, in which all products are exact. Random words are drawn for whole columns
+binary32 or binary64, in which all products are exact: the left one row-major, of the right one the
+columns of each block, row by row, lie after those of the block before. Random words are drawn for whole columns
 of k and laid out as the loop over columns reads them.
 """
 
@@ -87,7 +88,7 @@ def multiplying(kind: Kind) -> Any:
             j_first = unit // row_blocks % column_blocks * width
             batch = unit // row_blocks // column_blocks
             rows, columns = smaller(g[ROWS], m - i_first), smaller(width, n - j_first)
-            a_at, b_at = batch * g[A_STEP] + i_first * depth, batch * g[B_STEP] + j_first
+            a_at, b_at = batch * g[A_STEP] + i_first * depth, batch * g[B_STEP] + j_first * depth
             # The position of the unit's first product. Where words are drawn, there is one row.
             position = ((batch * m + i_first) * n + j_first) * depth
             block, ready = 0, 0
@@ -110,7 +111,7 @@ def multiplying(kind: Kind) -> Any:
                         if draws_products:
                             lay_out(product_words, tile, place, depth, ready - k, columns, width, seed,
                                     stream + MULTIPLY)  # fmt: skip
-                    words_at, b_row = np.uintp((k - block) * width), np.uintp(b_at + k * n)
+                    words_at, b_row = np.uintp((k - block) * width), np.uintp(b_at + k * columns)
                     for row in range(rows):
                         x = a[a_at + row * depth + k]
                         target = np.uintp((top if pairwise else row) * width)
