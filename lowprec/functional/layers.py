@@ -28,13 +28,13 @@ def linear(
 ) -> Tensor:
     """``input @ weight.T + bias`` with operands, errors and output rounded as the scheme says.
 
-    NaN propagates; infinities and overflow follow each operand's format. The sum inside the product is
-    the carrier's.
+    NaN propagates; infinities and overflow follow each operand's format, then the scheme's arithmetic, if
+    there is one; else the sums inside the products are the carrier's.
 
     Args:
         input: Float32 or bfloat16, shape ``(*, in)``.
         weight: The same dtype, shape ``(out, in)``.
-        bias: The same dtype, shape ``(out,)``; it is not rounded.
+        bias: The same dtype, shape ``(out,)``; it is not rounded, but added by the arithmetic.
         scheme: A scheme or its name; its rules and optimizer roles have no say here.
         training: Use the casts' training modes rather than their ``eval_rounding``.
         seed: Seed of all noise of this call; None to draw one.
@@ -45,7 +45,7 @@ def linear(
     Raises:
         TypeError: If dtypes differ or are no carrier.
         ValueError: If a carrier, or the autocast dtype, cannot hold a format, or a seed is given where
-            no cast is stochastic.
+            nothing is stochastic.
 
     Example:
         >>> import torch
@@ -169,7 +169,7 @@ def conv1d(
     Args:
         input: Float32 or bfloat16, shape ``(N, C, L)`` or ``(C, L)``.
         weight: The same dtype, shape ``(O, C / groups, K)``.
-        bias: The same dtype, shape ``(O,)``; it is not rounded.
+        bias: The same dtype, shape ``(O,)``; it is not rounded, but added by the arithmetic.
         stride: Step of the window.
         padding: Zeros at both ends, or ``"same"`` or ``"valid"``.
         dilation: Distance of the window's elements.
@@ -184,7 +184,7 @@ def conv1d(
     Raises:
         TypeError: If dtypes differ or are no carrier.
         ValueError: If the weight has other dimensions, a carrier cannot hold a format, or a seed is
-            given where no cast is stochastic.
+            given where nothing is stochastic.
 
     Example:
         >>> import torch

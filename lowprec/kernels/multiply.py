@@ -21,7 +21,7 @@ SERIAL_BELOW = 1 << 15
 """Products below which one thread is faster than waking another."""
 _ROWS, _COLUMNS = 4, 256
 """Of a unit without noise."""
-_NOISY_COLUMNS, _DEEP = 16, 4096
+_NOISY_COLUMNS, _DEEP = 32, 2048
 """Columns of a unit with noise, and how many words of each are laid out at a time."""
 _FACTOR = 1 << 16
 """Elements of a block of the right operand that are to stay in the second cache."""
@@ -163,7 +163,7 @@ def _geometry(
     chunk = max(depth, 1) if arithmetic.chunk is None else arithmetic.chunk
     geometry[: products.CARRIED_AT] = m, n, depth, chunk, rows, columns, deep, m * depth, depth * n
     levels = depth.bit_length() + 2 if loop.kind.pairwise else rows
-    words = 4 * columns * deep if loop.is_drawn else 0
+    words = 4 * columns * (deep + products.PAD) if loop.is_drawn else 0
     at = 0
     for entry, size in (
         (None, 8 * levels * columns),

@@ -3,8 +3,8 @@
 A unit is a few rows of the result by a block of its columns, whose sums stay in the first cache while
 the products k = 0, 1, … are added to all of them; so no result depends on blocks or threads. Operands are
 binary32 or binary64, in which all products are exact: the left one row-major, of the right one the
-columns of each block, row by row, lie after those of the block before. Random words are drawn for whole columns
-of k and laid out as the loop over columns reads them.
+columns of each block, row by row, lie after those of the block before. Random words are drawn for whole
+columns of k.
 """
 
 from functools import cache
@@ -15,6 +15,7 @@ from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.cpu import draw, is_drawn, jit
+from lowprec.kernels.lanes import widest_vectors
 from lowprec.kernels.memory import at, get, put, read_apart
 from lowprec.kernels.philox import word_at
 from lowprec.kernels.scalar import ABOVE, COUNT, NEAREST_EVEN, PLAIN, U32, quantize_bits, smaller
@@ -32,6 +33,10 @@ ACCUMULATE, MULTIPLY, CHUNKS, BIAS = range(4)
 # What each loop has a copy of for each format.
 round_sum = round_product = round_chunk = quantize_bits
 bits_of_chunks = bits_of_sum
+
+
+PAD = 16
+"""Words between columns, so that those of one product share no set of the cache."""
 
 
 class Family(NamedTuple):
@@ -70,6 +75,7 @@ def multiplying(kind: Kind) -> Any:
 
     def loop(a_address, b_address, out_address, step_address, product_address, chunk_address,
              geometry_address, scratch, first, last, seed, stream):  # fmt: skip
+        widest_vectors()
         g = at(geometry_address, np.int64)
         a, b, out = at(a_address, value), at(b_address, value), at(out_address, stored)
         numbers = to_fixed_tuple(at(step_address, U), COUNT)
@@ -82,6 +88,7 @@ def multiplying(kind: Kind) -> Any:
         tile, words = at(scratch + g[TILE_AT], np.uint32), at(scratch + g[WORDS_AT], np.uint32)
         product_words = at(scratch + g[PRODUCT_WORDS_AT], np.uint32)
         m, n, depth, width = g[M], g[N], g[K], g[COLUMNS]
+        pitch = g[DEEP_BLOCK] + PAD
         row_blocks, column_blocks = -(-m // g[ROWS]), -(-n // width)
         for unit in range(first, last):
             i_first = unit % row_blocks * g[ROWS]
@@ -107,11 +114,11 @@ def multiplying(kind: Kind) -> Any:
                         block, ready = k, smaller(k + g[DEEP_BLOCK], depth)
                         place = position + k
                         if draws_sums:
-                            lay_out(words, tile, place, depth, ready - k, columns, width, seed, stream)
+                            lay_out(words, tile, place, depth, ready - k, columns, pitch, seed, stream)
                         if draws_products:
-                            lay_out(product_words, tile, place, depth, ready - k, columns, width, seed,
+                            lay_out(product_words, tile, place, depth, ready - k, columns, pitch, seed,
                                     stream + MULTIPLY)  # fmt: skip
-                    words_at, b_row = np.uintp((k - block) * width), np.uintp(b_at + k * columns)
+                    words_at, b_row = np.uintp(k - block), np.uintp(b_at + k * columns)
                     for row in range(rows):
                         x = a[a_at + row * depth + k]
                         target = np.uintp((top if pairwise else row) * width)
@@ -122,12 +129,14 @@ def multiplying(kind: Kind) -> Any:
                             if rounds_products:
                                 ceiling = U32(0)
                                 if draws_products:
-                                    ceiling = read_apart(product_words, np.uintp(words_at + j))
+                                    ceiling = read_apart(
+                                        product_words, np.uintp(words_at + np.uintp(column * pitch))
+                                    )
                                 y = number(round_product(pattern(y), ceiling, of_products))
                             if not pairwise:
                                 ceiling = U32(0)
                                 if draws_sums:
-                                    ceiling = read_apart(words, np.uintp(words_at + j))
+                                    ceiling = read_apart(words, np.uintp(words_at + np.uintp(column * pitch)))
                                 before = get(sums, here)
                                 if kahan:
                                     lost = get(carried, here)
@@ -149,7 +158,8 @@ def multiplying(kind: Kind) -> Any:
                             top -= 1
                             right, left = starts[top], left >> 1
                             laid = draws_sums and right >= block
-                            words_at = np.uintp((right - block) * width) if laid else np.uintp(0)
+                            words_at = np.uintp(right - block) if laid else np.uintp(0)
+                            step = pitch if laid else 1
                             if draws_sums and not laid:
                                 for j in range(columns):
                                     index = np.uint64(position + j * depth + right)
@@ -158,13 +168,15 @@ def multiplying(kind: Kind) -> Any:
                             lower, upper = np.uintp((top - 1) * width), np.uintp(top * width)
                             for column in range(columns):
                                 j = np.uintp(column)
-                                ceiling = read_apart(noise, np.uintp(words_at + j)) if draws_sums else U32(0)
+                                ceiling = U32(0)
+                                if draws_sums:
+                                    ceiling = read_apart(noise, np.uintp(words_at + np.uintp(column * step)))
                                 here = np.uintp(lower + j)
                                 bits = bits_of_sum(get(sums, here), get(sums, np.uintp(upper + j)))
                                 put(sums, here, number(round_sum(bits, ceiling, numbers)))
                         if stop == start + 1:
                             for j in range(columns):
-                                ceiling = words[np.int64(words_at) + j] if draws_sums else U32(0)
+                                ceiling = words[k - block + j * pitch] if draws_sums else U32(0)
                                 sums[j] = number(round_sum(pattern(sums[j]), ceiling, numbers))
                 if chunked:
                     for row in range(rows):
@@ -186,8 +198,8 @@ def multiplying(kind: Kind) -> Any:
 
 
 @njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def lay_out(words, tile, position, depth, count, columns, width, seed, stream):
-    """The complements of the words of so many products of each column, as rows of columns."""
+def lay_out(words, tile, position, depth, count, columns, pitch, seed, stream):
+    """The complements of the words of so many products of each column, one after the other."""
     filled = -1
     for j in range(columns):
         done = 0
@@ -195,7 +207,7 @@ def lay_out(words, tile, position, depth, count, columns, width, seed, stream):
             index = position + j * depth + done
             offset, got, filled = draw(tile, filled, index, 1, count - done, seed, stream, -1)
             for k in range(got):
-                words[(done + k) * width + j] = tile[offset + k]
+                words[j * pitch + done + k] = tile[offset + k]
             done += got
 
 

@@ -138,3 +138,27 @@ def test_operands_without_a_number_are_no_obstacle() -> None:
     assert_defined(
         np.zeros((1, 3, 4), np.float32), raw(np.random.default_rng(0), 1, 4, 3), Arithmetic("e4m3fn")
     )
+
+
+@pytest.mark.parametrize("shift", [-52, -51, 0, 42, 43])
+def test_numbers_in_the_middle_of_binary32_are_rounded_by_additions(shift: int) -> None:
+    """Up to its ends bfloat16's subnormals and largest values play no part.
+
+    Products are multiples of 2^(2 shift - 8), and sums below 2^(2 shift + 14).
+    """
+    a, b = narrow((1, 4, 12), 4, (-1, 0)), narrow((1, 12, 5), 4, (-1, 0), 1)
+    a, b = np.ldexp(a, shift), np.ldexp(b, shift)
+    assert path(a, b, Arithmetic("bfloat16")).middle == (-51 <= shift <= 42)
+    assert_defined(a, b, Arithmetic("bfloat16"))
+
+
+def test_infinities_keep_sums_out_of_the_middle() -> None:
+    """Additions would make numbers of them; so would products that overflow."""
+    a, b = narrow((1, 4, 12), 4, (-1, 0)), narrow((1, 12, 5), 4, (-1, 0), 1)
+    big = Arithmetic("bfloat16", multiply="e5m2")
+    assert path(a, b, big).middle
+    assert not path(a * np.float32(2.0**15), b, big).middle
+    assert_defined(a * np.float32(2.0**17), b, big)
+    a[0, 0, 3] = -np.inf
+    assert not path(a, b, Arithmetic("bfloat16")).middle
+    assert_defined(a, b, Arithmetic("bfloat16"))

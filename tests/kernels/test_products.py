@@ -51,9 +51,11 @@ def assert_exact(arithmetic: Arithmetic) -> None:
     signed = None if seed is None else seed - 2**64
     name = str(arithmetic.accumulate)
     wraps = "wrap" in str(arithmetic.final) + name
-    bias = raw(rng, 5, spread=1)
-    for a, b in (hard(rng, name, depth=18), (raw(rng, 2, 3, 9), raw(rng, 2, 9, 5)),
-                 (np.round(raw(rng, 1, 4, 21) * 8) / 8, np.round(raw(rng, 1, 21, 5) * 4) / 4)):  # fmt: skip
+    bias = raw(rng, 5, spread=1) if arithmetic.multiply is None or arithmetic.is_stochastic else None
+    factors = [hard(rng, name, depth=18), (raw(rng, 2, 3, 9), raw(rng, 2, 9, 5))]
+    if not wraps and seed is None:  # of a few digits; the others have both kinds of sums already
+        factors.append((np.round(raw(rng, 1, 4, 21) * 8) / 8, np.round(raw(rng, 1, 21, 5) * 4) / 4))
+    for a, b in factors:
         if wraps:
             a = np.where(np.abs(a) < 2.0**20, a, np.float32(1.5))
         got = multiplied(a, b, arithmetic, bias=bias, seed=signed or 0)
@@ -154,17 +156,17 @@ def test_what_is_no_number_follows_ieee_then_the_format() -> None:
     assert_defined(a, b, Arithmetic("fixed12f6<wrap>", rounding="toward_zero"))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("float64", marks=pytest.mark.slow)])
 def test_other_carriers(dtype: str) -> None:
     """Widened exactly; strides and broadcast batches are read in place."""
     rng = np.random.default_rng(4)
     a = raw(rng, 2, 4, 11).astype(np.float16).astype(dtype)
     b = raw(rng, 1, 11, 3).astype(np.float16).astype(dtype)
-    for arithmetic in (Arithmetic("e4m3fn"), SUMS[4]):
-        want = product(a, np.repeat(b, 2, 0), arithmetic, bias=b[0, 0])
-        assert_same(multiplied(a, np.broadcast_to(b, (2, 11, 3)), arithmetic, bias=b[0, 0]), want)
-        turned = np.ascontiguousarray(a.transpose(0, 2, 1)).transpose(0, 2, 1)
-        assert_same(multiplied(turned, np.repeat(b, 2, 0), arithmetic, bias=b[0, 0]), want)
+    arithmetic = Arithmetic("e4m3fn")
+    want = product(a, np.repeat(b, 2, 0), arithmetic, bias=b[0, 0])
+    assert_same(multiplied(a, np.broadcast_to(b, (2, 11, 3)), arithmetic, bias=b[0, 0]), want)
+    turned = np.ascontiguousarray(a.transpose(0, 2, 1)).transpose(0, 2, 1)
+    assert_same(multiplied(turned, np.repeat(b, 2, 0), arithmetic, bias=b[0, 0]), want)
 
 
 def test_flushing_subnormals_changes_nothing() -> None:
