@@ -14,6 +14,7 @@ from lowprec.kernels.operands import Operand, pack
 from lowprec.kernels.paths import MIDDLE, Path, check_bias, path_of
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.products import Family, Kind
+from lowprec.kernels.scalar import RAISED
 from lowprec.kernels.threads import PARTS, ranges, share
 from lowprec.modes import Rounding
 
@@ -38,9 +39,12 @@ class _Numbers(NamedTuple):
 def _numbers(
     format: Accumulator, rounding: Rounding, random_bits: int | None, carrier: str, *, middle: bool = False
 ) -> _Numbers:
-    """A format and mode in a carrier; of the middle of its range, if that is enough."""
+    """A format and mode in a carrier, where a path says that less than all of it is enough."""
     bits = 32 if random_bits is None or not rounding.takes_random_bits else random_bits
-    memory, depth, ending = describe(format, rounding, bits, carrier, MIDDLE if middle else None)
+    within = MIDDLE if middle and carrier == "float32" else None
+    memory, depth, ending = describe(format, rounding, bits, carrier, within)
+    if middle and carrier == "float64":
+        depth = RAISED
     return _Numbers(memory, Family(MODES[rounding], depth, ending, bits == 32))
 
 
@@ -67,7 +71,11 @@ def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
     product = chunk = None
     if arithmetic.multiply is not None and arithmetic.multiply_rounding is not None:
         product = _numbers(
-            arithmetic.multiply, arithmetic.multiply_rounding, bits, path.carrier, middle=path.middle
+            arithmetic.multiply,
+            arithmetic.multiply_rounding,
+            bits,
+            path.carrier,
+            middle=path.middle and path.carrier == "float32",
         )
     if arithmetic.chunk_accumulate is not None:
         chunk = _numbers(arithmetic.chunk_accumulate, mode, bits, "float64")

@@ -38,7 +38,7 @@ from lowprec.formats import FixedPoint, FloatingPoint
 from lowprec.formats.carriers import CARRIERS
 from lowprec.formats.format import floor_log2
 from lowprec.kernels.operands import Measure
-from lowprec.modes import Overflow
+from lowprec.modes import Overflow, Rounding
 
 _PRECISION = {"float32": 24, "float64": 53}
 _BOUNDS = {"float32": (-126, 125), "float64": (-1000, 1000)}
@@ -57,7 +57,7 @@ class Path(NamedTuple):
     carrier: str
     odd: bool
     middle: bool = False
-    """Whether all numbers lie within MIDDLE."""
+    """Whether all numbers lie within MIDDLE; in binary64, whether a drawn sum may be RAISED."""
 
 
 class _Extent(NamedTuple):
@@ -140,7 +140,10 @@ def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str) -> P
     lowest = min(terms.low, max(extent.low, extent.unit))
     if not _bounded(Measure(top + 1, lowest, 1), carrier):
         return None
-    middle = carrier == "float32" and _is_middle(arithmetic, products, top + 2, lowest)
+    if carrier == "float32":
+        middle = _is_middle(arithmetic, products, top + 2, lowest)
+    else:
+        middle = _is_raised(arithmetic, lowest)
     if top + 2 - lowest <= precision:
         return Path(carrier, False, middle)
     if _is_nearest_enough(arithmetic, terms, extent, precision):
@@ -150,6 +153,21 @@ def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str) -> P
     if format.overflow is Overflow.WRAP:  # all bits above the unit count
         kept = top + 2 - extent.unit + guard
     return Path(carrier, True, middle) if kept <= precision else None
+
+
+def _is_raised(arithmetic: Arithmetic, low: int) -> bool:
+    """Whether binary64 holds multiples of 2^low when they are raised by the smallest normal value.
+
+    And at least as many of its bits are dropped as a word has.
+    """
+    format = arithmetic.accumulate
+    return (
+        isinstance(format, FloatingPoint)
+        and format.subnormals
+        and format.mantissa_bits <= _PRECISION["float64"] - 1 - 32
+        and arithmetic.rounding is Rounding.STOCHASTIC
+        and low >= format.lowest_exponent - _PRECISION["float64"] + 1
+    )
 
 
 def _is_middle(arithmetic: Arithmetic, products: Measure, top: int, low: int) -> bool:

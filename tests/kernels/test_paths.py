@@ -152,6 +152,14 @@ def test_numbers_in_the_middle_of_binary32_are_rounded_by_additions(shift: int) 
     assert_defined(a, b, Arithmetic("bfloat16"))
 
 
+def test_drawn_sums_are_raised_where_binary64_holds_them() -> None:
+    """Down to 52 binades below the smallest normal value, which is 2^-6."""
+    drawn = Arithmetic("e4m3fn", rounding="stochastic")
+    assert path_of(drawn, Measure(3, -40, 24), Measure(0, -18, 8)) == Path("float64", True, middle=True)
+    assert path_of(drawn, Measure(3, -41, 24), Measure(0, -18, 8)) == Path("float64", True, middle=False)
+    assert not path_of(Arithmetic("e4m3fn", rounding="up"), Measure(3, -40, 24), Measure(0, -18, 8)).middle
+
+
 def test_infinities_keep_sums_out_of_the_middle() -> None:
     """Additions would make numbers of them; so would products that overflow."""
     a, b = narrow((1, 4, 12), 4, (-1, 0)), narrow((1, 12, 5), 4, (-1, 0), 1)

@@ -22,9 +22,11 @@ TYPES = {"float32": np.float32, "float64": np.float64}
 WORDS = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 0x9E3779B9]
 
 
-def decided(carrier: str, format: Any, mode: Rounding, random_bits: int | None, odd: bool) -> Any:
+def decided(
+    carrier: str, format: Any, mode: Rounding, random_bits: int | None, odd: bool, middle: bool = False
+) -> Any:
     """What rounds x + y by a word, in plain Python."""
-    numbers, (number, depth, ending, full) = _numbers(format, mode, random_bits, carrier)
+    numbers, (number, depth, ending, full) = _numbers(format, mode, random_bits, carrier, middle=middle)
     names = specialized(carrier, number, depth, ending, full=full, odd=odd, compiler=lambda f: f)
     unsigned = names["U"]
 
@@ -79,6 +81,30 @@ def test_a_sum_rounded_to_odd_and_then_to_a_format_is_the_exact_one_rounded(
             assert repr(got) == repr(want), (carrier, x, y, word)
             tried += 1
     assert tried > 50
+
+
+@pytest.mark.parametrize("random_bits", [None, 5, 1])
+@pytest.mark.parametrize(
+    "name", ["e2m1", "e4m3fn", "e5m2", "bfloat16", "e6m9ieee<saturate>", "e4m3fnuz", "e3m0ieee"]
+)
+def test_drawn_sums_may_be_raised_by_the_smallest_normal_value(name: str, random_bits: int | None) -> None:
+    """Where binary64 holds them so: by an addition of the word, and by what other sums are decided by."""
+    format, mode = resolve(name), Rounding.STOCHASTIC
+    quick = decided("float64", format, mode, random_bits, odd=True, middle=True)
+    element, tried = Stepped(format), 0
+    for x, y in pairs("float64", format, 26):
+        if not all(_is_multiple(v, format.lowest_exponent - 52) for v in (x, y)):
+            continue
+        for word in WORDS:
+            want = _exact(element, float(x), float(y), mode, random_bits or 32, word)
+            assert repr(quick(x, y, word)) == repr(want), (x, y, word)
+            tried += 1
+    assert tried > 100
+
+
+def _is_multiple(x: Any, exponent: int) -> bool:
+    """Whether a number is one of 2 to the exponent, or none at all."""
+    return not np.isfinite(x) or (Fraction(float(x)) / Fraction(2) ** exponent).denominator == 1
 
 
 def _space(carrier: str) -> Any:
