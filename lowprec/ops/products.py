@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lowprec.arithmetic import Arithmetic
-from lowprec.kernels.multiply import multiply
+from lowprec.kernels.dispatch import multiply
 from lowprec.kernels.operands import Operand
 from lowprec.ops.constant import constant
 from lowprec.ops.library import CARRIERS
