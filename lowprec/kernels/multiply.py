@@ -14,7 +14,7 @@ from lowprec.kernels.operands import Operand, pack
 from lowprec.kernels.paths import MIDDLE, Path, check_bias, path_of
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.products import Family, Kind
-from lowprec.kernels.scalar import RAISED
+from lowprec.kernels.sums import RAISED
 from lowprec.kernels.threads import PARTS, ranges, share
 from lowprec.modes import Rounding
 

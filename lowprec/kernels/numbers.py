@@ -25,6 +25,7 @@ from lowprec.formats.format import power_of_two
 from lowprec.formats.scaled import significant_bits
 from lowprec.kernels import groups, posits, scalar
 from lowprec.kernels.blocks import BLOCK, PRODUCTS, QUOTIENTS, STAIRS, Family
+from lowprec.kernels.layout import Integers
 from lowprec.kernels.specialize import WIDTHS
 from lowprec.kernels.tabulate import staircase, tabulate
 from lowprec.modes import Overflow, Rounding, ScaleRule
@@ -41,11 +42,7 @@ _FAR = 1 << 20
 
 
 def describe(
-    format: Format,
-    rounding: Rounding,
-    random_bits: int,
-    carrier: str,
-    within: tuple[int, int] | None = None,
+    format: Format, rounding: Rounding, random_bits: int, carrier: str, within: Integers | None = None
 ) -> tuple[Any, int, int]:
     """The numbers of a format without groups, where its unit lies, and what its magnitudes end as.
 
@@ -90,9 +87,7 @@ def _posit(format: Posit, random_bits: int, carrier: str) -> tuple[Any, int, int
     return words.astype(WIDTHS[carrier].unsigned), posits.TAPERED, scalar.PLAIN
 
 
-def _adds(
-    number: dict[int, int], format: Any, carrier: Carrier, within: tuple[int, int] | None = None
-) -> bool:
+def _adds(number: dict[int, int], format: Any, carrier: Carrier, within: Integers | None) -> bool:
     """Fill in what rounding by an addition needs; whether the carrier can."""
     mantissa = carrier.precision - 1
     if isinstance(format, FloatingPoint):
@@ -266,10 +261,7 @@ def _random(random_bits: int, wide: bool) -> dict[int, int]:
 
 
 def _floating(
-    number: dict[int, int],
-    format: FloatingPoint,
-    carrier: Carrier,
-    within: tuple[int, int] | None = None,
+    number: dict[int, int], format: FloatingPoint, carrier: Carrier, within: Integers | None = None
 ) -> int:
     """Fill in a floating-point format's numbers, those of its codes included; where its unit lies."""
     mantissa, width = carrier.precision - 1, format.mantissa_bits

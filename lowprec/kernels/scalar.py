@@ -32,7 +32,6 @@ WITHIN = 1  # among its subnormals; the smallest normal value of the format is n
 DEEP = 2  # the format has normal values, or no values, among the carrier's subnormals
 EITHER = 3  # ABOVE or WITHIN, as each group has it
 QUICK = 4  # ABOVE, and the carrier's own addition rounds to nearest even as the format does
-RAISED = -1  # ABOVE, in binary64, which holds a value's sum with the smallest normal one below that
 
 # What a rounded magnitude becomes.
 PLAIN = 0  # one largest value and one thing past it for both signs and for infinities; signed zero
@@ -291,21 +290,6 @@ def added_power(magnitude, numbers):
     return U(U32(rounded - rebias) >> spare) if rounded != U32(0) else U(0)
 
 
-def raised_by_word(magnitude, ceiling, numbers):
-    """A magnitude rounded stochastically by adding the word where its bits are those below the last place.
-
-    That place is the same for all magnitudes above the smallest normal value: those below are raised by
-    it, and brought down again, which is exact.
-    """
-    least = U(numbers[LOWEST_FIELD] << U(MANTISSA))
-    base = U64(least if magnitude < least else U(0)).view(np.float64)
-    raised = U(np.float64(U64(magnitude).view(np.float64) + base).view(U64))
-    counted = U32(~ceiling) if FULL else U32(~U32(ceiling | U32(numbers[IGNORED])))
-    drop = numbers[LEAST_DROP]
-    cut = U(U(raised + U(U(counted) << U(drop - U(32)))) & U(~low_bits(drop)))
-    return U(np.float64(U64(cut).view(np.float64) - base).view(U64))
-
-
 def round_magnitude(magnitude, negative, ceiling, numbers):
     """A finite magnitude rounded in the format continued past its largest value.
 
@@ -313,8 +297,6 @@ def round_magnitude(magnitude, negative, ceiling, numbers):
     """
     if DEPTH == QUICK:
         return added_power(magnitude, numbers)
-    if DEPTH == RAISED:
-        return raised_by_word(magnitude, ceiling, numbers)
     drop, odd = dropped(magnitude, numbers)
     whole = magnitude
     if MODE == STOCHASTIC_NEAREST and not (FULL and MANTISSA < 32):  # else all dropped bits count

@@ -125,6 +125,8 @@ def specialized(
     for name, function in list(names.items()):
         if isinstance(function, FunctionType) and function.__module__ in _MODULES:
             names[name] = compiler(rebound(function, names))
+    if depth == sums.RAISED:
+        names["round_magnitude"] = names["raised_by_word"]
     if is_listed(depth):
         for name, other in (_TAPERED if depth == posits.TAPERED else _LISTED).items():
             names[name] = names[_DRAWN.get(other, other) if mode >= scalar.STOCHASTIC else other]

@@ -15,7 +15,24 @@ from lowprec.kernels.quotients import (
     narrowed,
     widened,
 )
-from lowprec.kernels.scalar import DOWN, INFINITY, MODE, PLACE, SIGN, U64, U
+from lowprec.kernels.scalar import (
+    DOWN,
+    FULL,
+    IGNORED,
+    INFINITY,
+    LEAST_DROP,
+    LOWEST_FIELD,
+    MANTISSA,
+    MODE,
+    PLACE,
+    SIGN,
+    U32,
+    U64,
+    U,
+    low_bits,
+)
+
+RAISED = -1  # one more value of DEPTH: ABOVE, and binary64 holds sums with the smallest normal value
 
 FLOAT = np.float32  # the carrier's arithmetic
 ODD = True  # whether sums are rounded to odd
@@ -47,6 +64,21 @@ def bits_of_sum(x, y):
         zeros = U(pattern(x) | pattern(y)) == U(0)
         bits = SIGN if U(bits << U(1)) == U(0) and not zeros else bits
     return bits
+
+
+def raised_by_word(magnitude, _negative, ceiling, numbers):
+    """A magnitude rounded stochastically by adding the word where its bits are those below the last place.
+
+    That place is the same for all magnitudes above the smallest normal value: those below are raised by
+    it, and brought down again, which is exact.
+    """
+    least = U(numbers[LOWEST_FIELD] << U(MANTISSA))
+    base = U64(least if magnitude < least else U(0)).view(np.float64)
+    raised = U(np.float64(U64(magnitude).view(np.float64) + base).view(U64))
+    counted = U32(~ceiling) if FULL else U32(~U32(ceiling | U32(numbers[IGNORED])))
+    drop = numbers[LEAST_DROP]
+    cut = U(U(raised + U(U(counted) << U(drop - U(32)))) & U(~low_bits(drop)))
+    return U(np.float64(U64(cut).view(np.float64) - base).view(U64))
 
 
 def from_source(bits):
