@@ -1,11 +1,13 @@
 """Simulate low-precision arithmetic for deep learning: exact, reproducible, at memory speed."""
 
+from lowprec import explore as explore
 from lowprec import formats as formats
 from lowprec import functional as functional
 from lowprec import nn as nn
 from lowprec import observers as observers
 from lowprec import optim as optim
 from lowprec.arithmetic import Arithmetic as Arithmetic
+from lowprec.auditing import audit as audit
 from lowprec.cast import Cast as Cast
 from lowprec.cast import Operands as Operands
 from lowprec.convert import convert as convert
@@ -36,6 +38,7 @@ from lowprec.record import record as record
 from lowprec.scheme import SCHEMES as SCHEMES
 from lowprec.scheme import Rule as Rule
 from lowprec.scheme import Scheme as Scheme
+from lowprec.sensitivity import sensitivity as sensitivity
 from lowprec.storage import load_packed as load_packed
 from lowprec.storage import save_packed as save_packed
 
@@ -44,7 +47,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SCHEMES", "Arithmetic", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint",
     "Operands", "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding",
-    "Rule", "Scaled", "Scheme", "Specials", "convert", "decode", "describe", "encode", "finfo", "formats",
-    "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare", "quantize", "record",
-    "revert", "save_packed", "scales", "unpack",
+    "Rule", "Scaled", "Scheme", "Specials", "audit", "convert", "decode", "describe", "encode", "explore",
+    "finfo", "formats", "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare",
+    "quantize", "record", "revert", "save_packed", "scales", "sensitivity", "unpack",
 ]  # fmt: skip

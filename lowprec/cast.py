@@ -8,6 +8,7 @@ from lowprec.arithmetic import Arithmetic, CarrierArithmetic, arithmetic_of
 from lowprec.errors import type_error, value_error
 from lowprec.formats import Format, FormatLike, resolve
 from lowprec.modes import Rounding, check_random_bits
+from lowprec.table import Table
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,13 @@ class Cast:
         if self.clip_gradient:
             parts.append("clipping gradients")
         return " ".join(parts)
+
+    def _repr_html_(self) -> str:
+        """What is set as a table, for a notebook."""
+        value = self.to_value()
+        plain = value if isinstance(value, dict) else {"format": value, "rounding": str(self.rounding)}
+        rows = tuple((name.replace("_", " "), f"{setting}") for name, setting in plain.items())
+        return Table(("property", "value"), rows, "Cast")._repr_html_()
 
     def to_value(self) -> str | dict[str, Any]:
         """A string if only the format is given, else a dict; from_value reads both."""

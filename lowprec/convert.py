@@ -14,7 +14,7 @@ from lowprec.scheme import CAST_ROLES, Rule, Scheme, scheme_of
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
-_WITHOUT_TWIN = tuple(
+WITHOUT_TWIN = tuple(
     getattr(torch.nn, name)
     for name in (
         "Bilinear", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "RNNBase", "RNNCellBase",
@@ -63,9 +63,14 @@ def convert(model: Model, scheme: Scheme | str, *, exclude: Sequence[str] = ()) 
         >>> type(model[0]).__module__
         'lowprec.nn.layers'
     """
-    scheme = scheme_of(scheme)
+    convert_layers(model, choose(model, scheme_of(scheme), exclude).layers)
+    return model
+
+
+def convert_layers(model: torch.nn.Module, layers: "Sequence[Chosen]") -> None:
+    """Convert some of the layers that ``choose`` has chosen in a model."""
     keepers: dict[int, Simulated] = {}
-    for layer, own in _choose(model, scheme, exclude).layers:
+    for _, layer, own in layers:
         layer.__class__ = TWINS[type(layer)]
         simulated = cast(Simulated, layer)
         simulated.adopt(own)
@@ -74,7 +79,6 @@ def convert(model: Model, scheme: Scheme | str, *, exclude: Sequence[str] = ()) 
             simulated.share_weight_noise(keeper)
     model.register_forward_pre_hook(begin_forward)
     model.register_forward_hook(end_forward, always_call=True)
-    return model
 
 
 def begin_forward(model: torch.nn.Module, _: Any) -> None:
@@ -165,7 +169,7 @@ def prepare(
         >>> optimizer.step()
     """
     scheme = scheme_of(scheme)
-    left = _choose(model, scheme, exclude).left  # refuses a model before its weights are rounded
+    left = choose(model, scheme, exclude).left  # refuses a model before its weights are rounded
     _check_owner(model, optimizer)
     held = [p for group in optimizer.param_groups for p in group["params"]]
     wrapped = LowPrecision(
@@ -214,7 +218,7 @@ def describe(model: torch.nn.Module) -> Description:
         model: Any module, converted or not.
 
     Returns:
-        A row for every module that owns parameters: name, type, and the cast of each role.
+        A row for every module that owns parameters, with its name, type, and the cast of each role.
 
     Raises:
         TypeError: If ``model`` is no module.
@@ -267,16 +271,25 @@ def _check_owner(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> No
         )
 
 
-class _Choice(NamedTuple):
+class Chosen(NamedTuple):
+    """A layer to convert."""
+
+    name: str
+    layer: torch.nn.Module
+    scheme: Scheme
+    """Its own, without rules."""
+
+
+class Choice(NamedTuple):
     """What a scheme chooses in a model."""
 
-    layers: list[tuple[torch.nn.Module, Scheme]]
-    """The layers to convert, with their own schemes."""
+    layers: list[Chosen]
+    """The layers to convert, in the order of the model."""
     left: set[int]
     """The ids of the parameters to leave alone."""
 
 
-def _choose(model: torch.nn.Module, scheme: Scheme, exclude: Sequence[str]) -> _Choice:
+def choose(model: torch.nn.Module, scheme: Scheme, exclude: Sequence[str]) -> Choice:
     """The layers to convert and the parameters to leave alone; changes nothing."""
     _check_module(model)
     if isinstance(exclude, str):
@@ -292,7 +305,8 @@ def _choose(model: torch.nn.Module, scheme: Scheme, exclude: Sequence[str]) -> _
     rules = (*scheme.rules, *(Rule(pattern) for pattern in exclude))
     named = _excluded_by_name(model, rules)
     reaches = _reaches(modules, rules, named)
-    chosen, excluded = [], set[int]()
+    chosen: list[Chosen] = []
+    excluded = set[int]()
     for name, layer in modules:
         matching = [r for r, reach in zip(rules, reaches, strict=True) if id(layer) in reach]
         if any(rule.changes is None for rule in matching):
@@ -300,7 +314,7 @@ def _choose(model: torch.nn.Module, scheme: Scheme, exclude: Sequence[str]) -> _
             continue
         if type(layer) in TWINS:
             own = scheme.for_layer({r: c for rule in matching for r, c in rule.changes or ()})
-            chosen.append((layer, own))
+            chosen.append(Chosen(name, layer, own))
         elif problem := _unsimulated(layer, name, set[int]().union(*named)):
             what, way_out = problem
             raise value_error(
@@ -311,8 +325,8 @@ def _choose(model: torch.nn.Module, scheme: Scheme, exclude: Sequence[str]) -> _
             )
     if not chosen:
         raise value_error("model", "have a layer to simulate", type(model).__name__)
-    read = {id(p) for layer, _ in chosen for p in _own_parameters(layer)}  # some may be tied
-    return _Choice(chosen, set[int]().union(excluded - read, *named))
+    read = {id(p) for _, layer, _ in chosen for p in _own_parameters(layer)}  # some may be tied
+    return Choice(chosen, set[int]().union(excluded - read, *named))
 
 
 def _excluded_by_name(model: torch.nn.Module, rules: Sequence[Rule]) -> list[set[int]]:
@@ -357,7 +371,7 @@ def _reach(pattern: str, modules: list[tuple[str, torch.nn.Module]]) -> set[int]
 
 def _unsimulated(layer: torch.nn.Module, name: str, left: set[int]) -> tuple[str, str] | None:
     """Why a layer's products would go unsimulated, and what to exclude; None if it has none."""
-    if isinstance(layer, _WITHOUT_TWIN):
+    if isinstance(layer, WITHOUT_TWIN):
         return "whose products are not simulated", name or type(layer).__name__
     if isinstance(layer, tuple(TWINS)):
         return "a subclass with a forward of its own", name or type(layer).__name__

@@ -35,6 +35,24 @@ SEQUENTIAL = "cividis"
 """The color map of magnitudes, which grows lighter for every color vision."""
 
 
+def style(number: int) -> Style:
+    """The style of one line of many: colors repeat after six, then with the next markers and dashes.
+
+    Args:
+        number: Of the line, from 0 on.
+
+    Returns:
+        A style; 36 lines differ.
+
+    Example:
+        >>> style(0) == STYLES[0], style(6).color == STYLES[0].color, style(6).marker == STYLES[1].marker
+        (True, True, True)
+    """
+    rounds, place = divmod(number, len(STYLES))
+    other = STYLES[(place + rounds) % len(STYLES)]
+    return Style(STYLES[place].color, other.marker, other.dashes)
+
+
 def axes_of(ax: "Axes | None", height: float = 3.2) -> "Axes":
     """The axes to draw on: those given, or those of a new figure as wide as a notebook.
 
@@ -62,7 +80,7 @@ def axes_of(ax: "Axes | None", height: float = 3.2) -> "Axes":
         _, own = pyplot.subplots(figsize=(WIDTH, height), layout="constrained")
         return own
     if not isinstance(ax, Axes):
-        raise type_error("ax", "be Matplotlib's axes or None", ax)
+        raise type_error("ax", "be Axes of Matplotlib or None", ax)
     return ax
 
 
@@ -88,13 +106,16 @@ def plain(ax: "Axes", *, grid: str | None = "both") -> "Axes":
 
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
+ASCII_BLOCKS = " .:-=+*#@"
+"""The same for terminals without others."""
 
 
-def bars(heights: Sequence[float]) -> str:
+def bars(heights: Sequence[float], *, ascii: bool = False) -> str:
     """A sign for each height, for a terminal: blank only for zero, full for the greatest.
 
     Args:
         heights: Finite numbers, none negative.
+        ascii: Use signs that every terminal has.
 
     Returns:
         As many signs.
@@ -104,5 +125,6 @@ def bars(heights: Sequence[float]) -> str:
         ' ▁█'
     """
     top = max(heights, default=0.0)
-    steps = len(BLOCKS) - 1
-    return "".join(BLOCKS[-int(-steps * height // top)] if height > 0 else " " for height in heights)
+    signs = ASCII_BLOCKS if ascii else BLOCKS
+    steps = len(signs) - 1
+    return "".join(signs[-int(-steps * height // top)] if height > 0 else " " for height in heights)

@@ -46,7 +46,7 @@ class Observed(torch.nn.Module):
         compiling = torch.compiler.is_compiling()
         if not compiling and torch._C._are_functorch_transforms_active():
             raise RuntimeError(
-                "A Quantizer with an observer must not be called under the transforms of torch.func: "
+                "`observer` must be None under the transforms of torch.func: "
                 "they cannot keep what it sees. Call lowprec.quantize with scale= there."
             )
         again = not compiling and torch._C._current_graph_task_id() >= 0  # within a backward
@@ -59,8 +59,8 @@ class Observed(torch.nn.Module):
         """From what scales follow where nothing is observed."""
         if self.statistic is None:
             raise RuntimeError(
-                "A Quantizer with an observer must have seen data before eval(). "
-                "Call it in training mode, under torch.no_grad() if only to calibrate, or load its state."
+                "`observer` must have seen data before eval(). Call the Quantizer in training mode, "
+                "under torch.no_grad() if only to calibrate, or load its state."
             )
         used = self.observer.statistic(self.statistic)
         self._check_grid(used, x)
@@ -85,7 +85,7 @@ class Observed(torch.nn.Module):
         """What was used last: within a backward a forward is run again by a checkpoint."""
         if self._last is None:
             raise RuntimeError(
-                "A Quantizer with an observer must have seen data before it is called within a backward, "
+                "`observer` must have seen data before the Quantizer is called within a backward, "
                 "where it observes nothing. Call it in a forward first."
             )
         self._check_grid(self._last, x)

@@ -15,6 +15,7 @@ from lowprec.cast import Operands as Operands
 from lowprec.errors import type_error, value_error
 from lowprec.formats import FormatLike, PerGroup, Scaled, parse
 from lowprec.formats.granularity import CONTRACTION
+from lowprec.table import Table
 
 CAST_ROLES = ("input", "weight", "error", "output")
 """The roles that a product reads."""
@@ -56,6 +57,13 @@ class Rule:
             raise value_error("changes", f"name roles among {', '.join(PRODUCT_ROLES)}", unknown)
         changes = tuple((role, _cast_of(role, value)) for role, value in pairs.items())
         object.__setattr__(self, "changes", changes)
+
+    def describe(self) -> str:
+        """What it changes, in one line for a person."""
+        if self.changes is None:
+            return "left alone"
+        told = ((role, cast.to_value() if cast else "none") for role, cast in self.changes)
+        return ", ".join(f"{role}: {value}" for role, value in told)
 
     def to_value(self) -> dict[str, Any]:
         """A dict that from_value reads."""
@@ -179,7 +187,8 @@ class Scheme:
         for name, unread in (("grad_input", "input"), ("grad_weight", "weight")):
             operands = getattr(self, name)
             if operands is not None and getattr(operands, unread) is not None:
-                raise value_error(name, f"not name {unread}, which that product does not read", unread)
+                must = f"not name {unread}, which that product does not read"
+                raise value_error(name, must, unread, "Leave it out.")
 
     @classmethod
     def named(cls, name: str) -> "Scheme":
@@ -199,6 +208,23 @@ class Scheme:
                 "scheme", f"be one of {', '.join(SCHEMES)}", name, "Scheme.from_toml(path) reads a file."
             )
         return SCHEMES[name]
+
+    def _repr_html_(self) -> str:
+        """The roles that are cast as a table, for a notebook."""
+        rows: list[tuple[str, str]] = []
+        for role in (*PRODUCT_ROLES, *OPTIMIZER_ROLES):
+            value = getattr(self, role)
+            if isinstance(value, Operands):
+                parts = {name: getattr(value, name) for name in ("input", "weight", "error")}
+                rows += [(f"{role}: {name}", cast.describe()) for name, cast in parts.items() if cast]
+            elif isinstance(value, tuple):
+                rows += [(f"{role}: {name}", cast.describe()) for name, cast in value]
+            elif value is not None:
+                rows.append((role, value.describe()))
+        if self.loss_scale != 1.0:
+            rows.append(("loss scale", f"{self.loss_scale:g}"))
+        rows += [(f"rule for {rule.match}", rule.describe()) for rule in self.rules]
+        return Table(("role", "cast"), tuple(rows), "Scheme")._repr_html_()
 
     def to_dict(self) -> dict[str, Any]:
         """The scheme as a dict of plain values, without what is not set."""

@@ -145,7 +145,7 @@ class Table:
         try:
             import pandas
         except ImportError:
-            message = "`to_dataframe` needs pandas. Install it with: pip install pandas"
+            message = "`pandas` must be installed for to_dataframe. Install it with: pip install pandas"
             raise ImportError(message) from None
         return pandas.DataFrame(list(self.rows), columns=list(self.columns))
 

@@ -16,6 +16,7 @@ from lowprec.formats import (
     PerChannel,
     PerGroup,
     PerTensor,
+    Scaled,
     parse,
 )
 from lowprec.formats.carriers import CARRIERS
@@ -106,6 +107,8 @@ class TestConstructors:
             (block(8.0), TypeError, "`word_bits` must be an integer, got 8.0"),
             (block(8, "group32"), TypeError,
              "`granularity` must be a PerTensor, PerChannel, PerGroup or PerBlock, got 'group32'"),
+            (lambda: Scaled("e2m1", "e8m0", 32), TypeError,
+             "`granularity` must be a PerTensor, PerChannel, PerGroup or PerBlock, got 32"),
             (block(8, exponent_bits=1), ValueError, "`exponent_bits` must lie between 2 and 11, got 1"),
             (block(8, exponent_bits=12), ValueError, "`exponent_bits` must lie between 2 and 11"),
             (block(8, exponent_bits=8.0), TypeError, "`exponent_bits` must be an integer, got 8.0"),

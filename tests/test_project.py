@@ -39,10 +39,12 @@ PUBLIC_NAMES = {
     "Scaled",
     "Scheme",
     "Specials",
+    "audit",
     "convert",
     "decode",
     "describe",
     "encode",
+    "explore",
     "finfo",
     "formats",
     "functional",
@@ -57,6 +59,7 @@ PUBLIC_NAMES = {
     "revert",
     "save_packed",
     "scales",
+    "sensitivity",
     "unpack",
 }
 
@@ -169,11 +172,12 @@ def test_a_source_file_is_short_and_named_for_what_it_does(file: Path) -> None:
 
 def repository_files() -> Iterator[Path]:
     """The files of the repository, without those that runs and tools leave behind."""
+    made = re.compile(r"cache|docs.(_build|notebooks|reference)\b")
     for entry in sorted(ROOT.iterdir()):
         if entry.is_file() and entry.name != ".git" and not entry.name.startswith(".coverage"):
             yield entry
-        elif entry.name in {".ci", ".github", "benchmarks", "lowprec", "notebooks", "tests"}:
-            yield from (f for f in entry.rglob("*") if f.is_file() and "cache" not in str(f))
+        elif entry.name in {".ci", ".github", "benchmarks", "docs", "lowprec", "notebooks", "tests"}:
+            yield from (f for f in entry.rglob("*") if f.is_file() and not made.search(str(f)))
 
 
 def text_of(file: Path) -> str:
@@ -215,7 +219,7 @@ except ImportError as error:
     print(error)
 """
     printed, _ = run(code, PACKAGE.parent)
-    message = 'lowprec.testing.strategies needs hypothesis. Install it with: pip install "lowprec[test]"'
+    message = '`hypothesis` must be installed for strategies. Install it with: pip install "lowprec[test]"'
     assert printed.splitlines() == ["check_format False", message, message]
 
 

@@ -120,7 +120,7 @@ class TestGiven:
             ValueError, match=r"`scales` must be None for a format without groups, got \(1,\)"
         ):
             reference.decode(codes, "e2m1", scales=np.ones(1))
-        with pytest.raises(TypeError, match="`format` must be scaled"):
+        with pytest.raises(TypeError, match="`format` must be a Scaled format, got"):
             reference.scales(np.ones(1), "bfp8")
 
 

@@ -56,7 +56,8 @@ def test_a_frame_has_the_columns_where_pandas_is_there(monkeypatch):
     assert table().to_dataframe() == (list(ROWS), ["name", "count", "share", "good"])
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(
-        ImportError, match=r"`to_dataframe` needs pandas\. Install it with: pip install pandas"
+        ImportError,
+        match=r"`pandas` must be installed for to_dataframe\. Install it with: pip install pandas",
     ):
         table().to_dataframe()
 

@@ -1,33 +1,29 @@
 """Number formats to look at: the listing, and the portrait of a single one."""
 
-import bisect
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from lowprec.app.verify.proven import results
+from lowprec.explore import text
+from lowprec.explore.ladder import Ladder
 from lowprec.formats import (
     NAMED,
-    BlockFloatingPoint,
     FixedPoint,
-    FloatingPoint,
     Format,
-    Posit,
     Scaled,
     TabledFormat,
     parse,
 )
+from lowprec.formats.properties import properties
 
 _ALL_VALUES_UP_TO_BITS = 8
 _MOST_COLUMNS = 8
 _FEW = 32
 """Negative values that are all listed."""
-_PROPERTIES = ("bits", "max", "min", "smallest_normal", "smallest_subnormal", "eps")
 _LISTED = (
     ("bits", "max", "smallest_normal", "smallest_subnormal", "eps"),
     ("bits", "max", "smallest_subnormal", "eps"),
@@ -112,78 +108,36 @@ def portrait(format: Format, console: Console) -> Group:
         return Group(properties, "", f"The values are all multiples of {format.eps!r}, without end.")
     if isinstance(format, Scaled):
         format = format.element
-    ladder = _Ladder(format)
+    ladder = Ladder(format)
     parts: list[RenderableType] = [properties, "", _values(format, ladder, console)]
     if isinstance(format, TabledFormat) and not _mirrored(format):
         below = [f"{_number(value)}" for value in format.table.exact if value < 0]
         shown = below if len(below) <= _FEW else [*below[: _FEW // 2], "…", *below[-_FEW // 2 :]]
         parts.append(Text(f"Negative values: {', '.join(shown)}"))
-    signs = " ▁▂▃▄▅▆▇█" if console.encoding.startswith("utf") else " .:-=+*#@"
+    width, ascii = max(console.width, 40), not console.encoding.startswith("utf")
     parts += [
         "",
         "Number line: how many values lie in each cell",
-        _linear_line(format, ladder, console.width, signs),
+        Text(text.number_line(format, width=width, ascii=ascii), no_wrap=True),
         "",
         "The positive values on a logarithmic line",
-        _logarithmic_line(format, ladder, console.width, signs),
+        Text(text.number_line(format, log=True, width=width, ascii=ascii), no_wrap=True),
     ]
     return Group(*parts)
 
 
-class _Ladder:
-    """The non-negative values in order, without a list of them if there may be billions."""
-
-    def __init__(self, format: Format) -> None:
-        if isinstance(format, Scaled):
-            format = format.element
-        self.value: Callable[[int], Fraction]
-        if isinstance(format, FloatingPoint):
-            self.size, self.value = format.largest_code + 1, format.magnitude
-        elif isinstance(format, Posit):
-            self.size, self.value = 1 << (format.bits - 1), format.magnitude
-        elif isinstance(format, TabledFormat):  # in order, whatever their codes are
-            magnitudes = format.magnitudes()
-            self.size, self.value = len(magnitudes), magnitudes.__getitem__
-        else:
-            step = Fraction(format.smallest_subnormal)
-            self.size = int(Fraction(format.max) / step) + 1
-            self.value = lambda code: code * step
-
-    def below(self, bound: Fraction, *, inclusive: bool) -> int:
-        """How many codes have values below a bound."""
-        find = bisect.bisect_right if inclusive else bisect.bisect_left
-        return find(range(self.size), bound, lo=0, hi=self.size, key=self.value)
-
-
 def _properties(format: Format) -> Table:
     """Name and properties, exactly."""
+    known = properties(format)
     table = Table(box=None, show_header=False, title=str(format), title_justify="left")
-    unbounded = isinstance(format, FixedPoint) and not format.is_bounded
-    for name in _PROPERTIES[unbounded:]:  # bits come first
-        table.add_row(name.replace("_", " "), f"{getattr(format, name)!r}")
-    table.add_row("signed zero", "yes" if format.has_signed_zero else "no")
-    table.add_row("infinity", "yes" if format.has_infinity else "no")
-    table.add_row("NaN", "yes" if format.has_nan else "no")
-    if isinstance(format, FloatingPoint):
-        table.add_row("subnormals", "yes" if format.smallest_subnormal < format.smallest_normal else "no")
-        table.add_row("bias", str(format.bias))
-    if isinstance(format, FloatingPoint | FixedPoint):
-        table.add_row("overflow", str(format.overflow))
-    if isinstance(format, BlockFloatingPoint):
-        if format.exponent_bits is not None:
-            ends = f"{format.lowest_block_exponent} to {format.highest_block_exponent}"
-            table.add_row("block exponent", ends)
-        table.add_row("", "of a group whose largest magnitude lies between 1 and 2")
-    if isinstance(format, Scaled):
-        table.add_row("element", str(format.element))
-        table.add_row(
-            "scale", f"{format.scale}, by the rule {format.scale_rule}, for each {format.granularity}"
-        )
-        table.add_row("", "of a group whose scale is 1")
+    for name, value in known.rows:
+        table.add_row(str(name), str(value))
+    if known.caption:
+        table.add_row("", known.caption)
     return table
 
 
-def _values(format: Format, ladder: _Ladder, console: Console) -> RenderableType:
+def _values(format: Format, ladder: Ladder, console: Console) -> RenderableType:
     """The non-negative values, all of them or the interesting ones, in rows as wide as fit."""
     columns = _MOST_COLUMNS
     table = _value_table(format, ladder, columns)
@@ -205,7 +159,7 @@ def _mirrored(format: TabledFormat) -> bool:
     return all(low == -high for low, high in zip(finite, reversed(finite), strict=True))
 
 
-def _value_table(format: Format, ladder: _Ladder, columns: int) -> Table:
+def _value_table(format: Format, ladder: Ladder, columns: int) -> Table:
     """So many values in a row, under the code of the first one."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("" if isinstance(format, TabledFormat) else "code", no_wrap=True)
@@ -223,7 +177,7 @@ def _value_table(format: Format, ladder: _Ladder, columns: int) -> Table:
     return table
 
 
-def _rows(format: Format, ladder: _Ladder, columns: int) -> Iterator[int]:
+def _rows(format: Format, ladder: Ladder, columns: int) -> Iterator[int]:
     """The rows to show: all, or those with 0, the smallest normal value, 1 and the largest."""
     last = (ladder.size - 1) // columns
     if format.bits <= _ALL_VALUES_UP_TO_BITS:
@@ -237,70 +191,3 @@ def _rows(format: Format, ladder: _Ladder, columns: int) -> Iterator[int]:
 def _number(value: Fraction) -> str:
     """A value as the shortest decimal that reads back to it."""
     return repr(float(value)).removesuffix(".0")
-
-
-def _linear_line(format: Format, ladder: _Ladder, width: int, signs: str) -> Text:
-    """From min to max in equal steps, zero in the middle or, where nothing is negative, in front."""
-    cells = max((min(width, 81) - 1) // 2, 8)
-    reach = max(Fraction(format.max), -Fraction(format.min))
-    edges = [reach * i / cells for i in range(cells + 1)]
-    ranks = [ladder.below(edge, inclusive=True) for edge in edges]
-    right = [b - a for a, b in pairwise(ranks)]
-    if isinstance(format, TabledFormat):
-        return _own_line(format, edges, signs)
-    if format.min == 0:
-        labels = _labels({0: "0", cells: f"{format.max:g}"}, cells + 1)
-        return Text(f"{_bar([1, *right], signs)}\n{labels}", no_wrap=True)
-    left = right[::-1]
-    left[0] += format.max < reach  # two's complement has one more below zero
-    bar = _bar([*left, 1, *right], signs)
-    labels = _labels({0: f"{format.min:g}", cells: "0", 2 * cells: f"{format.max:g}"}, 2 * cells + 1)
-    return Text(f"{bar}\n{labels}", no_wrap=True)
-
-
-def _own_line(format: TabledFormat, edges: list[Fraction], signs: str) -> Text:
-    """The same where the values need not be mirrored, nor zero be one."""
-    values, cells = format.table.exact, len(edges) - 1
-    right = [bisect.bisect_right(values, b) - bisect.bisect_right(values, a) for a, b in pairwise(edges)]
-    left = [bisect.bisect_left(values, -a) - bisect.bisect_left(values, -b) for a, b in pairwise(edges)]
-    bar = _bar([*left[::-1], int(0 in values), *right], signs)
-    reach = float(edges[-1])
-    labels = _labels({0: f"{-reach:g}", cells: "0", 2 * cells: f"{reach:g}"}, 2 * cells + 1)
-    return Text(f"{bar}\n{labels}", no_wrap=True)
-
-
-def _logarithmic_line(format: Format, ladder: _Ladder, width: int, signs: str) -> Text:
-    """From the smallest positive value to the largest in equal ratios."""
-    cells = max(min(width, 81), 17)
-    low = math.frexp(format.smallest_subnormal)[1] - 1
-    high = math.frexp(format.max)[1]
-    edges = [_power(low + (high - low) * i / cells) for i in range(cells + 1)]
-    ranks = [ladder.below(edge, inclusive=False) for edge in edges]
-    bar = _bar([b - a for a, b in pairwise(ranks)], signs)
-    marks = {0: f"2^{low}", cells - 1: f"2^{high}"}
-    if low < 0 < high:
-        marks[round(-low / (high - low) * cells)] = "1"
-    return Text(f"{bar}\n{_labels(marks, cells)}", no_wrap=True)
-
-
-def _power(exponent: float) -> Fraction:
-    """2 to a real exponent, past the range of floats too."""
-    whole = math.floor(exponent)
-    return Fraction(2.0 ** (exponent - whole)) * Fraction(2) ** whole
-
-
-def _bar(counts: list[int], signs: str) -> str:
-    """A sign for each count, higher with its logarithm; a blank only for none."""
-    most = math.log2(1 + max(counts))
-    top = len(signs) - 1
-    return "".join(signs[math.ceil(top * math.log2(1 + count) / most)] for count in counts)
-
-
-def _labels(marks: dict[int, str], width: int) -> str:
-    """Labels under the cells that they belong to, the outer ones kept within the line."""
-    line = [" "] * width
-    for cell, label in sorted(marks.items()):
-        start = min(max(cell - len(label) // 2, 0), width - len(label))
-        if all(sign == " " for sign in line[max(start - 1, 0) : start + len(label) + 1]):
-            line[start : start + len(label)] = label
-    return "".join(line).rstrip()

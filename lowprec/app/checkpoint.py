@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from lowprec.errors import sentence, value_error
 from lowprec.files import write as write
 
 _MAGIC = b"lowprec checkpoint 1\n"
+_REMEDY = "Train anew, with --out."
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -39,11 +41,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write(path, _MAGIC + hashlib.sha256(payload).digest() + payload)
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, name: str = "--resume") -> dict[str, Any]:
     """Read a checkpoint, without running any code that it may contain.
 
     Args:
         path: The file.
+        name: What the user gave it by, for errors.
 
     Returns:
         What was saved.
@@ -55,20 +58,19 @@ def load(path: Path) -> dict[str, Any]:
     Example:
         >>> load(Path("nowhere.pt"))
         Traceback (most recent call last):
-        FileNotFoundError: There is no checkpoint nowhere.pt.
+        FileNotFoundError: `--resume` must have a checkpoint, got 'nowhere.pt'. Train anew, with --out.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        message = f"There is no checkpoint {path}."
+        message = sentence(name, "have a checkpoint", str(path), _REMEDY)
         raise FileNotFoundError(message) from None
     if not content.startswith(_MAGIC):
-        message = f"The file {path} is not a checkpoint of this version of lowprec."
-        raise ValueError(message)
+        raise value_error(name, "have a checkpoint of this version of lowprec", str(path), _REMEDY)
     digest_end = len(_MAGIC) + hashlib.sha256().digest_size
     payload = content[digest_end:]
     if hashlib.sha256(payload).digest() != content[len(_MAGIC) : digest_end]:
-        message = f"The checkpoint {path} is damaged: its SHA-256 differs. Nothing was changed."
-        raise ValueError(message)
+        must = "have an undamaged checkpoint (its SHA-256 differs)"
+        raise value_error(name, must, str(path), f"Nothing was changed. {_REMEDY}")
     state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True)
     return state

@@ -1,4 +1,6 @@
-"""The command line: ``lowprec train``, ``bench``, ``verify``, ``formats``, ``show`` and ``info``.
+"""The command line: ``lowprec train``, ``bench``, ``verify``, ``formats`` and ``info``.
+
+The other commands have modules of their own, in ``commands``.
 
 Everything heavy is imported by the command that needs it. A mistake of the user ends with one
 sentence on standard error and exit code 2; Ctrl-C with 130 and how to go on.
@@ -12,7 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import lowprec
+from lowprec.app.commands.compare import compare
+from lowprec.app.commands.report import report
+from lowprec.app.commands.search import search
+from lowprec.app.commands.sensitivity import sensitivity
+from lowprec.app.commands.show import show
 from lowprec.app.failure import fail
+from lowprec.errors import value_error
 
 if TYPE_CHECKING:
     from lowprec.app.train import Job
@@ -143,8 +151,7 @@ def _job(given: dict[str, Any], out: str | None, resume: str | None) -> "Job":
 
     if resume is not None:
         if out is not None:
-            message = f"`--out` must be left out with --resume, which writes to {resume}."
-            raise ValueError(message)
+            raise value_error("--out", "be left out with --resume", out, f"The job writes to {resume}.")
         return resumed(resume, given)
     return new(Settings(**given), out)
 
@@ -175,6 +182,10 @@ def _train(job: "Job") -> None:
     console = Console(width=None if sys.stdout.isatty() else _REPORT_WIDTH)
     console.print(tables(job.summaries(), job.schemes))
     console.print(f"\nCurves, rows, weights and checkpoint: {job.folder}", highlight=False)
+    typer.echo(f"All of it as one page: lowprec report {folder}")
+
+
+app.command()(report)
 
 
 @app.command()
@@ -188,22 +199,9 @@ def formats() -> None:
     console.print(listing(console))
 
 
-@app.command()
-def show(
-    format: Annotated[str, typer.Argument(help="Its name, such as e4m3fn, fixed8f6 or bfp8.")],
-) -> None:
-    """Show a number format: its properties, its values, and where they lie."""
-    from rich.console import Console
-
-    from lowprec.app.catalog import portrait
-    from lowprec.formats import parse
-
-    try:
-        known = parse(format)
-    except ValueError as error:
-        fail(error)
-    console = Console()
-    console.print(portrait(known, console))
+app.command()(show)
+app.command()(compare)
+app.command()(search)
 
 
 @app.command()
@@ -280,6 +278,9 @@ def verify(
         raise typer.Exit(130) from None
     if not right:
         raise typer.Exit(1)
+
+
+app.command()(sensitivity)
 
 
 @app.command()

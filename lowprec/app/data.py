@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lowprec.errors import value_error
+from lowprec.errors import sentence, value_error
 
 NUM_CLASSES = 10
 IMAGE_SHAPE = (28, 28)
@@ -35,6 +35,7 @@ _IDX_FILES = {
 }
 _IDX_UINT8 = 0x08
 _PIECE = 2**20
+_REINSTALL = "Or reinstall lowprec."
 
 Arrays = dict[str, npt.NDArray[np.uint8]]
 
@@ -89,13 +90,29 @@ def load(folder: str | None = None, train_size: int | None = None) -> Dataset:
         where = "the training images" if folder is None else str(folder)
         raise value_error("images", "differ in at least one pixel", where)
     return Dataset(
-        name="Fashion-MNIST subset" if folder is None else Path(folder).name,
+        name=name_of(folder),
         train_images=_standardized(arrays["x"], mean, deviation),
         train_labels=torch.from_numpy(arrays["y"].astype(np.int64)),
         test_images=_standardized(arrays["xt"], mean, deviation),
         test_labels=torch.from_numpy(arrays["yt"].astype(np.int64)),
         fingerprint=digest.hexdigest(),
     )
+
+
+def name_of(folder: str | None) -> str:
+    """What the images of a folder are called, or the bundled ones of None.
+
+    Args:
+        folder: As ``load`` takes it.
+
+    Returns:
+        The name.
+
+    Example:
+        >>> name_of(None)
+        'Fashion-MNIST subset'
+    """
+    return "Fashion-MNIST subset" if folder is None else Path(folder).name
 
 
 def _moments(images: npt.NDArray[np.uint8]) -> tuple[float, float]:
@@ -119,12 +136,12 @@ def _read_bundled() -> Arrays:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        message = f"The bundled data {file} is missing. Reinstall lowprec."
-        raise FileNotFoundError(message) from None
+        must = f"be a folder where the bundled file {file} is missing"
+        raise FileNotFoundError(sentence("--data", must, None, _REINSTALL)) from None
     found = hashlib.sha256(content).hexdigest()
     if found != _BUNDLED_SHA256:
-        message = f"The bundled data {file} is damaged (SHA-256 {found[:16]}…). Reinstall lowprec."
-        raise ValueError(message)
+        must = f"be a folder where the bundled file {file} is damaged (SHA-256 {found[:16]}…)"
+        raise value_error("--data", must, None, _REINSTALL)
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -132,8 +149,7 @@ def _read_bundled() -> Arrays:
 def _read_folder(folder: Path) -> Arrays:
     """The four IDX files of a folder, checked one by one and against each other."""
     if not folder.is_dir():
-        message = f"`--data` must be a folder, got '{folder}'."
-        raise FileNotFoundError(message)
+        raise FileNotFoundError(sentence("--data", "be a folder", str(folder)))
     paths = {key: _find(folder, name) for key, name in _IDX_FILES.items()}
     arrays = {key: _read_idx(path, IMAGE_SHAPE if key in ("x", "xt") else ()) for key, path in paths.items()}
     for images, labels in (("x", "y"), ("xt", "yt")):
@@ -153,8 +169,7 @@ def _find(folder: Path, name: str) -> Path:
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
-    message = f"`--data` must hold {name} or {name}.gz, got '{folder}' without it."
-    raise FileNotFoundError(message)
+    raise FileNotFoundError(sentence("--data", f"be a folder that holds {name} or {name}.gz", str(folder)))
 
 
 def _read_idx(path: Path, item_shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
@@ -191,4 +206,5 @@ def _read_at_most(file: Any, size: int) -> bytearray:
 
 def _bad_file(path: Path, why: str) -> ValueError:
     """The error for a data file that cannot be used."""
-    return ValueError(f"The data file {path} is damaged or of another kind: {why}.")
+    must = f"hold undamaged IDX files of images like MNIST's ({why})"
+    return value_error("--data", must, str(path), "Copy or download the file again.")

@@ -22,17 +22,34 @@ def described() -> dict[str, str]:
     from lowprec.kernels import dispatch
 
     return {
-        "lowprec": lowprec.__version__,
-        "python": f"{platform.python_version()} ({platform.python_implementation()})",
-        "torch": torch.__version__,
-        "numba": version("numba"),
-        "numpy": version("numpy"),
-        "system": platform.platform(),
-        "processor": _processor(),
+        **versions(),
         "cores": str(os.cpu_count()),
         "threads": str(torch.get_num_threads()),
         **dispatch.info(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "not available",
+    }
+
+
+def versions() -> dict[str, str]:
+    """What the bits of a training run may depend on, besides its settings.
+
+    Returns:
+        A short text for each name, in the order in which to show them.
+
+    Example:
+        >>> list(versions())
+        ['lowprec', 'python', 'torch', 'numba', 'numpy', 'system', 'processor']
+    """
+    import torch
+
+    return {
+        "lowprec": lowprec.__version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "torch": str(torch.__version__),  # a class of its own, which checkpoints refuse
+        "numba": version("numba"),
+        "numpy": version("numpy"),
+        "system": platform.platform(),
+        "processor": _processor(),
     }
 
 

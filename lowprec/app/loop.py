@@ -17,7 +17,9 @@ from torch.nn import functional as F
 import lowprec
 from lowprec.app.data import Dataset
 from lowprec.app.settings import Run, Settings
+from lowprec.errors import value_error
 from lowprec.optim import LowPrecision
+from lowprec.record import Moments
 from lowprec.scheme import Scheme
 
 RECORD_EVERY = 16
@@ -82,6 +84,37 @@ def count_steps(settings: Settings, data: Dataset) -> int:
     return settings.epochs * -(-len(data.train_labels) // settings.batch_size)
 
 
+def evaluate(model: nn.Module, data: Dataset) -> tuple[float, float]:
+    """Loss and accuracy on the test images, in ``eval()`` mode; the mode it had comes back.
+
+    Args:
+        model: Images of shape (N, 1, 28, 28) in, scores of shape (N, 10) out.
+        data: The images.
+
+    Returns:
+        The mean loss, and the accuracy as a fraction.
+
+    Example:
+        >>> from lowprec.app import data, models
+        >>> loss, accuracy = evaluate(models.mlp(), data.load())
+        >>> 0 <= accuracy <= 1
+        True
+    """
+    training = model.training
+    model.eval()
+    loss_sum, num_right = 0.0, 0
+    with torch.no_grad():
+        for images, labels in zip(
+            data.test_images.split(_TEST_BATCH_SIZE), data.test_labels.split(_TEST_BATCH_SIZE), strict=True
+        ):
+            scores = model(images)
+            loss_sum += F.cross_entropy(scores, labels, reduction="sum").item()
+            num_right += int((scores.argmax(dim=1) == labels).sum())
+    model.train(training)
+    count = len(data.test_labels)
+    return loss_sum / count, num_right / count
+
+
 class Training:
     """A run under way.
 
@@ -127,6 +160,8 @@ class Training:
         self.step_seconds: list[float] = []
         self._loss_sum = 0.0
         self._counts: Counts = {}
+        self.moments = Moments()
+        """What the sampled steps did to each layer and role."""
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     @property
@@ -149,6 +184,7 @@ class Training:
                 role: [c.count, c.saturated, c.underflowed, c.nan] for role, c in recording.by_role().items()
             }
             self._counts = add_counts((self._counts, seen))
+            self.moments.take(self.steps_done, recording.moments)
         else:
             start = time.perf_counter()
             loss = self._step(images, labels)
@@ -181,7 +217,7 @@ class Training:
 
     def _end_epoch(self) -> Row:
         """Test, and begin the sums of the next epoch."""
-        test_loss, test_accuracy = self._test()
+        test_loss, test_accuracy = evaluate(self.model, self._data)
         row = Row(
             self.run,
             self.steps_done // self._steps_per_epoch,
@@ -193,23 +229,6 @@ class Training:
         self._loss_sum = 0.0
         self._counts = {}
         return row
-
-    def _test(self) -> tuple[float, float]:
-        """Loss and accuracy on the test images."""
-        self.model.eval()
-        loss_sum, num_right = 0.0, 0
-        with torch.no_grad():
-            for images, labels in zip(
-                self._data.test_images.split(_TEST_BATCH_SIZE),
-                self._data.test_labels.split(_TEST_BATCH_SIZE),
-                strict=True,
-            ):
-                scores = self.model(images)
-                loss_sum += F.cross_entropy(scores, labels, reduction="sum").item()
-                num_right += int((scores.argmax(dim=1) == labels).sum())
-        self.model.train()
-        count = len(self._data.test_labels)
-        return loss_sum / count, num_right / count
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, PyTorch's own noise included, and what was counted.
@@ -225,6 +244,7 @@ class Training:
             "step_seconds": self.step_seconds,
             "loss_sum": self._loss_sum,
             "counts": self._counts,
+            "moments": self.moments.to_plain(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -240,10 +260,12 @@ class Training:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (KeyError, RuntimeError, ValueError) as error:
-            message = f"The checkpoint does not fit the model '{self._settings.model}': {error}"
-            raise ValueError(message) from error
+            must = f"have a checkpoint that fits the model ({error})"
+            remedy = "Start anew, with --out, or restore the model's code."
+            raise value_error("--resume", must, self._settings.model, remedy) from error
         torch.set_rng_state(state["noise"])
         self.steps_done = state["steps_done"]
         self.step_seconds = list(state["step_seconds"])
         self._loss_sum = state["loss_sum"]
         self._counts = {role: list(numbers) for role, numbers in state["counts"].items()}
+        self.moments = Moments.from_plain(state["moments"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lowprec.app.data import IMAGE_SHAPE, NUM_CLASSES
-from lowprec.errors import type_error, value_error
+from lowprec.errors import sentence, type_error, value_error
 
 
 def mlp() -> nn.Module:
@@ -150,8 +150,8 @@ def find(name: str) -> Callable[[], nn.Module]:
     except AttributeError:
         raise value_error("--model", f"name something in the module {module_name}", name) from None
     except Exception as error:
-        message = f"`--model` must be importable, got '{name}': {type(error).__name__}: {error}."
-        raise ImportError(message) from error
+        remedy = f"Its module raised {type(error).__name__}: {error}."
+        raise ImportError(sentence("--model", "be importable", name, remedy)) from error
     if not callable(factory):
         raise type_error("--model", "name a function without arguments", name)
     found: Callable[[], nn.Module] = factory

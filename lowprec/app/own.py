@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from lowprec.errors import value_error
+from lowprec.errors import sentence, value_error
 from lowprec.formats import TabledFormat, register
 
 VARIABLE = "LOWPREC_WITH"
@@ -38,8 +38,8 @@ def register_formats(module: str) -> list[str]:
     try:
         found = importlib.import_module(module)
     except Exception as error:
-        message = f"`--with` must be importable, got '{module}': {type(error).__name__}: {error}."
-        raise ImportError(message) from error
+        remedy = f"It raised {type(error).__name__}: {error}."
+        raise ImportError(sentence("--with", "be importable", module, remedy)) from error
     formats = [value for value in vars(found).values() if isinstance(value, TabledFormat)]
     if not formats:
         remedy = "Make one in it: MINE = MyFormat(…)."

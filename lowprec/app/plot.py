@@ -1,12 +1,9 @@
 """The picture of the learning curves."""
 
 import io
-import itertools
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -14,8 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from lowprec.app import checkpoint
 from lowprec.app.loop import Row
+from lowprec.app.results import curves
 from lowprec.app.settings import PLAIN
-from lowprec.drawing import REFERENCE, STYLES, Style, plain
+from lowprec.drawing import REFERENCE, Style, plain, style
 
 PNG = "learning_curves.png"
 
@@ -43,7 +41,7 @@ def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
         b'PNG'
     """
     schemes = [scheme for scheme in dict.fromkeys(row.run.scheme for row in rows) if scheme != PLAIN]
-    styles = {PLAIN: REFERENCE} | dict(zip(schemes, itertools.cycle(STYLES), strict=False))
+    styles = {PLAIN: REFERENCE} | {scheme: style(number) for number, scheme in enumerate(schemes)}
     momenta = list(dict.fromkeys(row.run.momentum for row in rows))
     figure = Figure(figsize=(1.2 + 4.4 * len(momenta), 6.0), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -71,17 +69,14 @@ def write_png(folder: Path, rows: Sequence[Row], title: str) -> None:
 
 def _draw(panel: Axes, rows: Sequence[Row], styles: dict[str, Style], quantity: str, factor: float) -> None:
     """The curves of one panel, the twin below the others."""
-    curves: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        curves[row.run.scheme][row.epoch].append(factor * getattr(row, quantity))
-    for scheme, by_epoch in curves.items():
+    num_seeds = len({row.run.seed for row in rows})
+    for scheme, measured in curves(rows, quantity).items():
+        points = [point.scaled(factor) for point in measured]
         color, marker, dashes = styles[scheme]
-        epochs = list(by_epoch)
-        values = np.array(list(by_epoch.values()))
-        values[~np.isfinite(values)] = np.nan
+        epochs = [point.epoch for point in points]
         panel.plot(
             epochs,
-            values.mean(axis=1),
+            [point.mean for point in points],
             dashes,
             color=color,
             marker=marker,
@@ -89,6 +84,6 @@ def _draw(panel: Axes, rows: Sequence[Row], styles: dict[str, Style], quantity: 
             markevery=max(1, len(epochs) // 10),
             label=scheme,
         )
-        if values.shape[1] > 1:
-            low, high = values.min(axis=1), values.max(axis=1)
+        if num_seeds > 1:
+            low, high = zip(*((point.low, point.high) for point in points), strict=True)
             panel.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowprec.errors import value_error
+from lowprec.errors import sentence, value_error
 from lowprec.scheme import SCHEMES, Scheme
 
 PLAIN = "float32"
@@ -155,8 +155,7 @@ def load_schemes(settings: Settings) -> dict[str, Scheme]:
             if name == PLAIN:
                 raise value_error("--scheme", f"not be called {PLAIN}", text, "Rename the file.")
             if not Path(text).is_file():
-                message = f"`--scheme` must be an existing file, got '{text}'."
-                raise FileNotFoundError(message)
+                raise FileNotFoundError(sentence("--scheme", "be an existing file", text))
             schemes[name] = Scheme.from_toml(Path(text))
         elif name in SCHEMES:
             schemes[name] = SCHEMES[name]

@@ -18,12 +18,13 @@ import torch
 from torch import nn
 
 import lowprec
-from lowprec.app import checkpoint, data, lock, models, results
+from lowprec.app import checkpoint, data, environment, lock, models, results
 from lowprec.app.interrupt import Interrupt, Interrupted
 from lowprec.app.loop import Row, Training, count_steps
 from lowprec.app.progress import Display, display
 from lowprec.app.settings import Run, Settings, load_schemes, option, plan
-from lowprec.errors import value_error
+from lowprec.errors import sentence, value_error
+from lowprec.record import Moments
 from lowprec.scheme import Scheme
 
 CHECKPOINT = "checkpoint.pt"
@@ -43,8 +44,12 @@ class Job:
     rows: list[Row] = field(default_factory=list)
     step_seconds: dict[Run, list[float]] = field(default_factory=dict)
     """Of every finished run."""
+    moments: dict[Run, Moments] = field(default_factory=dict)
+    """What the sampled steps of every finished run did to each layer."""
     current: dict[str, Any] | None = None
     """The state of the run that was under way."""
+    versions: list[dict[str, str]] = field(default_factory=list)
+    """What it was trained with, one after the other; an empty one where lowprec did not record it yet."""
     held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     """The lock of the folder."""
 
@@ -69,12 +74,14 @@ class Job:
         done = steps * len(self.step_seconds)
         done += self.current["steps_done"] if self.current else 0
         shown = display(len(self.runs), done, steps * len(self.runs))
-        with _torch_settings(self.settings.threads), Interrupt() as interrupt, shown:
+        if len(self.step_seconds) < len(self.runs) and self.versions[-1:] != [environment.versions()]:
+            self.versions.append(environment.versions())
+        with torch_settings(self.settings.threads), Interrupt() as interrupt, shown:
             while len(self.step_seconds) < len(self.runs):
                 self._train(self.next_training(), shown, interrupt)
         from lowprec.app import plot  # matplotlib takes a second, and is not needed to begin
 
-        results.write_csv(self.folder, self.rows)
+        self._write_tables()
         title = f"{self.settings.model} on the {self.dataset.name}"
         plot.write_png(self.folder, self.rows, title)
 
@@ -114,6 +121,7 @@ class Job:
                 raise Interrupted
         self._write_weights(run, training.model)
         self.step_seconds[run] = training.step_seconds
+        self.moments[run] = training.moments
         self.current = None
         self.save()
         shown.end()
@@ -135,11 +143,21 @@ class Job:
             "fingerprint": self.dataset.fingerprint,
             "rows": [_row_to_dict(row, self.runs) for row in self.rows],
             "step_seconds": list(self.step_seconds.values()),
+            "moments": [moments.to_plain() for moments in self.moments.values()],
             "current": self.current,
+            "versions": self.versions,
         }
         checkpoint.save(self.folder / CHECKPOINT, state)
-        results.write_csv(self.folder, self.rows)
+        self._write_tables()
         self._saved = time.monotonic()
+
+    def _write_tables(self) -> None:
+        """What was reached in each epoch, and what was counted of each layer."""
+        results.write_csv(self.folder, self.rows)
+        recorded = dict(self.moments)
+        if self.current is not None:
+            recorded[self.runs[len(self.step_seconds)]] = Moments.from_plain(self.current["moments"])
+        results.write_layers(self.folder, recorded.items())
 
 
 def new(settings: Settings, folder: str | None = None) -> Job:
@@ -187,8 +205,8 @@ def new(settings: Settings, folder: str | None = None) -> Job:
             job.save()
             job.held = held.pop_all()
     except OSError as error:
-        message = f"`--out` must be a folder that can be written, got '{path}' ({error.strerror or error})."
-        raise OSError(message) from None
+        must = f"be a folder that can be written ({error.strerror or error})"
+        raise OSError(sentence("--out", must, str(path))) from None
     return job
 
 
@@ -212,12 +230,11 @@ def resumed(folder: str, given: dict[str, Any]) -> Job:
     Example:
         >>> resumed("nowhere", {})
         Traceback (most recent call last):
-        FileNotFoundError: `--resume` must be a run folder, got 'nowhere' without a checkpoint.pt.
+        FileNotFoundError: `--resume` must be a run folder with a checkpoint.pt, got 'nowhere'.
     """
     path = Path(folder)
     if not (path / CHECKPOINT).is_file():
-        message = f"`--resume` must be a run folder, got '{folder}' without a {CHECKPOINT}."
-        raise FileNotFoundError(message)
+        raise FileNotFoundError(sentence("--resume", f"be a run folder with a {CHECKPOINT}", folder))
     with contextlib.ExitStack() as held:
         held.callback(lock.taken(path, "--resume").release)
         job = _restored(path, given)
@@ -228,6 +245,9 @@ def resumed(folder: str, given: dict[str, Any]) -> Job:
 def _restored(path: Path, given: dict[str, Any]) -> Job:
     """The job that the checkpoint describes, checked."""
     state = checkpoint.load(path / CHECKPOINT)
+    if "moments" not in state:
+        remedy = "Its layers were not counted; train anew."
+        raise value_error("--resume", "name a job that this version began", str(path), remedy)
     settings = Settings.from_dict(state["settings"])
     differing = [
         f"{option(name)} is {getattr(settings, name)!r}, got {value!r}"
@@ -235,14 +255,14 @@ def _restored(path: Path, given: dict[str, Any]) -> Job:
         if value != getattr(settings, name)
     ]
     if differing:
-        message = f"`--resume` keeps the settings of {path}: {'; '.join(differing)}. Drop them."
-        raise ValueError(message)
+        must = f"keep the settings of the job ({'; '.join(differing)})"
+        raise value_error("--resume", must, str(path), "Drop them.")
     schemes = {name: Scheme.from_dict(values) for name, values in state["schemes"].items()}
     dataset = data.load(settings.data, settings.train_size)
     if dataset.fingerprint != state["fingerprint"]:
         where = settings.data or "the bundled subset"
-        message = f"The images in {where} are not those that {path} was trained on."
-        raise ValueError(message)
+        must = f"find the images that the job was trained on in {where}"
+        raise value_error("--resume", must, str(path), "Restore them, or start anew, with --out.")
     runs = plan(settings, schemes)
     job = Job(
         settings,
@@ -251,7 +271,9 @@ def _restored(path: Path, given: dict[str, Any]) -> Job:
         path,
         [_row_from_dict(values, runs) for values in state["rows"]],
         dict(zip(runs, state["step_seconds"], strict=False)),
+        dict(zip(runs, map(Moments.from_plain, state["moments"]), strict=False)),
         state["current"],
+        state.get("versions", [{}]),
     )
     if job.current is not None:
         job.next_training()  # refuses a state that does not fit, before anything is touched
@@ -279,8 +301,20 @@ def _checked_model(name: str, schemes: dict[str, Scheme]) -> Callable[[], nn.Mod
 
 
 @contextlib.contextmanager
-def _torch_settings(threads: int) -> Iterator[None]:
-    """Set what the bits of PyTorch's own products depend on, and set it back."""
+def torch_settings(threads: int) -> Iterator[None]:
+    """Set what the bits of PyTorch's own products depend on, and set it back.
+
+    Args:
+        threads: Of PyTorch and the kernels.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> with torch_settings(threads=1):
+        ...     torch.get_num_threads()
+        1
+    """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic  # its one attribute is unknown to type checkers
     filled = memory.fill_uninitialized_memory

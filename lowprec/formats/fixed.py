@@ -82,7 +82,8 @@ class FixedPoint(UniformFormat):
         try:
             _ = self.max, self.min, exact_float(self.step)
         except OverflowError:
-            raise value_error("fraction_bits", "keep every value within float64", fraction_bits) from None
+            must, remedy = "keep every value within float64", "Choose a smaller magnitude."
+            raise value_error("fraction_bits", must, fraction_bits, remedy) from None
 
     @property
     def is_bounded(self) -> bool:

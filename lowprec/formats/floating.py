@@ -110,7 +110,8 @@ class FloatingPoint(Format):
         try:
             _ = self.max, exact_float(power_of_two(self.lowest_exponent - self.mantissa_bits))
         except OverflowError:
-            raise value_error("bias", "keep every value within float64", self.bias) from None
+            must, remedy = "keep every value within float64", "Choose a smaller magnitude."
+            raise value_error("bias", must, self.bias, remedy) from None
 
     @property
     def bits(self) -> int:

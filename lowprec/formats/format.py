@@ -134,6 +134,12 @@ class Format(ABC):
         """What keeps a stochastic mode from being exact in a carrier; None where it is."""
         return None
 
+    def _repr_html_(self) -> str:
+        """The properties as a table, for a notebook."""
+        from lowprec.formats.properties import properties  # which needs the families
+
+        return properties(self)._repr_html_()
+
     def check_rounding(self, rounding: Rounding, carrier: str) -> None:
         """Refuse a mode that the format cannot follow exactly in a carrier."""
         if rounding.is_stochastic and (remedy := self.undecided(rounding, CARRIERS[carrier])) is not None:

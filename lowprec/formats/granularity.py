@@ -68,7 +68,7 @@ class PerChannel:
         """The size of a group along each dimension of ``shape``."""
         kept = {_normalized(axis, shape) for axis in self._axes}
         if len(kept) != len(self._axes):
-            raise value_error("axis", "name no dimension twice", self.axis)
+            raise value_error("axis", "name no dimension twice", self.axis, "Leave one out.")
         return tuple(1 if d in kept else size for d, size in enumerate(shape))
 
     def __str__(self) -> str:

@@ -55,7 +55,7 @@ class Logarithmic(TabledFormat):
         check_integer("fraction_bits", self.fraction_bits, 0, 11)
         if not 2 <= self.integer_bits + self.fraction_bits <= 15:
             width = 1 + self.integer_bits + self.fraction_bits
-            raise value_error("fraction_bits", "make 3 to 16 bits with the others", width)
+            raise value_error("fraction_bits", "make 3 to 16 bits with the others", width, "Change a width.")
 
     @property
     def _largest(self) -> int:

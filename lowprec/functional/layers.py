@@ -121,7 +121,8 @@ def _padding(
         if padding == "valid":
             return (0,) * len(kernel), (0,) * len(kernel)
         if any(step != 1 for step in stride):
-            raise value_error("padding", "not be 'same' for a strided convolution", padding)
+            remedy = "Pass the numbers."
+            raise value_error("padding", "not be 'same' for a strided convolution", padding, remedy)
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
     values = _tuple(padding, len(kernel))

@@ -55,7 +55,9 @@ class _SplitProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
         """Each backward product with its own operands."""
-        _check_once("read other operands than its forward")
+        _check_once(
+            "read other operands than its forward", "Leave out grad_input and grad_weight of the scheme."
+        )
         (error,) = errors
         x, weight, seed, weight_seed = ctx.saved_tensors
         dtype = error.dtype  # under autocast not that of x and weight, though it holds their values
@@ -103,7 +105,7 @@ class _RoundedProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
         """The backward products."""
-        _check_once("have an arithmetic")
+        _check_once("have an arithmetic", "Leave out the arithmetic of the scheme.")
         (error,) = errors
         x, weight, seed = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:3])
@@ -112,12 +114,12 @@ class _RoundedProduct(torch.autograd.Function):
         return (*gradients, None, None, None)
 
 
-def _check_once(why: str) -> None:
+def _check_once(why: str, remedy: str) -> None:
     """Refuse a second derivative."""
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         raise RuntimeError(
             f"`create_graph` must be False where the backward products of a scheme {why}: "
-            "such a product has no second derivative."
+            f"such a product has no second derivative. {remedy}"
         )
 
 

@@ -150,7 +150,8 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
         numbers = to_fixed_tuple(at(numbers_address, U), COUNT)
         x_step, out_step = run[X_STEP], run[OUT_STEP]
         # Two arrays that do not overlap vectorize, and so does one after a copy.
-        dense = x_step == 1 and out_step == 1 and x_address != out_address
+        dense = x_step == 1 and out_step == 1
+        in_place = x_address == out_address
         ceilings = at(scratch, U32)
         x_tile, out_tile = at(scratch + X_TILE, dtype), at(scratch + OUT_TILE, result)
         filled = -1
@@ -168,7 +169,12 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
                     )
                 here, there = x_at + start * x_step, out_at + start * out_step
                 if dense:
+                    count = smaller(count, TILE) if in_place else count
                     source, target = x[here : here + count], out[there : there + count]
+                    if in_place:
+                        for j in range(source.size):
+                            put(x_tile, j, get(source, j))
+                        source = x_tile[:count]
                 else:
                     count = smaller(count, TILE)
                     source, target = x_tile[:count], out_tile[:count]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lowprec.errors import type_error
 from lowprec.formats import Codebook, FloatingPoint, Format, GroupedFormat, Scaled, resolve
 from lowprec.kernels import blocks, cpu, elementwise, scales
 from lowprec.kernels.elementwise import SERIAL_BELOW, Kernel
@@ -81,7 +82,7 @@ def _resolved(format: Format | str) -> GroupedFormat:
     """The format of a name."""
     parsed = resolve(format)
     if not isinstance(parsed, GroupedFormat):
-        raise TypeError(type(parsed))
+        raise type_error("format", "be a BlockFloatingPoint or a Scaled", type(parsed))
     return parsed
 
 

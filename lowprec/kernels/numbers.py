@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lowprec.errors import type_error
 from lowprec.formats import (
-    P3109,
     Codebook,
     FixedPoint,
     FloatingPoint,
@@ -26,6 +26,7 @@ from lowprec.formats.scaled import significant_bits
 from lowprec.kernels import groups, posits, scalar
 from lowprec.kernels.blocks import BLOCK, PRODUCTS, QUOTIENTS, STAIRS, Family
 from lowprec.kernels.layout import Integers
+from lowprec.kernels.nan_codes import NO_CODE, first_nan, nan_code
 from lowprec.kernels.specialize import WIDTHS
 from lowprec.kernels.tabulate import staircase, tabulate
 from lowprec.modes import Overflow, Rounding, ScaleRule
@@ -33,7 +34,6 @@ from lowprec.modes import Overflow, Rounding, ScaleRule
 MODES = {rounding: mode for mode, rounding in enumerate(Rounding)}
 """The rounding modes as scalar.py numbers them."""
 
-_NO_CODE = 2**64 - 1
 _DECIDED_BY_ROUNDING = 29
 """Significant bits of a boundary b to which a quotient of 24-bit numbers, unless it is b, is no nearer than
 b * 2^-53, so that a quotient rounded to 53 bits lies on the same side."""
@@ -46,8 +46,7 @@ def describe(
 ) -> tuple[Any, int, int]:
     """The numbers of a format without groups, where its unit lies, and what its magnitudes end as.
 
-    Where what is rounded is finite, and known to be multiples of 2^low below 2^high, they may be given as
-    ``within``: then smaller values of a floating-point format do not matter, and larger ones to the clamp.
+    ``within`` may say that only multiples of 2^low below 2^high are rounded, none of them infinite.
     """
     if isinstance(format, TabledFormat):
         numbers, depth = tabulate(format, rounding, random_bits, carrier)
@@ -61,9 +60,11 @@ def describe(
     elif isinstance(format, FixedPoint):
         depth = _fixed(number, format, space)
     else:
-        raise TypeError(type(format))
+        raise type_error("format", "be a FloatingPoint, FixedPoint, Posit or TabledFormat", type(format))
     ending = _ending(number, format, rounding, space)
     if rounding is Rounding.NEAREST_EVEN and depth == scalar.ABOVE and _adds(number, format, space, within):
+        depth = scalar.QUICK
+    if rounding is Rounding.STOCHASTIC and depth == scalar.ABOVE and _scales(number, ending, space):
         depth = scalar.QUICK
     words = [number[i] & (2**64 - 1) for i in range(scalar.COUNT)]
     return np.array(words, np.uint64).astype(WIDTHS[carrier].unsigned), depth, ending
@@ -109,6 +110,17 @@ def _adds(number: dict[int, int], format: Any, carrier: Carrier, within: Integer
     kept = kept and format.overflow not in (Overflow.WRAP, Overflow.UNBOUNDED)  # there is nothing to clamp to
     rebias = wide.highest_exponent - carrier.highest_exponent
     return kept and max(top + 1, lowest) + spread + rebias < 2 * wide.highest_exponent
+
+
+def _scales(number: dict[int, int], ending: int, carrier: Carrier) -> bool:
+    """Fill in what makes fractions of the unit integers; whether that is one exact multiplication.
+
+    It needs a normal factor, and a unit of which subnormals are less than a part of 2^32, so that none is
+    missed where hardware flushes them.
+    """
+    factor = 2 * carrier.highest_exponent + 32 - number[scalar.UNIT_FIELD]
+    number[scalar.FACTOR] = factor << (carrier.precision - 1)
+    return carrier.name == "float32" and ending != scalar.WRAPPED and 1 <= factor <= 253
 
 
 @lru_cache(maxsize=1024)
@@ -271,7 +283,7 @@ def _floating(
         lowest = max(lowest, within[0] + width + carrier.highest_exponent)
     unit = lowest if flushed else lowest - width
     sign = 1 << (format.bits - 1) if format.min < 0 else 0
-    nan = _nan_code(format)
+    nan = nan_code(format)
     number.update({
         scalar.LEAST_DROP: mantissa - width,
         scalar.LAST_FIELD: 0 if flushed else unit + mantissa,
@@ -279,9 +291,9 @@ def _floating(
         scalar.NO_MANTISSA: int(width == 0),
         scalar.ZERO_SIGN: _sign_bit(carrier) if format.has_signed_zero else 0,
         scalar.CODE_SIGN: sign,
-        scalar.CODE_INFINITY: format.largest_code + 1 if format.has_infinity else _NO_CODE,
+        scalar.CODE_INFINITY: format.largest_code + 1 if format.has_infinity else NO_CODE,
         scalar.CODE_NAN: nan,
-        scalar.FIRST_NAN: _first_nan(format),
+        scalar.FIRST_NAN: first_nan(format),
         scalar.FLUSHED: int(flushed),
     })  # fmt: skip
     depth = scalar.DEEP if lowest < 1 or (flushed and unit < 2) else None
@@ -356,26 +368,6 @@ def _ending(number: dict[int, int], format: Any, rounding: Rounding, carrier: Ca
 def _ends(format: Format, carrier: Carrier) -> list[int]:
     """The patterns of the largest and of the most negative magnitude."""
     return [_pattern(format.max, carrier), _pattern(-format.min, carrier)]
-
-
-def _nan_code(format: FloatingPoint) -> int:
-    """The code that a NaN is given; no code where the format has none."""
-    if not format.has_nan:
-        return _NO_CODE
-    if isinstance(format, P3109):
-        return 1 << (format.bits - 1) if format.signed else (1 << format.bits) - 1
-    if format.has_infinity:  # quiet
-        return format.largest_code + 1 | 1 << (format.mantissa_bits - 1)
-    return format.largest_code + 1  # all ones, or the code of -0
-
-
-def _first_nan(format: FloatingPoint) -> int:
-    """The least code without a sign that is NaN; no code where there is none."""
-    if isinstance(format, P3109) and not format.signed:
-        return _nan_code(format)
-    if not format.has_nan or not format.has_signed_zero:  # fnuz: its one NaN has a sign
-        return _NO_CODE
-    return format.largest_code + (2 if format.has_infinity else 1)
 
 
 def _infinity(carrier: Carrier) -> int:

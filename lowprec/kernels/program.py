@@ -1,7 +1,7 @@
 """Several loops over the same units: all of them over one unit, which stays in the cache, then the next.
 
-A stage is a loop and its arguments, as they are for the first unit: each grows with the unit by a step, up
-to a limit, and may be an offset into the memory of whoever runs it. So a whole optimizer's step is one
+A stage is a loop and its arguments, as they are for the first unit: each grows with the unit by a step,
+and may be an offset into the memory of whoever runs it. So a whole optimizer's step is one
 table of stages, and a table of jobs, which are units of a range of stages, shared among threads.
 """
 
@@ -21,10 +21,9 @@ from lowprec.kernels.threads import PARTS, address_of, ranges, share
 MOST = 15
 """The most arguments that a loop has."""
 FUNCTION, COUNT, START = range(3)
-STEP, LIMIT, OWN = START + MOST, START + 2 * MOST, START + 3 * MOST
-"""Where the arguments of a stage lie in its row, their steps and limits, and 1 where they are offsets."""
-WIDTH = START + 4 * MOST
-NO_LIMIT = 2**63 - 1
+STEP, OWN = START + MOST, START + 2 * MOST
+"""Where the arguments of a stage lie in its row, their steps, and 1 where they are offsets."""
+WIDTH = START + 3 * MOST
 _ARGUMENTS = SCRATCH
 """Where in a runner's own memory the arguments of a call are put together: behind what loops scratch."""
 BUFFERS = SCRATCH + 8 * 16
@@ -36,7 +35,6 @@ class Argument(NamedTuple):
 
     start: int
     step: int = 0
-    limit: int = NO_LIMIT
     own: bool = False
 
 
@@ -67,8 +65,7 @@ def runner() -> Any:
                 for number in range(begin, begin + stages):
                     row = table[number * WIDTH : (number + 1) * WIDTH]
                     for k in range(MOST):
-                        value = min(row[START + k] + unit * row[STEP + k], row[LIMIT + k])
-                        arguments[k] = value + room * row[OWN + k]
+                        arguments[k] = row[START + k] + unit * row[STEP + k] + room * row[OWN + k]
                     if row[COUNT] == 12:
                         call_12(row[FUNCTION], place)
                     elif row[COUNT] == 15:

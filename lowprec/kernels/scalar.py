@@ -31,7 +31,7 @@ ABOVE = 0  # among the carrier's normal values
 WITHIN = 1  # among its subnormals; the smallest normal value of the format is not
 DEEP = 2  # the format has normal values, or no values, among the carrier's subnormals
 EITHER = 3  # ABOVE or WITHIN, as each group has it
-QUICK = 4  # ABOVE, and the carrier's own addition rounds to nearest even as the format does
+QUICK = 4  # ABOVE, and a shorter way: see added_power and reaches_unit_by_word
 
 # What a rounded magnitude becomes.
 PLAIN = 0  # one largest value and one thing past it for both signs and for infinities; signed zero
@@ -85,6 +85,7 @@ QUIET_NAN = U(INFINITY | HIDDEN >> 1)
 ) = range(30)  # fmt: skip
 COUNT = 30
 SCALE = CODE_OF_INFINITY  # in quotients.py, where SCALED is not: what elements are divided by
+FACTOR = SPREAD  # where QUICK and STOCHASTIC: the pattern of 2^32 over the unit
 
 
 def larger(a, b):
@@ -124,7 +125,7 @@ def low_bits(count):
 def dropped(magnitude, numbers):
     """How many low bits of a magnitude lie below its last place in the format; the parity of its code."""
     field = I(magnitude >> U(MANTISSA))
-    if DEPTH != ABOVE:
+    if DEPTH not in (ABOVE, QUICK):
         field = larger(field, I(1))
     if DEPTH == DEEP:  # the carrier's subnormals have leading bits of their own
         lowest = I(numbers[LOWEST_FIELD])
@@ -133,8 +134,7 @@ def dropped(magnitude, numbers):
         deep = I(I(I(numbers[LEAST_DROP]) + larger(exponent, lowest)) - field)
         drop = smaller(U(larger(deep, I(0))), U(MANTISSA))
         exponents = U(larger(I(exponent - lowest), I(0))) & numbers[NO_MANTISSA]
-        digits, _ = significand(magnitude)
-        return drop, U(U(U(digits >> drop) + U(exponents)) & U(1))
+        return drop, U(U(U(significand(magnitude)[0] >> drop) + U(exponents)) & U(1))
     drop = I(I(numbers[LAST_FIELD]) - field)
     drop = smaller(U(larger(drop, I(numbers[LEAST_DROP]))), U(MANTISSA))
     return drop, U(U(U(magnitude ^ numbers[FLIP]) >> drop) & U(1))
@@ -234,6 +234,9 @@ def reaches_unit_by_word(magnitude, ceiling, numbers):
     limit = in_high_bits(ceiling, numbers)
     if MODE != STOCHASTIC and PLACE != 63 and FULL:
         return rounded_fraction(magnitude, numbers) > limit
+    if DEPTH == QUICK:  # by an exact product; what hardware may flush is too small to have a part
+        below = U32(smaller(magnitude, U(numbers[TINY] - U(1)))).view(np.float32)
+        return U32(np.float32(below * U32(numbers[FACTOR]).view(np.float32))) > limit
     part, following, lower = fraction(magnitude, numbers)
     if MODE == STOCHASTIC:
         return part > limit
@@ -295,7 +298,7 @@ def round_magnitude(magnitude, negative, ceiling, numbers):
 
     ``ceiling`` is the complement of the random word, which vectorizes where the word does not.
     """
-    if DEPTH == QUICK:
+    if DEPTH == QUICK and MODE == NEAREST_EVEN:
         return added_power(magnitude, numbers)
     drop, odd = dropped(magnitude, numbers)
     whole = magnitude

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from lowprec.errors import type_error
 from lowprec.kernels import codes, groups, posits, quotients, scalar, stairs, sums, tables
 
 DECISIONS = (scalar, codes, groups, quotients, tables, posits, stairs, sums)
@@ -160,7 +161,7 @@ _MODULES = {module.__name__ for module in DECISIONS}
 def rebound(function: Callable[..., Any], names: dict[str, Any]) -> Any:
     """The same code with other globals."""
     if not isinstance(function, FunctionType):
-        raise TypeError(type(function))
+        raise type_error("function", "be a plain Python function", type(function))
     copy = FunctionType(function.__code__, names, function.__name__, None, function.__closure__)
     copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
     return copy

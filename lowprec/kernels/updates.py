@@ -188,20 +188,23 @@ def digesting(itemsize: int) -> Any:
     ))  # fmt: skip
     shifts = (30, 27, 31) if itemsize == 8 else (16, 15, 16)
     one, two, three = (word(shift) for shift in shifts)
+    half, sixteen = word(0xFFFF), word(16)
 
     def loop(x_address, out_address, size, first_unit, last_unit):
         out = at(out_address, np.uint64)
         for unit in range(first_unit, last_unit):
             x = at(x_address, pattern)[unit * UNIT : min((unit + 1) * UNIT, size)]
-            total = np.uint64(0)
+            low, high = word(0), word(0)  # of 2^14 halves of 32 bits at most: no sum leaves its lane
             for j in range(x.size):
                 bits = word(x[j])
                 bits = word(0) if bits == negative_zero else bits  # which equals zero
                 mixed = word(bits + word(word(j + 1) * place))
                 mixed = word(word(mixed ^ word(mixed >> one)) * first)
                 mixed = word(word(mixed ^ word(mixed >> two)) * second)
-                total = np.uint64(total + np.uint64(word(mixed ^ word(mixed >> three))))
-            out[unit] = total
+                mixed = word(mixed ^ word(mixed >> three))
+                low = word(low + word(mixed & half))
+                high = word(high + word(mixed >> sixteen))
+            out[unit] = np.uint64(np.uint64(low) + np.uint64(np.uint64(high) << np.uint64(sixteen)))
 
     return jit(5, loop, {}, "digesting", itemsize)
 

@@ -128,7 +128,7 @@ def decode(
     if count:
         levels = [None] if scales is None else list(scaling.as_list("scales", scales, count, name))
         if any(level is None for level in levels):
-            raise value_error("scales", f"be given for {name}", None)
+            raise value_error("scales", f"be given for {name}", None, "Pass those of encode.")
     elif scales is not None:
         levels = [scales]
     for level in levels:

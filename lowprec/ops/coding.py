@@ -172,7 +172,7 @@ def _parts(x: Tensor, format: str) -> tuple[Tensor, ...]:
 def _check_grid(scales: Tensor | None, format: GroupedFormat, shape: torch.Size) -> Tensor:
     """Refuse scales that are not one for each group."""
     if scales is None:
-        raise value_error("scales", f"be given for {format}", scales)
+        raise value_error("scales", f"be given for {format}", scales, "Pass those of encode.")
     grid = scaling.grid_of(format, shape)
     if tuple(scales.shape) != grid:
         raise value_error("scales", f"have shape {grid}, one for each group", tuple(scales.shape))

@@ -1,15 +1,33 @@
 """Who watches quantizations: an empty list costs one look."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lowprec.ops.quantize import Spec
 
-Observer = Callable[[str, int, Tensor, Tensor, Tensor | None, Spec, int, Sequence[Tensor | None]], None]
-"""Called with role, id of the layer or parameter (0 for none), x, y = quantize(x), seed, spec, stream and
-the scales that were given, if any."""
+
+class Observation(NamedTuple):
+    """One quantization, as observers see it."""
+
+    role: str
+    owner: int
+    """The id of the layer or parameter; 0 for none."""
+    x: Tensor
+    y: Tensor
+    """What x became."""
+    seed: Tensor | None
+    spec: Spec
+    stream: int
+    scales: Sequence[Tensor | None] = ()
+    """Those that were given, if any."""
+    before: Tensor | None = None
+    """Where the step began that has made x, if x is what an optimizer keeps."""
+
+
+Observer = Callable[[Observation], None]
 
 observers: list[Observer] = []
 
@@ -31,6 +49,7 @@ def observe(
     spec: Spec,
     stream: int,
     scales: Sequence[Tensor | None] = (),
+    before: Tensor | None = None,
 ) -> None:
     """Show one quantization to every observer."""
     if not observers:
@@ -41,5 +60,6 @@ def observe(
             "Record the original module."
         )
     with torch.no_grad():
+        seen = Observation(role, owner, x, y, seed, spec, stream, scales, before)
         for observer in observers:
-            observer(role, owner, x, y, seed, spec, stream, scales)
+            observer(seen)

@@ -66,7 +66,7 @@ def unpack(packed: Tensor, bits: int, shape: int | Sequence[int]) -> Tensor:
         shape: Of the codes, or how many there are.
 
     Returns:
-        Codes of that shape: uint8 for up to 8 bits, uint16 for more.
+        Codes of that shape, in uint8 for up to 8 bits, in uint16 for more.
 
     Raises:
         TypeError: If packed is no uint8 tensor, or bits or shape are no integers.
@@ -97,7 +97,7 @@ def _check(given: Tensor, name: str, dtype: torch.dtype, condition: str) -> None
     """Refuse what is no tensor of that dtype in this memory."""
     _check_place(name, given)
     if given.dtype != dtype:
-        raise type_error(name, f"be {dtype}{condition}", given.dtype)
+        raise type_error(name, f"be a tensor of {dtype}{condition}", given.dtype)
 
 
 def _sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -107,7 +107,7 @@ def _sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
         if isinstance(size, bool) or not isinstance(size, int | torch.SymInt):
             raise type_error("shape", "be an integer or a sequence of integers", shape)
         if size < 0:
-            raise value_error("shape", "hold no negative size", shape)
+            raise value_error("shape", "hold sizes of at least 0", shape)
     return sizes
 
 

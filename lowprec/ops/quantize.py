@@ -158,7 +158,7 @@ def seed_tensor(
         if seed.dtype != torch.int64:
             raise type_error("seed", "be an int64 tensor", seed.dtype)
         if seed.numel() != 1 or seed.device != like.device:
-            raise value_error("seed", f"be one element on {like.device}", seed)
+            raise value_error("seed", f"be a tensor of one element on {like.device}", seed)
         return seed.reshape(1)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise type_error("seed", "be an integer or an int64 tensor", seed)
@@ -300,7 +300,7 @@ def _check_out(x: Tensor, out: Any) -> None:
         raise value_error("out", "not be a view of negated memory", "out.is_neg()", "Pass out.resolve_neg().")
     same = x.data_ptr() == out.data_ptr() and x.stride() == out.stride()
     if not same and _overlaps(x, out):
-        raise value_error("out", "be x itself or apart from it", "overlapping memory")
+        raise value_error("out", "be x itself or apart from it", "overlapping memory", "Leave it out.")
 
 
 def _extent(x: Tensor) -> int:
@@ -350,7 +350,7 @@ def _quantize_array(
         if out.dtype != x.dtype or out.shape != x.shape or not out.flags.writeable:
             raise value_error("out", f"be a writable {x.dtype} array of shape {x.shape}", out.dtype)
         if any(step < 0 for step in out.strides):
-            raise value_error("out", "have no negative strides", out.strides)
+            raise value_error("out", "have no negative strides", out.strides, "Leave it out.")
         target = torch.from_numpy(out)
     readable = x.flags.writeable and all(step >= 0 for step in x.strides)
     source = torch.from_numpy(x if readable else x.copy())

@@ -117,7 +117,7 @@ def check_levels(
     ):
         if level is None:
             if i > 0 or not partial:
-                raise value_error(name, f"be given for {format}", None)
+                raise value_error(name, f"be given for {format}", None, "Pass that of encode or of scales.")
             continue
         if level.dtype not in (dtype, torch.float32 if dtype.is_floating_point else dtype):
             raise type_error(name, f"be {dtype} or float32 for {format}", level.dtype)

@@ -59,15 +59,28 @@ def _sides(low: Tensor, high: Tensor, format: Scaled) -> Tensor:
     return sides.clamp(min=0).abs()  # no -0
 
 
-def _largest(x: Tensor, format: Scaled) -> Tensor:
-    """The largest magnitudes."""
-    split = _split(x, _tiles(format, x.shape), 0.0)
+def _ends(x: Tensor, tiles: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The least and the largest finite element of each tile, or zero."""
+    split = _split(x, tiles, 0.0)
     within = tuple(range(1, split.dim(), 2))
     low, high = split.amin(within), split.amax(within)
     if not (low.isfinite().all() and high.isfinite().all()):
         split = split.nan_to_num(0.0, 0.0, 0.0)
         low, high = split.amin(within), split.amax(within)
-    return _sides(low, high, format)
+    return low, high
+
+
+def _largest(x: Tensor, format: Scaled) -> Tensor:
+    """The largest magnitudes."""
+    return _sides(*_ends(x, _tiles(format, x.shape)), format)
+
+
+def largest_magnitudes(x: Tensor, tiles: Sequence[int]) -> Tensor:
+    """The largest finite magnitude of each tile, in float64; none for a tensor without elements."""
+    if x.numel() == 0:
+        return x.new_empty(0, dtype=torch.float64)
+    low, high = _ends(x, tiles)
+    return torch.maximum(-low.double(), high.double())
 
 
 def _percentiles(x: Tensor, format: Scaled, percent: Fraction) -> Tensor:

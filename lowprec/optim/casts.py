@@ -72,6 +72,9 @@ class Casts:
         return {name: list(spec) for name, spec in sorted(named.items()) if spec is not None}
 
 
+NO_CASTS = Casts()
+
+
 def _states(name: str, casts: Mapping[str, CastLike]) -> States:
     """The checked specs of states by name."""
     if wrong := [state for state in casts if not isinstance(state, str) or not state]:
@@ -88,3 +91,8 @@ def checked_spec(name: str, cast: Cast | FormatLike) -> Spec:
     cast.check_unclipped(name)
     random_bits = cast.random_bits if cast.rounding.takes_random_bits else None
     return make_spec(cast.format, cast.rounding, random_bits)
+
+
+def is_elementwise(casts: Casts) -> bool:
+    """Whether no format has groups."""
+    return not any(isinstance(resolve(spec.format), GroupedFormat) for spec in casts.specs())

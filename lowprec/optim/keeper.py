@@ -1,6 +1,7 @@
 """Keeper: what an optimizer keeps of each parameter, and how it is rounded before and after a step."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from lowprec.errors import value_error
 from lowprec.ops.digest import digest
 from lowprec.ops.observation import observe, observers
 from lowprec.ops.quantize import Spec, check_carrier, quantize_into
-from lowprec.optim.casts import Casts
+from lowprec.optim.around import Around, Kept
+from lowprec.optim.casts import NO_CASTS, Casts, is_elementwise
 from lowprec.optim.packed import Packed, check_packable, loses_nan, packed, unpacked
 from lowprec.optim.roles import (
     COMPENSATION,
@@ -49,6 +51,13 @@ class Keeper(Wrapper):
     _seen: dict[int, Tensor]
     """The weights that the last step left, where they are compensated."""
     _packed: dict[int, dict[str, Packed]]
+    _begun: dict[int, Tensor] | None = None
+    """Where the inner step begins, of the parameters of a step that somebody looks at."""
+
+    @cached_property
+    def _passes(self) -> Around:
+        """What rounds before and after a step; no part of a copy."""
+        return Around()
 
     def _casts_of(self, number: int) -> Casts:
         """The casts of a numbered parameter."""
@@ -170,10 +179,11 @@ class Keeper(Wrapper):
 
     def _round_weight(self, number: int, p: Tensor) -> None:
         """Master, then weight."""
-        casts = self._casts_of(number)
+        casts, before = self._casts_of(number), (self._begun or {}).get(number)
         if casts.master is not None:
-            self._round(p, casts.master, self._masters[number], (number, p), MASTER, "master")
-        self._round(p, casts.weight, p, (number, p), WEIGHT, "stored_weight")
+            self._round(p, casts.master, self._masters[number], (number, p), MASTER, "master", before)
+            before = None  # of what the weight loses, the master keeps
+        self._round(p, casts.weight, p, (number, p), WEIGHT, "stored_weight", before)
         if casts.master is not None:
             self._digests[number] = digest(p)
 
@@ -197,6 +207,7 @@ class Keeper(Wrapper):
         place: tuple[int, Tensor],
         role: int,
         name: str,
+        begun: Tensor | None = None,
     ) -> None:
         """Write Q(x) to ``out``, with the noise of this step, numbered parameter and role."""
         number, p = place
@@ -208,7 +219,7 @@ class Keeper(Wrapper):
         seed = self._seed.to(x.device) if spec.is_stochastic else None
         before = x.clone() if observers and out is x else x
         quantize_into(x, seed, spec, out, stream)
-        observe(name, id(p), before, out, seed, spec, stream)
+        observe(name, id(p), before, out, seed, spec, stream, before=begun)
 
     def _roundable(self, p: Tensor) -> Iterator[tuple[str, tuple[int, Tensor]]]:
         """The floating-point states of p's shape, each with its place among all states."""
@@ -218,6 +229,59 @@ class Keeper(Wrapper):
                 continue
             if value.is_floating_point() and value.shape == p.shape:
                 yield name, (index, value)
+
+    def _divided(
+        self, touched: list[tuple[int, Tensor]], *, after: bool
+    ) -> tuple[list[Kept], list[tuple[int, Tensor]]]:
+        """What is rounded in one pass before or after a step, and what is not."""
+        if self._is_compensated or observers or torch.compiler.is_compiling():
+            return [], touched
+        if not self.gradient_scale <= torch.finfo(torch.float32).max:
+            return [], touched  # an infinity to torch
+        kept, others = [], []
+        elementwise = {id(casts): is_elementwise(casts) for casts in self._casts}
+        for number, p in touched:
+            casts = self._casts_of(number)
+            each = self._kept(number, p, casts, after=after)
+            if elementwise[id(casts)] and each.fits():
+                kept.append(each)
+            else:
+                others.append((number, p))
+        tensors = [t for n, p in others for t in (p, p.grad, self._masters.get(n)) if t is not None]
+        tensors += [t for _, p in others for _, (_, t) in self._roundable(p)]
+        return (kept, others) if self._passes.are_apart(kept, tensors, after=after) else ([], touched)
+
+    def _kept(self, number: int, p: Tensor, casts: Casts, *, after: bool) -> Kept:
+        """What is kept of a numbered parameter: its gradient before a step, its states after it."""
+        gradient = None if after else p.grad
+        if number in self._excluded:
+            return Kept(number, p, gradient, NO_CASTS)
+        states, rounded = [], []
+        for name, (index, value) in self._roundable(p) if after else ():
+            if (spec := casts.of_state(name)) is not None:
+                states.append(value)
+                rounded.append((spec, STATE + index))
+        kept = self._masters.get(number), self._digests.get(number)
+        return Kept(number, p, gradient, casts, *kept, states, rounded)
+
+    def _prepare_all(self, touched: list[tuple[int, Tensor]]) -> None:
+        """Before the inner step, for all parameters."""
+        kept, others = self._divided(touched, after=False)
+        for each in kept:
+            if each.gradient is not None:
+                self._unscale(each.gradient)
+        for each in self._passes.scale_and_look(kept, self.gradient_scale, int(self._seed), self._step):
+            self._notice_edits(each.number, each.parameter)
+        self._passes.lead(kept)
+        for number, p in others:
+            self._prepare(number, p)
+
+    def _settle_all(self, touched: list[tuple[int, Tensor]]) -> None:
+        """After the inner step, for all parameters."""
+        kept, others = self._divided(touched, after=True)
+        self._passes.settle(kept, int(self._seed), self._step)
+        for number, p in others:
+            self._settle(number, p)
 
     def _prepare(self, number: int, p: Tensor) -> None:
         """Before the inner step: the gradient rounded, the parameter at its master."""
@@ -234,6 +298,9 @@ class Keeper(Wrapper):
         self._notice_edits(number, p)
         if number in self._masters:
             p.copy_(self._masters[number])
+        if observers:
+            self._begun = self._begun or {}
+            self._begun[number] = p.clone()
 
     def _notice_edits(self, number: int, p: Tensor) -> None:
         """Take up what somebody else has written to a parameter since the last step."""
@@ -253,3 +320,5 @@ class Keeper(Wrapper):
             self._round_compensated(number, p)
         else:
             self._round_weight(number, p)
+        if self._begun:
+            self._begun.pop(number, None)

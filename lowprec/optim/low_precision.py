@@ -11,7 +11,7 @@ from lowprec.errors import type_error, value_error
 from lowprec.ops.quantize import seed_tensor
 from lowprec.optim.casts import Casts
 from lowprec.optim.keeper import Keeper
-from lowprec.optim.one_pass import Plan, is_possible, key_of, key_of_group, lie_apart, part_of
+from lowprec.optim.one_pass import Plan, are_apart, is_possible, key_of, key_of_group, part_of
 from lowprec.optim.packed import Packed, check_packable, loaded, saved
 from lowprec.optim.saving import KEY, VERSION, check_saved, restore_counters
 from lowprec.optim.wrapper import check_group
@@ -29,7 +29,8 @@ class LowPrecision(Keeper):
 
     Around torch's SGD, Adam and AdamW all of that is one pass over memory, with the same bits, for contiguous
     float32 and float64 parameters whose formats have no groups; not with ``foreach``, ``fused``, hooks on the
-    inner optimizer, compensated weights or packed states.
+    inner optimizer, compensated weights or packed states. Around all other optimizers, what is rounded before
+    their step is one pass over such parameters, and what is rounded after it another.
 
     With ``compensation="kahan"`` a tensor c of p's shape, zero at first, keeps what rounding the weights
     loses, in their own format. After the inner step has made p of w: ``c = Q(c + (p - w))``,
@@ -183,11 +184,9 @@ class LowPrecision(Keeper):
         elif (plan := self._planned(touched)) is not None:
             self._update_at_once(plan)
         else:
-            for number, p in touched:
-                self._prepare(number, p)
+            self._prepare_all(touched)
             self.optimizer.step()
-            for number, p in touched:
-                self._settle(number, p)
+            self._settle_all(touched)
         self._check_state_names()
 
     def _planned(self, touched: list[tuple[int, Tensor]]) -> Plan | None:
@@ -214,7 +213,7 @@ class LowPrecision(Keeper):
             if part is None:
                 return None
             parts.append(part)
-        return Plan(parts, self.gradient_scale) if lie_apart(parts) else None
+        return Plan(parts, self.gradient_scale) if are_apart(parts) else None
 
     def _update_at_once(self, plan: Plan) -> None:
         """One step by a program."""

@@ -26,14 +26,17 @@ def check_saved(state_dict: Mapping[str, Any], present: Mapping[str, Any]) -> Ma
     own = state_dict.get(KEY)
     if not isinstance(own, Mapping) or own.get("version") != VERSION:
         listed = sorted(str(key) for key in state_dict if key != KEY)
-        raise value_error("state_dict", "come from a LowPrecision optimizer of this version", listed)
+        must = "come from a LowPrecision optimizer of this version"
+        raise value_error("state_dict", must, listed, "Pass what its state_dict() gave.")
     if missing := sorted(set(present) - set(own)):
-        raise value_error("state_dict", "be whole", f"one without {', '.join(missing)}")
+        without = f"one without {', '.join(missing)}"
+        raise value_error("state_dict", "be whole", without, "Pass what state_dict() gave.")
     for name in _SETTINGS:
         if own[name] != present[name]:
             raise value_error("state_dict", f"have the {name} {present[name]}", own[name])
     if own["excluded"] != present["excluded"]:
-        raise value_error("state_dict", f"exclude the parameters {present['excluded']}", own["excluded"])
+        must, remedy = f"exclude the parameters {present['excluded']}", "Pass the same exclude as before."
+        raise value_error("state_dict", must, own["excluded"], remedy)
     seed = own["seed"]
     if not isinstance(seed, Tensor) or seed.dtype != torch.int64 or seed.numel() != 1:
         raise value_error("state_dict", "hold a seed of 64 bits", seed)

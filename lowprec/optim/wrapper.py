@@ -26,7 +26,8 @@ class Wrapper(torch.optim.Optimizer, ABC):
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise type_error(name, "be a torch optimizer", type(optimizer))
         if isinstance(optimizer, torch.optim.LBFGS | Wrapper):
-            raise type_error(name, "step once on each gradient, and not be wrapped yet", type(optimizer))
+            must, remedy = "step once on each gradient, and not be wrapped yet", "Wrap an SGD or an AdamW."
+            raise type_error(name, must, type(optimizer), remedy)
         if isinstance(optimizer, torch.optim.SparseAdam):
             remedy = "Use a layer without sparse gradients."
             raise type_error(name, "take dense gradients", type(optimizer), remedy)

@@ -145,7 +145,7 @@ def scales(x: FloatArray, format: FormatLike, *, carrier: str | None = None) -> 
     """
     parsed, _ = checked(x, format, carrier)
     if not isinstance(parsed, Scaled):
-        raise type_error("format", "be scaled", parsed)
+        raise type_error("format", "be a Scaled format", parsed)
     return scales_for(x, parsed, partition(x.shape, parsed.granularity)).stored
 
 

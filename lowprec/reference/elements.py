@@ -19,7 +19,8 @@ def checked_rounding(
     """The mode and the number of random bits; words are given if and only if they are needed."""
     rounding = Rounding.parse(rounding, "rounding")
     if rounding.is_stochastic and words is None:
-        raise value_error(name, f"be given for {rounding} rounding", words)
+        remedy = "Pass a random word for each element."
+        raise value_error(name, f"be given for {rounding} rounding", words, remedy)
     if words is not None and not rounding.is_stochastic:
         raise value_error(name, f"be None for {rounding} rounding", words)
     if random_bits is None:

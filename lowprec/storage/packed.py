@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lowprec import files
 from lowprec.cast import Cast
-from lowprec.errors import type_error, value_error
+from lowprec.errors import sentence, type_error, value_error
 from lowprec.formats import parse
 from lowprec.ops import decode, encode, pack, unpack
 from lowprec.ops.packing import WIDEST
@@ -253,8 +253,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        message = f"There is no file {path}."
-        raise FileNotFoundError(message) from None
+        raise FileNotFoundError(sentence("path", "name a file that exists", str(path))) from None
     try:
         arrays = safetensors.torch.load(content)
         length = int.from_bytes(content[:8], "little")
@@ -326,7 +325,7 @@ def _undone(array: Tensor, described: Mapping[str, Any]) -> Tensor:
         array = array.view(dtype).view(shape)
     if (array.dtype, tuple(array.shape)) != (dtype, shape):
         found = _described(array)
-        raise value_error("dtype and shape", f"be {dtype} and {shape}", (found["dtype"], found["shape"]))
+        raise value_error("shape", f"be {shape} of {dtype}", (found["shape"], found["dtype"]))
     return array
 
 

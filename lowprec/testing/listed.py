@@ -293,7 +293,7 @@ def definition_of(format: Any, carrier: str = "float64") -> Definition:
         return in_block(format, 0)
     if isinstance(format, Scaled):
         return definition_of(format.element, carrier)
-    raise type_error("format", "be of a known family, or a TabledFormat", type(format))
+    raise type_error("format", "be a format of lowprec.formats or a TabledFormat", type(format))
 
 
 def in_block(format: BlockFloatingPoint, exponent: int) -> Uniform:

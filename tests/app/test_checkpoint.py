@@ -22,6 +22,9 @@ def test_what_was_saved_is_loaded(path):
     assert list(path.parent.iterdir()) == [path]
 
 
+DAMAGED = r"have (an undamaged checkpoint|a checkpoint of this version of lowprec).*checkpoint\.pt"
+
+
 def test_every_flipped_bit_and_every_cut_is_noticed(path):
     checkpoint.save(path, {"weight": torch.zeros(4)})
     content = path.read_bytes()
@@ -29,16 +32,16 @@ def test_every_flipped_bit_and_every_cut_is_noticed(path):
         damaged = bytearray(content)
         damaged[position] ^= 0x10
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"checkpoint\.pt is (damaged|not a checkpoint)"):
+        with pytest.raises(ValueError, match=DAMAGED):
             checkpoint.load(path)
         path.write_bytes(content[:position])
-        with pytest.raises(ValueError, match=r"checkpoint\.pt is (damaged|not a checkpoint)"):
+        with pytest.raises(ValueError, match=DAMAGED):
             checkpoint.load(path)
         assert path.read_bytes() == content[:position]
 
 
 def test_a_missing_checkpoint_is_named(path):
-    with pytest.raises(FileNotFoundError, match=r"There is no checkpoint .*checkpoint\.pt"):
+    with pytest.raises(FileNotFoundError, match=r"`--resume` must have a checkpoint, got .*checkpoint\.pt"):
         checkpoint.load(path)
 
 

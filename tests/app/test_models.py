@@ -52,10 +52,11 @@ def test_an_unknown_name_lists_the_known_ones(name):
 
 
 def test_a_module_that_cannot_be_imported_is_named(own_module):
-    with pytest.raises(ImportError, match="got 'nowhere_net:f': ModuleNotFoundError"):
+    message = r"`--model` must be importable, got 'nowhere_net:f'\. Its module raised ModuleNotFoundError"
+    with pytest.raises(ImportError, match=message):
         models.find("nowhere_net:f")
     own_module("broken_net", "1 / 0")
-    with pytest.raises(ImportError, match="got 'broken_net:f': ZeroDivisionError"):
+    with pytest.raises(ImportError, match=r"got 'broken_net:f'\. Its module raised ZeroDivisionError"):
         models.find("broken_net:f")
 
 

@@ -83,7 +83,7 @@ def test_interpreters_that_a_command_starts_know_them(module, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_such_module_at_all", "`--with` must be importable, got 'no_such_module_at_all': ModuleNotFound"),
+        ("no_such_module_at_all", "`--with` must be importable, got 'no_such_module_at_all'. It raised Mod"),
         ("math", "`--with` must name a module in which a format stands, got 'math'"),
     ],
 )

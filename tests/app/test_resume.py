@@ -44,7 +44,7 @@ def kill_after(process: subprocess.Popen, num_lines: int) -> None:
 
 def outcome(folder: Path) -> dict[str, bytes]:
     """The bytes that must not depend on how a job was stopped."""
-    paths = [folder / "results.csv", *(folder / "weights").iterdir()]
+    paths = [folder / "results.csv", folder / "layers.csv", *(folder / "weights").iterdir()]
     return {path.name: path.read_bytes() for path in paths}
 
 
@@ -149,7 +149,7 @@ def test_a_folder_whose_job_is_running_is_refused_until_it_is_killed(lowprec_com
 
 def test_a_refused_folder_is_not_held(stopped):
     for _ in range(2):
-        with pytest.raises(ValueError, match="`--resume` keeps the settings"):
+        with pytest.raises(ValueError, match="`--resume` must keep the settings of the job"):
             train.resumed(str(stopped), {"lr": 0.5})
     lock.taken(stopped, "--resume").release()
 
@@ -200,10 +200,11 @@ def test_settings_that_differ_from_the_jobs_are_named(lowprec_command, stopped):
     before = (stopped / "checkpoint.pt").read_bytes()
     result = lowprec_command("train", "--resume", "job", "--lr", "0.5", "--epochs", "2", "--scheme", "bfp8")
     assert result.exit_code == 2
-    assert "--lr is 0.05, got 0.5; --scheme is ('bf16',), got ('bfp8',). Drop them." in (result.stderr)
+    assert "`--resume` must keep the settings of the job (--lr is 0.05, got 0.5; --scheme is" in result.stderr
+    assert "got ('bfp8',)), got 'job'. Drop them." in result.stderr
     result = lowprec_command("train", "--resume", "job", "--out", "other")
     assert result.exit_code == 2
-    assert "`--out` must be left out with --resume" in result.stderr
+    assert "`--out` must be left out with --resume, got 'other'. The job writes to job." in result.stderr
     assert (stopped / "checkpoint.pt").read_bytes() == before
 
 
@@ -213,7 +214,8 @@ def test_a_damaged_checkpoint_is_named_and_left_alone(lowprec_command, stopped):
     path.write_bytes(damaged)
     result = lowprec_command("train", "--resume", "job")
     assert result.exit_code == 2
-    assert f"The checkpoint {Path('job', 'checkpoint.pt')} is damaged" in result.stderr
+    must = "`--resume` must have an undamaged checkpoint (its SHA-256 differs)"
+    assert f"{must}, got {str(Path('job', 'checkpoint.pt'))!r}. Nothing was changed." in result.stderr
     assert path.read_bytes() == damaged
 
 
@@ -222,15 +224,26 @@ def test_other_images_or_another_model_are_refused(lowprec_command, stopped):
     checkpoint.save(stopped / "checkpoint.pt", state | {"fingerprint": "0" * 64})
     result = lowprec_command("train", "--resume", "job")
     assert result.exit_code == 2
-    assert "The images in the bundled subset are not those that job was trained on" in (result.stderr)
+    assert "`--resume` must find the images that the job was trained on in the bundled" in result.stderr
     other = state["settings"] | {"model": "cnn"}
     checkpoint.save(stopped / "checkpoint.pt", state | {"settings": other})
     result = lowprec_command("train", "--resume", "job")
     assert result.exit_code == 2
-    assert "The checkpoint does not fit the model 'cnn'" in result.stderr
+    assert "`--resume` must have a checkpoint that fits the model (" in result.stderr
+
+
+def test_a_job_whose_layers_were_not_counted_is_refused(lowprec_command, stopped):
+    state = checkpoint.load(stopped / "checkpoint.pt")
+    del state["moments"]
+    checkpoint.save(stopped / "checkpoint.pt", state)
+    result = lowprec_command("train", "--resume", "job")
+    assert result.exit_code == 2
+    assert "`--resume` must name a job that this version began, got 'job'. Its layers were not counted" in (
+        result.stderr
+    )
 
 
 def test_a_folder_without_a_checkpoint_is_refused(lowprec_command):
     result = lowprec_command("train", "--resume", "nowhere")
     assert result.exit_code == 2
-    assert "must be a run folder, got 'nowhere' without a checkpoint.pt" in result.stderr
+    assert "`--resume` must be a run folder with a checkpoint.pt, got 'nowhere'." in result.stderr

@@ -21,9 +21,9 @@ from lowprec.app.results import ROLES, Summary
 from lowprec.scheme import SCHEMES, Scheme
 
 
-def rows_of(folder: Path) -> list[dict[str, str]]:
+def rows_of(folder: Path, name: str = "results.csv") -> list[dict[str, str]]:
     """The CSV as dictionaries."""
-    with (folder / "results.csv").open(newline="") as file:
+    with (folder / name).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -38,7 +38,7 @@ def job(train_tiny, tmp_path):
 def test_a_job_leaves_its_files_and_shows_its_tables(job):
     result, folder = job
     assert sorted(p.name for p in folder.iterdir() if p.name != LOCK) == [
-        "checkpoint.pt", "learning_curves.png", "results.csv", "schemes", "weights",
+        "checkpoint.pt", "layers.csv", "learning_curves.png", "results.csv", "schemes", "weights",
     ]  # fmt: skip
 
     rows = rows_of(folder)
@@ -75,6 +75,27 @@ def test_a_job_leaves_its_files_and_shows_its_tables(job):
     assert "fixed8f7" in result.stdout
 
 
+def test_layers_add_up_to_the_roles_of_the_results(job):
+    _, folder = job
+    rows = rows_of(folder, "layers.csv")
+    assert list(rows[0]) == [
+        "scheme", "momentum", "seed", "first_step", "last_step", "layer", "role", "count", "saturated",
+        "underflowed", "nan", "sqnr_db",
+    ]  # fmt: skip
+    assert {row["scheme"] for row in rows} == {"fp8-hybrid", "bfp8-sr", "fixed8", "fixed8-sr"}
+    assert {(row["first_step"], row["last_step"]) for row in rows} == {("0", "0"), ("16", "16")}
+    for run in rows_of(folder):  # ten steps an epoch: the first and the second have one sample each
+        first = {"1": "0", "2": "16"}[run["epoch"]]
+        own = [r for r in rows if (r["scheme"], r["momentum"], r["seed"], r["first_step"])
+               == (run["scheme"], run["momentum"], run["seed"], first)]  # fmt: skip
+        for role in ROLES:
+            for name in ("count", "saturated", "underflowed", "nan"):
+                total = sum(int(r[name]) for r in own if r["role"] == role)
+                assert total == int(run[f"{role}_{name}"] or 0)
+    for row in rows:
+        assert row["sqnr_db"] == "" or float(row["sqnr_db"]) > -10
+
+
 def test_the_weights_are_those_of_the_last_step(job):
     _, folder = job
     files = sorted(p.name for p in (folder / "weights").iterdir())
@@ -98,6 +119,9 @@ def test_equal_jobs_give_equal_bytes_and_a_run_does_not_depend_on_the_others(job
     lines = (folder / "results.csv").read_text().splitlines()
     expected = [line for line in lines if line.startswith(("scheme,", "bfp8-sr,", "float32,0.9,"))]
     assert (again / "results.csv").read_text().splitlines() == expected
+    lines = (folder / "layers.csv").read_text().splitlines()
+    expected = [line for line in lines if line.startswith(("scheme,", "bfp8-sr,"))]
+    assert (again / "layers.csv").read_text().splitlines() == expected
     for path in (again / "weights").iterdir():
         assert path.read_bytes() == (folder / "weights" / path.name).read_bytes()
 

@@ -9,7 +9,7 @@ from comparison import assert_same_bits
 
 from lowprec.app.verify import grids, oracle
 from lowprec.app.verify.comparison import Asked, Outcome
-from lowprec.app.verify.inputs import hard_inputs, holders
+from lowprec.app.verify.inputs import hard_inputs, holders, ladder
 from lowprec.app.verify.setting import settings
 from lowprec.formats import NAMED, FloatingPoint, TabledFormat, parse
 from lowprec.modes import Rounding
@@ -102,8 +102,13 @@ def test_only_numbers_of_float32_are_taken() -> None:
 
 
 def test_only_formats_with_a_definition_are_taken() -> None:
-    with pytest.raises(TypeError, match="`format` must be of a family that is known here"):
+    with pytest.raises(TypeError, match="`format` must be a FloatingPoint, FixedPoint or another that"):
         oracle.quantize(np.zeros(1), "e4m3fn", Rounding.UP)
+
+
+def test_only_formats_with_a_definition_have_pairs() -> None:
+    with pytest.raises(TypeError, match="must be floating or fixed point, a posit or a list, got 'e4m3fn'"):
+        ladder("e4m3fn", every_code=False)
 
 
 def test_posits_of_few_bits_are_taken() -> None:

@@ -166,7 +166,7 @@ def test_one_wrong_result_is_found_by_the_full_pass(wrong) -> None:
 def test_a_threshold_left_out_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     complete = sweeps.thresholds
     monkeypatch.setattr(sweeps, "thresholds", lambda format, setting: complete(format, setting)[1:])
-    with pytest.raises(RuntimeError, match="The points of e4m3fn, nearest_even leave out a threshold"):
+    with pytest.raises(RuntimeError, match="`thresholds` must list all of e4m3fn, nearest_even"):
         found(AT_ONE)
 
 

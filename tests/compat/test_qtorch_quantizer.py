@@ -184,7 +184,7 @@ def test_a_number_of_ones_own_must_say_what_it_is():
         (
             lambda: quantizer(FloatingPoint(5, 2), clamping_grad_zero=True),
             ValueError,
-            r"`forward_number` must be fixed point to zero clamped gradients",
+            r"`forward_number` must be a FixedPoint to zero clamped gradients",
         ),
         (
             lambda: quantizer(FixedPoint(8, 6, clamp=False), clamping_grad_zero=True),

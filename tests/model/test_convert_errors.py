@@ -143,6 +143,8 @@ def test_prepare_changes_nothing_where_it_fails():
     inner = torch.optim.LBFGS(model.parameters())
     with pytest.raises(TypeError, match="`optimizer` must step once on each gradient"):
         lowprec.prepare(model, inner, "fixed8")
+    with pytest.raises(TypeError, match="`optimizer` must be a torch optimizer, got <class 'dict'>"):
+        lowprec.prepare(model, {}, "fixed8")
     assert_unconverted(model)
     assert torch.equal(model[0].weight, torch.full((2, 2), 0.3))
 

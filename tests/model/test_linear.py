@@ -296,7 +296,8 @@ X, W = torch.ones(2, 3), torch.ones(4, 3)
          "`format` must be exact in the carrier bfloat16.*float32"),
         (lambda: linear(X, W, scheme="bfp8-sr", seed=1.5), TypeError, "`seed` must be an integer"),
         (lambda: linear(X, W, scheme=Scheme(input=Cast("bfp8", clip_gradient=True), weight="bfp8",
-         grad_weight=Operands(input="bfp4"))), ValueError, "`clip_gradient` must be False where"),
+         grad_weight=Operands(input="bfp4"))), ValueError,
+         "`clip_gradient` must be False where the backward products read other"),
         (lambda: linear(X, W, scheme="bfp8", seed=3), ValueError, "`seed` must be None where"),
     ],
 )  # fmt: skip

@@ -237,7 +237,8 @@ ERRORS = {
         lambda: Scheme(rules=({"match": "x", "leave": True},)), ValueError, "`rules` must hold match",
     ),
     "rule that excludes by false": (
-        lambda: Scheme(rules=({"match": "x", "exclude": False},)), ValueError, "`exclude` must be true",
+        lambda: Scheme(rules=({"match": "x", "exclude": False},)), ValueError,
+        "`exclude` must be true where it is given",
     ),
     "rule whose changes are no table": (
         lambda: Scheme(rules=({"match": "x", "changes": "e4m3fn"},)), TypeError, "map roles to casts",
@@ -247,7 +248,7 @@ ERRORS = {
     ),
     "negative loss scale": (lambda: Scheme(loss_scale=-2), ValueError, "power of two from .*, got -2"),
     "infinite loss scale": (lambda: Scheme(loss_scale=float("inf")), ValueError, "power of two"),
-    "state without names": (lambda: Scheme(state={3: "e5m2"}), TypeError, "`state` must map names"),
+    "state without names": (lambda: Scheme(state={3: "e5m2"}), TypeError, "`state` must map names of state"),
     "loss scale of text": (lambda: Scheme(loss_scale="2"), TypeError, "`loss_scale` must be a number"),
     "loss scale of bool": (lambda: Scheme(loss_scale=True), TypeError, "`loss_scale` must be a number"),
     "clipping in a backward role": (

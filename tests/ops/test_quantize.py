@@ -286,11 +286,11 @@ class TestArrays:
         ({"seed": 1.0}, TypeError, "`seed` must be an integer or an int64 tensor, got 1.0"),
         ({"seed": True}, TypeError, "`seed` must be an integer or an int64 tensor, got True"),
         ({"seed": torch.tensor([1.0])}, TypeError, "`seed` must be an int64 tensor, got torch.float"),
-        ({"seed": torch.tensor([1, 2])}, ValueError, "`seed` must be one element on cpu"),
+        ({"seed": torch.tensor([1, 2])}, ValueError, "`seed` must be a tensor of one element on cpu"),
         (
             {"seed": torch.empty(1, dtype=torch.int64, device="meta")},
             ValueError,
-            "`seed` must be one element on cpu",
+            "`seed` must be a tensor of one element on cpu",
         ),
         ({"generator": 5}, TypeError, "`generator` must be a torch.Generator, got 5"),
     ],

@@ -230,7 +230,7 @@ def test_names_of_others() -> None:
         (lambda: lowprec.decode(torch.zeros(32, dtype=torch.uint8), "mxfp4", scales=torch.ones(1).int()),
          TypeError, "`scales` must be torch.float8_e8m0fnu or float32"),
         (lambda: lowprec.decode(torch.zeros(32, dtype=torch.uint8), "mxfp4"), ValueError,
-         "`scales` must be given"),
+         "`scales` must be given for mxfp4, got None"),
         (lambda: lowprec.decode(torch.full((32,), 16, dtype=torch.uint8), "mxfp4",
                                 scales=torch.ones(1)), ValueError, "lie below 2^4"),
         (lambda: lowprec.decode(torch.zeros(32, dtype=torch.uint8), "mxfp4",

@@ -114,7 +114,7 @@ ONE = torch.ones(1, 1)
         (
             lambda: quantize(X, "int8", scale=ONE.double()),
             TypeError,
-            "`scale` must be torch.float32 or float32",
+            "`scale` must be torch.float32 or float32 for int8, got torch.float64",
         ),
         (
             lambda: quantize(X, "int8", scale=torch.ones(2, 1)),

@@ -249,12 +249,19 @@ def test_what_is_refused_later_as_at_first():
             SGD([ones(4)], exclude=exclude)
 
 
-@pytest.mark.parametrize(("name", "value"), [("seed", None), ("seed", torch.tensor([1.5])), ("step", "x")])
-def test_a_damaged_state_dict_changes_nothing(name, value):
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("seed", None, "`state_dict` must hold a seed of 64 bits, got None"),
+        ("seed", torch.tensor([1.5]), r"`state_dict` must hold a seed of 64 bits, got tensor\(\[1.5"),
+        ("step", "x", "`state_dict` must hold an integer step, got 'x'"),
+    ],
+)
+def test_a_damaged_state_dict_changes_nothing(name, value, message):
     optimizer = SGD([ones(4)], 0.1, weight="e5m2")
     damaged = optimizer.state_dict()
     damaged["param_groups"][0]["lr"] = 5.0
     damaged["lowprec"][name] = value
-    with pytest.raises(ValueError, match="`state_dict` must hold"):
+    with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(damaged)
     assert optimizer.param_groups[0]["lr"] == 0.1

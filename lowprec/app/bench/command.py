@@ -10,6 +10,7 @@ from rich.console import Console
 from lowprec.app import checkpoint
 from lowprec.app.bench import kernels, optimizers, packing, peers, processes, report, step
 from lowprec.app.bench.measure import FULL, QUICK, take
+from lowprec.app.output import check_writable
 from lowprec.errors import value_error
 
 _WIDTH = 110
@@ -40,7 +41,7 @@ def run(*, check: bool, quick: bool, json: Path | None) -> bool:
     if quick and check:
         raise value_error("--quick", "be left out with --check", quick, "Its sizes say nothing about speed.")
     if json is not None:
-        _check_writable(json)
+        check_writable(json, "--json")
     effort = QUICK if quick else FULL
     start = time.monotonic()
     probes = [
@@ -59,15 +60,3 @@ def run(*, check: bool, quick: bool, json: Path | None) -> bool:
         found = report.results(figures, effort, time.monotonic() - start)
         checkpoint.write(json, report.to_json(found).encode())
     return not any(figure.missed for figure in figures)
-
-
-def _check_writable(path: Path) -> None:
-    """Refuse a file that could not be written after minutes of work."""
-    if path.is_dir():
-        raise value_error("--json", "be a file", str(path))
-    try:
-        trial = path.with_name(path.name + ".tmp")
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise value_error("--json", f"be a file that can be written ({error.strerror})", str(path)) from None

@@ -54,6 +54,11 @@ MEMORY = 1.1
 STEP = 1.35
 """A training step with every role in low precision, over the same step in float32."""
 
+RECORD = 1.3
+"""The same step under record, over the step without it."""
+LOOK = 1.0
+"""Microseconds that a cast spends on looking for a record block where there is none."""
+
 ONE_PASS = 1.3
 EACH = 2.5
 """An optimizer's step with every role in low precision, in one pass over memory or rounding by rounding,

@@ -85,7 +85,9 @@ def run_child(*arguments: str, **environment: str) -> float:
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeError((done.stderr.strip().splitlines() or ["no message"])[-1])
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        message = f"`lowprec bench` must run interpreters of its own. One ended with {said}"
+        raise RuntimeError(message)
     return float(done.stdout)
 
 

@@ -127,6 +127,11 @@ def _kind(figure: dict[str, Any]) -> str:
         return f"{column} codes of {row}, against a copy of the codes"
     if section == optimizers.OPTIMIZERS:
         return f"step of {row.split(',')[0]}, every role `e5m2` stochastic, {column}, against foreach float32"
+    if section == step.RECORD:
+        return {
+            step.RECORDED: "the same step under `record`, against the step without it",
+            step.UNRECORDED: "a cast that nobody records, what the look for `record` costs: µs",
+        }[column]
     if section == kernels.CALLS:
         return f"64 elements, {'stochastic' if 'stochastic' in row else 'nearest even'}, {column}: µs"
     return {

@@ -27,6 +27,10 @@ CAPTIONS = {
     processes.FIRST: "Seconds of the first call in a fresh interpreter, imports excluded.",
     processes.MEMORY: "Peak memory that a call adds, in clones of its input; 1 is its output alone.",
     step.STEP: "Time relative to the same step in float32, timed in turns with it.",
+    step.RECORD: (
+        "on: time relative to the same step outside of lowprec.record, timed in turns with it; off: "
+        "microseconds that a cast spends on finding that nothing is recorded."
+    ),
     optimizers.OPTIMIZERS: "Time relative to torch's foreach step in float32, timed in turns with it.",
     peers.PEERS: f"Speed relative to copy_. {peers.NOTE}",
     peers.PEERS_SCALED: "As above; nvfp4 has a scale of the whole tensor besides those of its groups.",

@@ -50,8 +50,8 @@ def run(
         with FileLock(FOLDER / LOCK, blocking=False):
             found = _verified(parts, json, resume=resume)
     except Timeout:
-        remedy = "Wait for it, or stop it."
-        raise value_error("the folder", "have no other verification running", str(FOLDER), remedy) from None
+        must, remedy = "have no other verification running", "Wait for it, or stop it."
+        raise value_error("lowprec verify", must, str(FOLDER), remedy) from None
     Console(width=None if sys.stdout.isatty() else _WIDTH).print(table(found))
     for mismatch in found["mismatches"]:
         typer.echo(str(Mismatch(**mismatch)))

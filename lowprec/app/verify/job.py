@@ -41,9 +41,9 @@ def plan(names: Sequence[str] = (), *, exhaustive: bool = False) -> list[Part]:
     swept = [parse(name) for name in names or SWEPT] if exhaustive else []
     for format in formats:
         if formats.count(format) > 1:
-            raise value_error("format", "be named once", str(format))
+            raise value_error("format", "be named once", str(format), "Leave out the second.")
         if not holders(format):
-            raise value_error("format", "be exact in some carrier", str(format))
+            raise value_error("format", "be exact in some carrier", str(format), "No carrier holds it.")
     for format in swept:
         check_provable(format)
     sources = (grid_parts, peer_parts, scaled_peer_parts)

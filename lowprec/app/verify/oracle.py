@@ -93,13 +93,13 @@ def quantize(
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if not np.array_equal(x.astype(np.float32).astype(np.float64), x, equal_nan=True):
-            raise value_error("x", "be exact in float32", "values that are not")
+            raise value_error("x", "be exact in float32", "values that are not", "Round them to float32.")
     if isinstance(format, GroupedFormat):
         return _by_groups(x, format, rounding, random_bits, words, carrier)
     if isinstance(format, TabledFormat | Posit):
         return lists.quantize(x, format, rounding, random_bits=random_bits, words=words, carrier=carrier)
     if not isinstance(format, FloatingPoint | FixedPoint):
-        raise type_error("format", "be of a family that is known here", format)
+        raise type_error("format", "be a FloatingPoint, FixedPoint or another that is known here", format)
     return _by_elements(x, format, rounding, random_bits, words)
 
 

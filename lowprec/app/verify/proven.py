@@ -47,7 +47,7 @@ def gathered(report: dict[str, Any]) -> dict[str, Any]:
         {'kernel sources': '1f', 'results': {'e2m1': 10}}
     """
     if report["wrong"]:
-        raise value_error("report", "be without wrong results", report["wrong"])
+        raise value_error("report", "be without wrong results", report["wrong"], "Mend the kernels.")
     totals: Counter[str] = Counter()
     for row in report["rows"]:
         totals[row["format"]] += row["results"]

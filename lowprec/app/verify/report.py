@@ -175,7 +175,7 @@ def with_table(readme: str, found: dict[str, Any]) -> str:
         ValueError: `readme` must have a line <!-- verify --> and a line <!-- /verify -->, got 'no marker'.
     """
     if found["wrong"]:
-        raise value_error("found", "be without wrong results", found["wrong"])
+        raise value_error("found", "be without wrong results", found["wrong"], "Mend the kernels.")
     head, begin, rest = readme.partition(BEGIN + "\n")
     _, end, tail = rest.partition(END)
     if not begin or not end:

@@ -231,7 +231,7 @@ def _points(format: Format, setting: Setting) -> _Points:
     apart = np.diff(patterns.astype(np.int64)) > 1
     apart &= (patterns[1:] ^ patterns[:-1]) < _SIGN  # the two signs are two domains
     if (apart & (results[1:] != results[:-1])).any():
-        message = f"The points of {format}, {setting} leave out a threshold."
+        message = f"`thresholds` must list all of {format}, {setting}. Report it: lowprec is wrong."
         raise RuntimeError(message)
     cuts = np.searchsorted(patterns.astype(np.int64), np.arange(len(ALL_CHUNKS) + 1) * CHUNK)
     return _Points(patterns, cuts, wanted)

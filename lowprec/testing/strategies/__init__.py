@@ -7,7 +7,7 @@ try:
     import hypothesis as hypothesis
 except ImportError as error:
     raise ImportError(
-        'lowprec.testing.strategies needs hypothesis. Install it with: pip install "lowprec[test]"'
+        '`hypothesis` must be installed for strategies. Install it with: pip install "lowprec[test]"'
     ) from error
 
 from lowprec.testing.strategies.formats import formats as formats

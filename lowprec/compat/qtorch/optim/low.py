@@ -66,7 +66,7 @@ class OptimLP(Wrapper):
         names = ("weight_quant", "grad_quant", "momentum_quant", "acc_quant")
         for name, function in zip(names, functions, strict=True):
             if function is not None and not callable(function):
-                remedy = "quantizer(number) makes one."
+                remedy = "Make one with quantizer(number)."
                 raise type_error(name, "be a function from tensor to tensor, or None", function, remedy)
         self.grad_scaling = float(grad_scaling)
         self.weight_quant, self.grad_quant, self.momentum_quant, self.acc_quant = functions

@@ -14,7 +14,7 @@ def mode_of(number: Number, rounding: str, name: str) -> Rounding:
         return number.nearest
     if rounding == "stochastic":
         return Rounding.STOCHASTIC
-    raise value_error(name, "be 'stochastic' or 'nearest'", rounding, "lowprec.quantize has more modes.")
+    raise value_error(name, "be 'stochastic' or 'nearest'", rounding, "More are in lowprec.quantize.")
 
 
 def _rounded(x: Tensor, number: Number, rounding: str) -> Tensor:

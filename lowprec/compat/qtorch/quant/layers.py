@@ -149,7 +149,7 @@ def _check_clamping(number: Number | None, clamping_grad_zero: bool) -> None:
     if not clamping_grad_zero or number is None:
         return
     if not isinstance(number, FixedPoint):
-        raise value_error("forward_number", "be fixed point to zero clamped gradients", number)
+        raise value_error("forward_number", "be a FixedPoint to zero clamped gradients", number)
     if not number.clamp:
         raise value_error("clamp", "be True to zero clamped gradients", number.clamp)
 

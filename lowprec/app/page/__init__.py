@@ -1,0 +1,1 @@
+"""A run folder as one HTML page that needs nothing else: no network, no script, no other file."""
