@@ -6,6 +6,7 @@ from lowprec import functional as functional
 from lowprec import nn as nn
 from lowprec import observers as observers
 from lowprec import optim as optim
+from lowprec.arithmetic import Arithmetic as Arithmetic
 from lowprec.auditing import audit as audit
 from lowprec.cast import Cast as Cast
 from lowprec.cast import Operands as Operands
@@ -44,9 +45,9 @@ from lowprec.storage import save_packed as save_packed
 __version__ = "0.1.0"
 
 __all__ = [
-    "SCHEMES", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint", "Operands",
-    "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding", "Rule",
-    "Scaled", "Scheme", "Specials", "audit", "convert", "decode", "describe", "encode", "explore",
+    "SCHEMES", "Arithmetic", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint",
+    "Operands", "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding",
+    "Rule", "Scaled", "Scheme", "Specials", "audit", "convert", "decode", "describe", "encode", "explore",
     "finfo", "formats", "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare",
     "quantize", "record", "revert", "save_packed", "scales", "sensitivity", "unpack",
 ]  # fmt: skip

@@ -1,9 +1,10 @@
-"""Cast: what to do to one tensor. Operands: the casts of the two operands of one product."""
+"""Cast: what to do to one tensor. Operands: how one backward product differs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from lowprec.arithmetic import Arithmetic, CarrierArithmetic, arithmetic_of
 from lowprec.errors import type_error, value_error
 from lowprec.formats import Format, FormatLike, resolve
 from lowprec.modes import Rounding, check_random_bits
@@ -119,12 +120,13 @@ CastLike = Cast | FormatLike | None
 
 @dataclass(frozen=True)
 class Operands:
-    """Casts of the two operands of one backward product, where they differ from the scheme's own.
+    """Casts of the operands of one backward product, and its arithmetic, where they differ from the scheme's.
 
     Args:
         input: For ``grad_weight``: the input read again.
         weight: For ``grad_input``: the weight read again.
         error: The error as this product's operand.
+        arithmetic: How sums inside this product are rounded; ``"carrier"`` for the carrier's own product.
 
     Example:
         >>> Operands(error="bfloat16").error.describe()
@@ -134,18 +136,25 @@ class Operands:
     input: Cast | None = None
     weight: Cast | None = None
     error: Cast | None = None
+    arithmetic: Arithmetic | CarrierArithmetic | None = None
 
     if TYPE_CHECKING:  # what may be given is wider than what is held
 
         def __init__(
-            self, input: CastLike = None, weight: CastLike = None, error: CastLike = None
+            self,
+            input: CastLike = None,
+            weight: CastLike = None,
+            error: CastLike = None,
+            arithmetic: Arithmetic | CarrierArithmetic | FormatLike | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
         """Accept formats and names."""
+        if self.arithmetic is not None:
+            object.__setattr__(self, "arithmetic", arithmetic_of(self.arithmetic, "arithmetic"))
         for f in fields(self):
             cast = getattr(self, f.name)
-            if cast is not None:
+            if cast is not None and f.name != "arithmetic":
                 cast = Cast.from_value(cast, f.name)
                 cast.check_unclipped(f.name)
                 object.__setattr__(self, f.name, cast)
@@ -162,4 +171,5 @@ class Operands:
         known = {f.name for f in fields(cls)}
         if not isinstance(value, Mapping) or set(value) - known:
             raise value_error(name, f"map some of {', '.join(sorted(known))} to casts", value)
-        return cls(**{role: Cast.from_value(cast, f"{name}.{role}") for role, cast in value.items()})
+        read = {"arithmetic": arithmetic_of}
+        return cls(**{r: read.get(r, Cast.from_value)(cast, f"{name}.{r}") for r, cast in value.items()})

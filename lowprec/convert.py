@@ -233,13 +233,14 @@ def describe(model: torch.nn.Module) -> Description:
         casts: list[tuple[str, str]] = []
         if isinstance(layer, Simulated):
             scheme = layer.scheme
-            casts = [(role, getattr(scheme, role).describe()) for role in CAST_ROLES if getattr(scheme, role)]
+            roles = (*CAST_ROLES, "arithmetic")
+            casts = [(role, getattr(scheme, role).describe()) for role in roles if getattr(scheme, role)]
             for product in ("grad_input", "grad_weight"):
                 operands = getattr(scheme, product)
                 if operands is not None:
                     casts += [
                         (f"{product}.{role}", getattr(operands, role).describe())
-                        for role in ("input", "weight", "error")
+                        for role in ("input", "weight", "error", "arithmetic")
                         if getattr(operands, role) is not None
                     ]
             if scheme.loss_scale != 1.0:

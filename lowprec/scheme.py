@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowprec import toml
+from lowprec.arithmetic import Arithmetic as Arithmetic
+from lowprec.arithmetic import CarrierArithmetic, arithmetic_of
 from lowprec.cast import Cast as Cast
 from lowprec.cast import CastLike as CastLike
 from lowprec.cast import Operands as Operands
@@ -17,7 +19,7 @@ from lowprec.table import Table
 
 CAST_ROLES = ("input", "weight", "error", "output")
 """The roles that a product reads."""
-PRODUCT_ROLES = (*CAST_ROLES, "grad_input", "grad_weight")
+PRODUCT_ROLES = (*CAST_ROLES, "arithmetic", "grad_input", "grad_weight")
 """What a rule may change."""
 OPTIMIZER_ROLES = ("stored_weight", "gradient", "state", "master")
 """The roles that the optimizer keeps."""
@@ -42,7 +44,7 @@ class Rule:
     """
 
     match: str
-    changes: tuple[tuple[str, Cast | Operands | None], ...] | None = None
+    changes: tuple[tuple[str, Cast | Operands | Arithmetic | CarrierArithmetic | None], ...] | None = None
 
     def __post_init__(self) -> None:
         """Check, and hold the changes in hashable form."""
@@ -100,6 +102,9 @@ class Scheme:
         weight: Weights, as the product reads them.
         error: Gradients of activations, as both backward products read them.
         output: What the product gives.
+        arithmetic: How sums inside products are rounded, a product's two backward products included; a
+            format or its name for sums rounded to it one by one. None for the carrier's own products.
+            Backward products are computed as if the loss were scaled, like errors.
         grad_input: Operands of the product that gives the gradient of the input, where they differ.
         grad_weight: Operands of the product that gives the gradient of the weight, where they differ.
         stored_weight: Weights as the optimizer keeps them.
@@ -123,6 +128,7 @@ class Scheme:
     weight: Cast | None = None
     error: Cast | None = None
     output: Cast | None = None
+    arithmetic: Arithmetic | CarrierArithmetic | None = None
     grad_input: Operands | None = None
     grad_weight: Operands | None = None
     stored_weight: Cast | None = None
@@ -141,6 +147,7 @@ class Scheme:
             weight: CastLike = None,
             error: CastLike = None,
             output: CastLike = None,
+            arithmetic: Arithmetic | CarrierArithmetic | FormatLike | None = None,
             grad_input: Operands | None = None,
             grad_weight: Operands | None = None,
             stored_weight: CastLike = None,
@@ -277,10 +284,12 @@ def scheme_of(scheme: Scheme | str) -> Scheme:
     return scheme if isinstance(scheme, Scheme) else Scheme.named(scheme)
 
 
-def _cast_of(role: str, value: Any) -> Cast | Operands | None:
-    """A cast or operands from anything accepted in their place."""
+def _cast_of(role: str, value: Any) -> Cast | Operands | Arithmetic | CarrierArithmetic | None:
+    """A cast, operands or an arithmetic from anything accepted in their place."""
     if value is None:
         return None
+    if role == "arithmetic":
+        return arithmetic_of(value, role)
     return (Operands if role in ("grad_input", "grad_weight") else Cast).from_value(value, role)
 
 

@@ -20,6 +20,7 @@ PACKAGE = Path(lowprec.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 PUBLIC_NAMES = {
+    "Arithmetic",
     "BlockFloatingPoint",
     "Cast",
     "Counters",

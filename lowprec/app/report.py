@@ -12,6 +12,7 @@ from rich.text import Text
 from lowprec.app.loop import RECORD_EVERY
 from lowprec.app.results import ROLES, Summary
 from lowprec.app.settings import PLAIN
+from lowprec.arithmetic import Arithmetic, CarrierArithmetic
 from lowprec.scheme import PRODUCT_ROLES, Cast, Operands, Rule, Scheme
 
 REACHED = ("test accuracy", "test loss", "slowdown")
@@ -155,11 +156,14 @@ def described(scheme: Scheme) -> Iterator[tuple[str, str]]:
         yield f"rule {rule.match}", _changes(rule)
 
 
-def _readable(value: Cast | Operands | tuple[tuple[str, Cast], ...] | None) -> str:
-    """What a role holds: a cast, or several with their names."""
+_Held = Cast | Arithmetic | CarrierArithmetic
+
+
+def _readable(value: _Held | Operands | tuple[tuple[str, Cast], ...] | None) -> str:
+    """What a role holds: a cast or an arithmetic, or several with their names."""
     if value is None:
         return "no cast"
-    if isinstance(value, Cast):
+    if isinstance(value, _Held):
         return value.describe()
     if isinstance(value, Operands):
         value = tuple((name, cast) for name, cast in vars(value).items() if cast is not None)

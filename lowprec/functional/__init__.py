@@ -4,3 +4,5 @@ from lowprec.functional.layers import conv1d as conv1d
 from lowprec.functional.layers import conv2d as conv2d
 from lowprec.functional.layers import conv3d as conv3d
 from lowprec.functional.layers import linear as linear
+from lowprec.functional.matrices import bmm as bmm
+from lowprec.functional.matrices import matmul as matmul

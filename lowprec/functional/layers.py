@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lowprec.errors import value_error
-from lowprec.functional.plan import LINEAR_AXES, Axes, Plan, conv_axes, make_plan
-from lowprec.functional.products import ConvProduct, LinearProduct, simulate
-from lowprec.ops.quantize import seed_tensor
-from lowprec.scheme import Scheme, scheme_of
+from lowprec.functional.bilinear import ConvProduct, LinearProduct
+from lowprec.functional.plan import LINEAR_AXES, Plan, conv_axes, plan_and_seed
+from lowprec.functional.products import simulate
+from lowprec.scheme import Scheme
 
 Size = int | Sequence[int]
 
@@ -28,13 +28,13 @@ def linear(
 ) -> Tensor:
     """``input @ weight.T + bias`` with operands, errors and output rounded as the scheme says.
 
-    NaN propagates; infinities and overflow follow each operand's format. The sum inside the product is
-    the carrier's.
+    NaN propagates; infinities and overflow follow each operand's format, then the scheme's arithmetic, if
+    there is one; else the sums inside the products are the carrier's.
 
     Args:
         input: Float32 or bfloat16, shape ``(*, in)``.
         weight: The same dtype, shape ``(out, in)``.
-        bias: The same dtype, shape ``(out,)``; it is not rounded.
+        bias: The same dtype, shape ``(out,)``; it is not rounded, but added by the arithmetic.
         scheme: A scheme or its name; its rules and optimizer roles have no say here.
         training: Use the casts' training modes rather than their ``eval_rounding``.
         seed: Seed of all noise of this call; None to draw one.
@@ -45,14 +45,14 @@ def linear(
     Raises:
         TypeError: If dtypes differ or are no carrier.
         ValueError: If a carrier, or the autocast dtype, cannot hold a format, or a seed is given where
-            no cast is stochastic.
+            nothing is stochastic.
 
     Example:
         >>> import torch
         >>> linear(torch.tensor([[0.3]]), torch.tensor([[1.0]]), scheme="fp8-hybrid")
         tensor([[0.3125]])
     """
-    plan, seeds = _plan_and_seed(input, scheme, LINEAR_AXES, training, seed)
+    plan, seeds = plan_and_seed(input, scheme, LINEAR_AXES, training=training, seed=seed)
     return planned_linear(input, weight, bias, plan, seeds, seeds)
 
 
@@ -105,17 +105,6 @@ def planned_conv(
     return simulate(input, weight, bias, product, plan, seed, weight_seed, owner, enlarge)
 
 
-def _plan_and_seed(
-    x: Tensor, scheme: Scheme | str, axes: Axes, training: bool, seed: int | Tensor | None
-) -> tuple[Plan, Tensor | None]:
-    """The plan of one call, and its seed if the plan draws noise."""
-    plans = [make_plan(scheme_of(scheme), axes, training=mode) for mode in (False, True)]
-    if seed is not None and not any(plan.is_stochastic for plan in plans):
-        raise value_error("seed", "be None where no cast of the scheme is stochastic", seed)
-    plan = plans[training]
-    return plan, seed_tensor(x, seed) if plan.is_stochastic else None
-
-
 def _tuple(size: Size, dimensions: int) -> tuple[int, ...]:
     """One number for each dimension."""
     values = (size,) * dimensions if isinstance(size, int) else tuple(size)
@@ -156,7 +145,8 @@ def _conv(
     """The three convolutions."""
     if weight.dim() != dimensions + 2:
         raise value_error("weight", f"have {dimensions + 2} dimensions", tuple(weight.shape))
-    plan, seeds = _plan_and_seed(input, scheme, conv_axes(dimensions), training, seed)
+    axes = conv_axes(dimensions)
+    plan, seeds = plan_and_seed(input, scheme, axes, training=training, seed=seed)
     return planned_conv(input, weight, bias, stride, padding, dilation, groups, "zeros", plan, seeds, seeds)
 
 
@@ -180,7 +170,7 @@ def conv1d(
     Args:
         input: Float32 or bfloat16, shape ``(N, C, L)`` or ``(C, L)``.
         weight: The same dtype, shape ``(O, C / groups, K)``.
-        bias: The same dtype, shape ``(O,)``; it is not rounded.
+        bias: The same dtype, shape ``(O,)``; it is not rounded, but added by the arithmetic.
         stride: Step of the window.
         padding: Zeros at both ends, or ``"same"`` or ``"valid"``.
         dilation: Distance of the window's elements.
@@ -195,7 +185,7 @@ def conv1d(
     Raises:
         TypeError: If dtypes differ or are no carrier.
         ValueError: If the weight has other dimensions, a carrier cannot hold a format, or a seed is
-            given where no cast is stochastic.
+            given where nothing is stochastic.
 
     Example:
         >>> import torch

@@ -4,11 +4,15 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
+from torch import Tensor
+
+from lowprec.arithmetic import Arithmetic, CarrierArithmetic
 from lowprec.cast import Cast, Operands
 from lowprec.errors import value_error
 from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat, Scaled
-from lowprec.ops.quantize import Spec, make_spec
-from lowprec.scheme import Scheme
+from lowprec.ops.products import Sums, make_sums
+from lowprec.ops.quantize import Spec, make_spec, seed_tensor
+from lowprec.scheme import Scheme, scheme_of
 
 
 class Axes(NamedTuple):
@@ -25,10 +29,21 @@ class Axes(NamedTuple):
 LINEAR_AXES = Axes(-1, -1, -1, 0, 0, 0)
 
 
+MATMUL_AXES = Axes(-1, -2, -1, -1, -2, -2)
+
+
 def conv_axes(dimensions: int) -> Axes:
     """Channels forward and for the gradient of the input; the batch for that of the weight."""
     channels, batch = -dimensions - 1, -dimensions - 2
     return Axes(channels, channels, channels, batch, batch, batch)
+
+
+class Arithmetics(NamedTuple):
+    """How sums of a product and of its two backward products are rounded; None leaves one to torch."""
+
+    forward: Sums | None
+    grad_input: Sums | None
+    grad_weight: Sums | None
 
 
 class Plan(NamedTuple):
@@ -45,12 +60,14 @@ class Plan(NamedTuple):
     grad_weight_error: Spec | None
     grad_weight_input: Spec | None
     clips: tuple[bool, bool, bool]
+    arithmetics: Arithmetics | None
     split: bool
 
     @property
     def is_stochastic(self) -> bool:
-        """Whether any operand needs noise."""
-        return any(isinstance(spec, Spec) and spec.is_stochastic for spec in self)
+        """Whether any operand or sum needs noise."""
+        specs = (*self, *(self.arithmetics or ()))
+        return any(isinstance(spec, Spec | Sums) and spec.is_stochastic for spec in specs)
 
     @property
     def rounds_weight_stochastically(self) -> bool:
@@ -83,6 +100,7 @@ def make_plan(scheme: Scheme, axes: Axes, *, training: bool) -> Plan:
         grad_weight_error=spec(other.error or scheme.error, axes.grad_weight_error, scale),
         grad_weight_input=spec(other.input or scheme.input, axes.grad_weight_input),
         clips=(_clips(scheme.input), _clips(scheme.weight), _clips(scheme.output)),
+        arithmetics=_arithmetics(scheme, scale),
         split=False,
     )
     split = (
@@ -91,6 +109,22 @@ def make_plan(scheme: Scheme, axes: Axes, *, training: bool) -> Plan:
         or plan.grad_weight_input != plan.input
     )
     return plan._replace(split=split)
+
+
+def _arithmetics(scheme: Scheme, scale: int) -> Arithmetics | None:
+    """The arithmetics of the three products; the two backward ones see errors moved by a loss scale."""
+
+    def sums(arithmetic: Arithmetic | CarrierArithmetic | None, shift: int) -> Sums | None:
+        """One of them."""
+        return make_sums(arithmetic.shifted(shift)) if isinstance(arithmetic, Arithmetic) else None
+
+    own, other = (o.arithmetic if o else None for o in (scheme.grad_input, scheme.grad_weight))
+    three = Arithmetics(
+        sums(scheme.arithmetic, 0),
+        sums(own or scheme.arithmetic, scale),
+        sums(other or scheme.arithmetic, scale),
+    )
+    return three if any(three) else None
 
 
 def _clips(cast: Cast | None) -> bool:
@@ -117,3 +151,14 @@ def _adapts(format: GroupedFormat) -> bool:
     if isinstance(format, Scaled) and format.levels:
         return format.levels[-1].exponent_bits >= 8
     return format.lowest_group_exponent is None or format.lowest_group_exponent <= -126
+
+
+def plan_and_seed(
+    x: Tensor, scheme: Scheme | str, axes: Axes, *, training: bool, seed: int | Tensor | None
+) -> tuple[Plan, Tensor | None]:
+    """The plan of one call, and its seed if the plan draws noise."""
+    plans = [make_plan(scheme_of(scheme), axes, training=mode) for mode in (False, True)]
+    if seed is not None and not any(plan.is_stochastic for plan in plans):
+        raise value_error("seed", "be None where nothing in the scheme is stochastic", seed)
+    plan = plans[training]
+    return plan, seed_tensor(x, seed) if plan.is_stochastic else None

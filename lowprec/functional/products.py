@@ -1,88 +1,29 @@
 """Products with quantized operands: the only place where a product is simulated.
 
-Each operand is rounded for the product that reads it, the carrier's own product follows, and the
-error is rounded before the two backward products. Where these read an operand otherwise than the
-forward does (another format, or groups along another axis), ``_SplitProduct`` runs them explicitly.
+Each operand is rounded for the product that reads it, the carrier's own product follows, or one in an
+arithmetic, and the error is rounded before the two backward products. Where these read an operand
+otherwise than the forward does (another format, or groups along another axis), ``_SplitProduct`` runs
+them explicitly.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
-from lowprec.functional.plan import Plan
+from lowprec.functional.bilinear import Product
+from lowprec.functional.plan import Arithmetics, Plan
 from lowprec.ops.gradients import quantize_ruled, run
 from lowprec.ops.observation import observe
+from lowprec.ops.products import check_result
 from lowprec.ops.quantize import CARRIER_DTYPES, Spec, check_carrier, check_tensor, seed_tensor
 
 # The streams of one layer call; 0 and 1 are forward and backward of any quantization. A layer passes
 # a weight seed of its own, since the weight keeps its noise when the layer is read twice.
 _INPUT, _ERROR, _WEIGHT, _OUTPUT = range(4)
 _GRAD_WEIGHT_ERROR, _GRAD_WEIGHT_INPUT, _GRAD_INPUT_WEIGHT = range(4, 7)
-
-
-class Product:
-    """A bilinear product and its two gradients, on operands that are already rounded."""
-
-    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The product and the bias."""
-        raise NotImplementedError
-
-    def gradients(
-        self, x: Tensor, weight: Tensor, error: Tensor, wanted: list[bool]
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The gradients of x, weight and bias that are wanted."""
-        raise NotImplementedError
-
-
-class LinearProduct(Product):
-    """Rows times a transposed matrix."""
-
-    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """As torch.nn.functional.linear."""
-        return torch.nn.functional.linear(x, weight, bias)
-
-    def gradients(
-        self, x: Tensor, weight: Tensor, error: Tensor, wanted: list[bool]
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Two matrix products and a sum; operands have two dimensions."""
-        return (
-            error @ weight if wanted[0] else None,
-            error.t() @ x if wanted[1] else None,
-            error.sum(0) if wanted[2] else None,
-        )
-
-
-_CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
-
-
-class ConvProduct(Product):
-    """A convolution in one to three dimensions; operands have a batch dimension."""
-
-    def __init__(
-        self, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int
-    ) -> None:
-        self.stride, self.padding = list(stride), list(padding)
-        self.dilation, self.groups = list(dilation), groups
-
-    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """As torch.nn.functional.conv1d, conv2d or conv3d."""
-        convolve = _CONVOLUTIONS[len(self.stride) - 1]  # which autocast knows, unlike torch.convolution
-        return convolve(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-
-    def gradients(
-        self, x: Tensor, weight: Tensor, error: Tensor, wanted: list[bool]
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The operator that autograd itself uses."""
-        gradients: tuple[Tensor | None, Tensor | None, Tensor | None] = (
-            torch.ops.aten.convolution_backward(
-                error, x, weight, [weight.shape[0]], self.stride, self.padding, self.dilation,
-                False, [0] * len(self.stride), self.groups, wanted,
-            )
-        )  # fmt: skip
-        return gradients
 
 
 class _SplitProduct(torch.autograd.Function):
@@ -107,17 +48,16 @@ class _SplitProduct(torch.autograd.Function):
             _cast(x, plan.input, seed, _INPUT, "input", owner),
             _cast(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner),
             bias,
+            plan.arithmetics,
+            seed,
         )
 
     @staticmethod
     def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
         """Each backward product with its own operands."""
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            raise RuntimeError(
-                "`create_graph` must be False where the backward products of a scheme read other "
-                "operands than its forward: such a product has no second derivative. "
-                "Leave out grad_input and grad_weight of the scheme."
-            )
+        _check_once(
+            "read other operands than its forward", "Leave out grad_input and grad_weight of the scheme."
+        )
         (error,) = errors
         x, weight, seed, weight_seed = ctx.saved_tensors
         dtype = error.dtype  # under autocast not that of x and weight, though it holds their values
@@ -130,14 +70,57 @@ class _SplitProduct(torch.autograd.Function):
             stream = _WEIGHT if plan.grad_input_weight == plan.weight else _GRAD_INPUT_WEIGHT
             read = _cast(weight, plan.grad_input_weight, weight_seed, stream, "weight", owner)
             wanted = [wanted_x, False, wanted_bias]
-            gradients[0], _, gradients[2] = product.gradients(x.to(dtype), read.to(dtype), own, wanted)
+            gradients[0], _, gradients[2] = product.gradients(
+                x.to(dtype), read.to(dtype), own, wanted, plan.arithmetics, seed
+            )
         if wanted_weight:
             stream = _ERROR if plan.grad_weight_error == plan.grad_input_error else _GRAD_WEIGHT_ERROR
             own = _cast(error, plan.grad_weight_error, seed, stream, "error", owner)
             stream = _INPUT if plan.grad_weight_input == plan.input else _GRAD_WEIGHT_INPUT
             read = _cast(x, plan.grad_weight_input, seed, stream, "input", owner)
-            gradients[1] = product.gradients(read.to(dtype), weight.to(dtype), own, [False, True, False])[1]
+            gradients[1] = product.gradients(
+                read.to(dtype), weight.to(dtype), own, [False, True, False], plan.arithmetics, seed
+            )[1]
         return (*gradients, None, None, None, None, None)
+
+
+class _RoundedProduct(torch.autograd.Function):
+    """A product of rounded operands in an arithmetic, and its gradients in theirs."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        seed: Tensor | None,
+        product: Product,
+        arithmetics: Arithmetics,
+    ) -> Tensor:
+        """The forward product."""
+        ctx.save_for_backward(x, weight, seed)
+        ctx.product, ctx.arithmetics = product, arithmetics
+        return product.forward(x, weight, bias, arithmetics, seed)
+
+    @staticmethod
+    def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
+        """The backward products."""
+        _check_once("have an arithmetic", "Leave out the arithmetic of the scheme.")
+        (error,) = errors
+        x, weight, seed = ctx.saved_tensors
+        wanted = list(ctx.needs_input_grad[:3])
+        dtype = error.dtype
+        gradients = ctx.product.gradients(x.to(dtype), weight.to(dtype), error, wanted, ctx.arithmetics, seed)
+        return (*gradients, None, None, None)
+
+
+def _check_once(why: str, remedy: str) -> None:
+    """Refuse a second derivative."""
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        raise RuntimeError(
+            f"`create_graph` must be False where the backward products of a scheme {why}: "
+            f"such a product has no second derivative. {remedy}"
+        )
 
 
 def _cast(x: Tensor, spec: Spec | None, seed: Tensor | None, stream: int, role: str, owner: int) -> Tensor:
@@ -206,7 +189,11 @@ def simulate(
     else:
         own = _cast_clipped(x, plan.input, seed, _INPUT, "input", owner, clip_input)
         read = _cast_clipped(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner, clip_weight)
-        y = product.forward(own if reshape is None else reshape(own), read, bias)
+        own = own if reshape is None else reshape(own)
+        if plan.arithmetics is None:
+            y = product.product(own, read, bias)
+        else:
+            y = _RoundedProduct.apply(own, read, bias, seed, product, plan.arithmetics)
         if plan.grad_input_error is not None:
             y = quantize_ruled(y, seed, None, plan.grad_input_error, owner=owner)
     return _cast_clipped(y, plan.output, seed, _OUTPUT, "output", owner, clip_output)
@@ -228,3 +215,6 @@ def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) 
         for spec in plan:
             if isinstance(spec, Spec):
                 check_carrier(spec, dtype)
+        for sums in plan.arithmetics or ():
+            if sums is not None:
+                check_result(sums, dtype)

@@ -10,8 +10,10 @@ from functools import lru_cache
 
 from numba.core import event
 
+from lowprec.arithmetic import Arithmetic
 from lowprec.formats import Format, GroupedFormat, Scaled, resolve
-from lowprec.kernels import blocks, cpu, elementwise, grouped
+from lowprec.kernels import blocks, cpu, elementwise, grouped, operands, products
+from lowprec.kernels import multiply as of_matrices
 from lowprec.kernels.layout import Integers, layout, row_major
 from lowprec.kernels.threads import layer
 from lowprec.modes import Rounding
@@ -114,13 +116,34 @@ def decode_groups(
     grouped.decode(codes, out, scales, carrier, code, shape, format)
 
 
+def multiply(
+    a: operands.Operand, b: operands.Operand, out: int, carrier: str, arithmetic: Arithmetic,
+    *, bias: operands.Operand | None = None, bias_step: int = 1, seed: int = 0, stream: int = 0,
+    threads: int = 1,
+) -> None:  # fmt: skip
+    """Write the products of two batches of matrices in an arithmetic, row-major, in the carrier.
+
+    ``bias`` is one row, of which element i // bias_step, counted on from the beginning again, is added to
+    element i of the result.
+    """
+    _announce_compilation()
+    of_matrices.multiply(
+        a, b, out, carrier, arithmetic, bias=bias, bias_step=bias_step, seed=seed, stream=stream,
+        threads=threads,
+    )  # fmt: skip
+
+
+_COMPILED = {module.__name__ for module in (cpu, blocks, operands, products)}
+"""The modules of loops whose compilation is announced."""
+
+
 class _Announcer(event.Listener):  # type: ignore[misc]
     """Says once a process that a kernel is being compiled, and where it will be kept."""
 
     def on_start(self, event: event.Event) -> None:
         """A compilation begins, which Numba tells of only where its disk cache had nothing."""
         dispatcher = event.data["dispatcher"]
-        if dispatcher.py_func.__module__ in (cpu.__name__, blocks.__name__):
+        if dispatcher.py_func.__module__ in _COMPILED:
             global _announced
             if not _announced and dispatcher.py_func.__name__ == "loop":
                 _announced = True

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from lowprec.errors import type_error
 from lowprec.formats import (
-    P3109,
     Codebook,
     FixedPoint,
     FloatingPoint,
@@ -26,6 +25,8 @@ from lowprec.formats.format import power_of_two
 from lowprec.formats.scaled import significant_bits
 from lowprec.kernels import groups, posits, scalar
 from lowprec.kernels.blocks import BLOCK, PRODUCTS, QUOTIENTS, STAIRS, Family
+from lowprec.kernels.layout import Integers
+from lowprec.kernels.nan_codes import NO_CODE, first_nan, nan_code
 from lowprec.kernels.specialize import WIDTHS
 from lowprec.kernels.tabulate import staircase, tabulate
 from lowprec.modes import Overflow, Rounding, ScaleRule
@@ -33,7 +34,6 @@ from lowprec.modes import Overflow, Rounding, ScaleRule
 MODES = {rounding: mode for mode, rounding in enumerate(Rounding)}
 """The rounding modes as scalar.py numbers them."""
 
-_NO_CODE = 2**64 - 1
 _DECIDED_BY_ROUNDING = 29
 """Significant bits of a boundary b to which a quotient of 24-bit numbers, unless it is b, is no nearer than
 b * 2^-53, so that a quotient rounded to 53 bits lies on the same side."""
@@ -41,8 +41,13 @@ _FAR = 1 << 20
 """An exponent past all that there are."""
 
 
-def describe(format: Format, rounding: Rounding, random_bits: int, carrier: str) -> tuple[Any, int, int]:
-    """The numbers of a format without groups, where its unit lies, and what its magnitudes end as."""
+def describe(
+    format: Format, rounding: Rounding, random_bits: int, carrier: str, within: Integers | None = None
+) -> tuple[Any, int, int]:
+    """The numbers of a format without groups, where its unit lies, and what its magnitudes end as.
+
+    ``within`` may say that only multiples of 2^low below 2^high are rounded, none of them infinite.
+    """
     if isinstance(format, TabledFormat):
         numbers, depth = tabulate(format, rounding, random_bits, carrier)
         return numbers, depth, scalar.PLAIN
@@ -51,13 +56,13 @@ def describe(format: Format, rounding: Rounding, random_bits: int, carrier: str)
     space = CARRIERS[carrier]
     number = dict.fromkeys(range(scalar.COUNT), 0) | _random(random_bits, carrier == "float64")
     if isinstance(format, FloatingPoint):
-        depth = _floating(number, format, space)
+        depth = _floating(number, format, space, within)
     elif isinstance(format, FixedPoint):
         depth = _fixed(number, format, space)
     else:
         raise type_error("format", "be a FloatingPoint, FixedPoint, Posit or TabledFormat", type(format))
     ending = _ending(number, format, rounding, space)
-    if rounding is Rounding.NEAREST_EVEN and depth == scalar.ABOVE and _adds(number, format, space):
+    if rounding is Rounding.NEAREST_EVEN and depth == scalar.ABOVE and _adds(number, format, space, within):
         depth = scalar.QUICK
     if rounding is Rounding.STOCHASTIC and depth == scalar.ABOVE and _scales(number, ending, space):
         depth = scalar.QUICK
@@ -83,7 +88,7 @@ def _posit(format: Posit, random_bits: int, carrier: str) -> tuple[Any, int, int
     return words.astype(WIDTHS[carrier].unsigned), posits.TAPERED, scalar.PLAIN
 
 
-def _adds(number: dict[int, int], format: Any, carrier: Carrier) -> bool:
+def _adds(number: dict[int, int], format: Any, carrier: Carrier, within: Integers | None) -> bool:
     """Fill in what rounding by an addition needs; whether the carrier can."""
     mantissa = carrier.precision - 1
     if isinstance(format, FloatingPoint):
@@ -92,6 +97,8 @@ def _adds(number: dict[int, int], format: Any, carrier: Carrier) -> bool:
         width = format.word_bits or mantissa
         lowest = number[scalar.UNIT_FIELD] + width
     top = max(number[scalar.MAX_POSITIVE], number[scalar.MAX_NEGATIVE]) >> mantissa
+    if within is not None:
+        top = min(top, within[1] + carrier.highest_exponent)
     number[scalar.CLAMP] = top + 1 << mantissa
     number[scalar.LOWEST_POWER] = lowest << mantissa
     wide = CARRIERS["float64" if carrier.name == "float64" else "float32"]  # what the sum is computed in
@@ -265,14 +272,18 @@ def _random(random_bits: int, wide: bool) -> dict[int, int]:
     }
 
 
-def _floating(number: dict[int, int], format: FloatingPoint, carrier: Carrier) -> int:
+def _floating(
+    number: dict[int, int], format: FloatingPoint, carrier: Carrier, within: Integers | None = None
+) -> int:
     """Fill in a floating-point format's numbers, those of its codes included; where its unit lies."""
     mantissa, width = carrier.precision - 1, format.mantissa_bits
     lowest = format.lowest_exponent + carrier.highest_exponent
     flushed = not format.subnormals and width > 0
+    if within is not None and not flushed:
+        lowest = max(lowest, within[0] + width + carrier.highest_exponent)
     unit = lowest if flushed else lowest - width
     sign = 1 << (format.bits - 1) if format.min < 0 else 0
-    nan = _nan_code(format)
+    nan = nan_code(format)
     number.update({
         scalar.LEAST_DROP: mantissa - width,
         scalar.LAST_FIELD: 0 if flushed else unit + mantissa,
@@ -280,9 +291,9 @@ def _floating(number: dict[int, int], format: FloatingPoint, carrier: Carrier) -
         scalar.NO_MANTISSA: int(width == 0),
         scalar.ZERO_SIGN: _sign_bit(carrier) if format.has_signed_zero else 0,
         scalar.CODE_SIGN: sign,
-        scalar.CODE_INFINITY: format.largest_code + 1 if format.has_infinity else _NO_CODE,
+        scalar.CODE_INFINITY: format.largest_code + 1 if format.has_infinity else NO_CODE,
         scalar.CODE_NAN: nan,
-        scalar.FIRST_NAN: _first_nan(format),
+        scalar.FIRST_NAN: first_nan(format),
         scalar.FLUSHED: int(flushed),
     })  # fmt: skip
     depth = scalar.DEEP if lowest < 1 or (flushed and unit < 2) else None
@@ -357,26 +368,6 @@ def _ending(number: dict[int, int], format: Any, rounding: Rounding, carrier: Ca
 def _ends(format: Format, carrier: Carrier) -> list[int]:
     """The patterns of the largest and of the most negative magnitude."""
     return [_pattern(format.max, carrier), _pattern(-format.min, carrier)]
-
-
-def _nan_code(format: FloatingPoint) -> int:
-    """The code that a NaN is given; no code where the format has none."""
-    if not format.has_nan:
-        return _NO_CODE
-    if isinstance(format, P3109):
-        return 1 << (format.bits - 1) if format.signed else (1 << format.bits) - 1
-    if format.has_infinity:  # quiet
-        return format.largest_code + 1 | 1 << (format.mantissa_bits - 1)
-    return format.largest_code + 1  # all ones, or the code of -0
-
-
-def _first_nan(format: FloatingPoint) -> int:
-    """The least code without a sign that is NaN; no code where there is none."""
-    if isinstance(format, P3109) and not format.signed:
-        return _nan_code(format)
-    if not format.has_nan or not format.has_signed_zero:  # fnuz: its one NaN has a sign
-        return _NO_CODE
-    return format.largest_code + (2 if format.has_infinity else 1)
 
 
 def _infinity(carrier: Carrier) -> int:

@@ -12,9 +12,9 @@ import numpy as np
 from numba import njit
 
 from lowprec.errors import type_error
-from lowprec.kernels import codes, groups, posits, quotients, scalar, stairs, tables
+from lowprec.kernels import codes, groups, posits, quotients, scalar, stairs, sums, tables
 
-DECISIONS = (scalar, codes, groups, quotients, tables, posits, stairs)
+DECISIONS = (scalar, codes, groups, quotients, tables, posits, stairs, sums)
 """The modules of plain functions."""
 
 # What takes the place of scalar.py's decisions.
@@ -74,6 +74,7 @@ def specialized(
     side: int = groups.BOTH,
     exact: bool = False,
     hardware: bool = False,
+    odd: bool = False,
     compiler: Callable[..., Any] = inline,
 ) -> dict[str, Any]:
     """The names of all decisions, each compiled for these constants when it is first called.
@@ -90,6 +91,7 @@ def specialized(
         zero_point: Whether scales come with zero points.
         side: Whose magnitudes count for a group's largest.
         hardware: Whether subnormals of the source may be flushed.
+        odd: Whether sums are rounded to odd.
         exact: Whether quotients are needed to more bits than elements look at.
         compiler: What makes a device function of a Python one; none for a copy in Python.
     """
@@ -113,6 +115,8 @@ def specialized(
         "ZERO_POINT": zero_point,
         "SIDE": side,
         "HARDWARE": hardware,
+        "FLOAT": np.float64 if place == 63 else np.float32,
+        "ODD": odd,
         **_of_source(source or carrier, mode, exact=exact),
     }
     names: dict[str, Any] = {}
@@ -122,6 +126,8 @@ def specialized(
     for name, function in list(names.items()):
         if isinstance(function, FunctionType) and function.__module__ in _MODULES:
             names[name] = compiler(rebound(function, names))
+    if depth == sums.RAISED:
+        names["round_magnitude"] = names["raised_by_word"]
     if is_listed(depth):
         for name, other in (_TAPERED if depth == posits.TAPERED else _LISTED).items():
             names[name] = names[_DRAWN.get(other, other) if mode >= scalar.STOCHASTIC else other]

@@ -78,10 +78,20 @@ class Stepped(Element):
             magnitude = self._infinite(negative)
             value, fired = (-magnitude if negative else magnitude), not math.isinf(magnitude)
         else:
-            near = _remembered(abs(x), self)
-            up = rounds_up(near, rounding, negative=negative, random_bits=random_bits, word=word)
-            value, fired = self._held(near.upper if up else near.lower, negative, rounding)
+            value, fired = self._chosen(_remembered(abs(x), self), negative, rounding, random_bits, word)
         return self._unsigned(value), fired
+
+    def exactly(self, x: Fraction, rounding: Rounding, random_bits: int, word: int) -> float:
+        """The value that a number over the scale becomes which need not be a float; not zero."""
+        near = neighbors(abs(x) / self.scale, self.format)
+        return self._unsigned(self._chosen(near, x < 0, rounding, random_bits, word)[0])
+
+    def _chosen(
+        self, near: Neighbors, negative: bool, rounding: Rounding, random_bits: int, word: int
+    ) -> tuple[float, bool]:
+        """One of two neighbors, or what lies past the ends in its place; and whether overflow fired."""
+        up = rounds_up(near, rounding, negative=negative, random_bits=random_bits, word=word)
+        return self._held(near.upper if up else near.lower, negative, rounding)
 
     def held(self, magnitude: Fraction, negative: bool) -> float:
         """What a magnitude that was rounded to nearest becomes, with its sign."""

@@ -45,7 +45,7 @@ def package(tmp_path: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
     for folder in ("formats", "kernels"):
         shutil.copytree(PACKAGE / folder, copy / folder, ignore=ignored)
-    for file in ("errors.py", "modes.py"):
+    for file in ("arithmetic.py", "errors.py", "modes.py"):
         shutil.copy(PACKAGE / file, copy)
     (copy / "__init__.py").touch()
     return copy

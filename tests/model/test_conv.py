@@ -222,7 +222,7 @@ X, W = torch.ones(1, 4, 6, 6), torch.ones(4, 4, 3, 3)
         (lambda: SIMULATED[1](X, W, scheme="bfp8"), r"`weight` must have 3 dimensions, got \(4, 4, 3"),
         (lambda: SIMULATED[2](X, W, padding="full", scheme="bfp8"), "`padding` must be a number, 'same'"),
         (lambda: SIMULATED[2](X, W, stride=2, padding="same", scheme="bfp8"), "not be 'same' for a st"),
-        (lambda: SIMULATED[2](X, W, scheme="bfp8", seed=1), "`seed` must be None where no cast"),
+        (lambda: SIMULATED[2](X, W, scheme="bfp8", seed=1), "`seed` must be None where nothing"),
     ],
 )
 def test_what_cannot_be_honored_is_an_error(call, message):

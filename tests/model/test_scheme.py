@@ -215,10 +215,10 @@ ERRORS = {
         lambda: Scheme(output={"rounding": "nearest"}), ValueError, "`output` must name a format",
     ),
     "operands with an unknown role": (
-        lambda: Scheme(grad_input={"bias": "e4m3fn"}), ValueError, "`grad_input` must map some of error",
+        lambda: Scheme(grad_input={"bias": "e4m3fn"}), ValueError, "`grad_input` must map some of arithm",
     ),
     "operands that are none": (
-        lambda: Scheme(grad_weight="e4m3fn"), ValueError, "`grad_weight` must map some of error, input",
+        lambda: Scheme(grad_weight="e4m3fn"), ValueError, "`grad_weight` must map some of arithm",
     ),
     "an operand that grad_input does not read": (
         lambda: Scheme(grad_input=Operands(input="e4m3fn")), ValueError, "`grad_input` must not name input",

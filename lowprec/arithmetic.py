@@ -1,0 +1,279 @@
+"""Arithmetic: what the multiplier and the adder inside a product do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from lowprec.errors import type_error, value_error
+from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, resolve
+from lowprec.formats.format import check_integer
+from lowprec.modes import Overflow, Rounding, check_random_bits
+
+Accumulator = FloatingPoint | FixedPoint
+"""The formats that sums may be rounded to."""
+
+CARRIER = "carrier"
+"""In place of an arithmetic: the product that torch itself computes in the carrier."""
+
+ORDERS = ("sequential", "pairwise")
+
+_HELD = 53
+"""Significant bits of binary64, in which sums are rounded to odd before they are rounded to a format."""
+_HIGHEST = 2.0**900
+"""Largest values lie below: no exact sum overflows binary64."""
+_LOWEST = 2.0**-900
+"""Smallest values lie above: none is subnormal there."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How the products and sums inside a matrix product are rounded.
+
+    Sequential sums start from +0 and add the products k = 0, 1, … one by one, each sum rounded to
+    ``accumulate``. Pairwise sums add neighbors level by level, an odd last one carried up; a product
+    that is alone is rounded by itself. With ``chunk`` every so many consecutive products are summed that
+    way, and the sums of the chunks sequentially, from +0, in ``chunk_accumulate``. A bias is added last,
+    in the format of the last sum. Every rounding is of the exact result of one operation. An exact sum
+    of zero is +0, under ``"down"`` -0, unless both terms are zeros of one sign, which it keeps; nothing
+    at all sums to +0. NaN and infinities follow IEEE 754, then the format.
+
+    Under ``compensation="kahan"`` each sequential step is y = product - c, t = sum + y,
+    c = (t - sum) - y, sum = t, with c = +0 at first and all four rounded to ``accumulate``; sums of chunks
+    are added plainly.
+
+    Args:
+        accumulate: The format of sums: floating point of at most 51 significant bits, or fixed point
+            that saturates or wraps; or its name.
+        multiply: The format of products; None keeps them exact, as a fused multiply-add does.
+        rounding: How sums are rounded.
+        multiply_rounding: How products are; None as sums are.
+        random_bits: Bits of noise of the stochastic modes among the two, 1 to 32; None for 32.
+        order: ``"sequential"`` or ``"pairwise"``.
+        chunk: How many consecutive products are summed before their sum is added to the others'.
+        chunk_accumulate: The format of the sums of chunks; None for ``accumulate``.
+        compensation: None or ``"kahan"``.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a name is unknown, a format is none that sums can be rounded to, options
+            contradict each other, or a stochastic sum needs more bits than kernels look at.
+
+    Example:
+        >>> Arithmetic("e6m9ieee", chunk=64).describe()
+        'e6m9ieee nearest_even, fused, sequential in chunks of 64'
+    """
+
+    accumulate: Accumulator
+    multiply: Accumulator | None
+    rounding: Rounding
+    multiply_rounding: Rounding | None
+    random_bits: int | None
+    order: str
+    chunk: int | None
+    chunk_accumulate: Accumulator | None
+    compensation: str | None
+
+    def __init__(
+        self,
+        accumulate: FormatLike,
+        *,
+        multiply: FormatLike | None = None,
+        rounding: Rounding | str = "nearest_even",
+        multiply_rounding: Rounding | str | None = None,
+        random_bits: int | None = None,
+        order: str = "sequential",
+        chunk: int | None = None,
+        chunk_accumulate: FormatLike | None = None,
+        compensation: str | None = None,
+    ) -> None:
+        mode = Rounding.parse(rounding, "rounding")
+        if multiply is None and multiply_rounding is not None:
+            raise value_error(
+                "multiply_rounding", "be None where products are exact", multiply_rounding, "Name `multiply`."
+            )
+        if chunk is None and chunk_accumulate is not None:
+            raise value_error("chunk_accumulate", "be None without chunks", chunk_accumulate, "Set `chunk`.")
+        modes = [mode]
+        if multiply is not None:
+            modes.append(
+                mode if multiply_rounding is None else Rounding.parse(multiply_rounding, "multiply_rounding")
+            )
+        check_random_bits(random_bits, *modes)
+        for name, value, allowed in (
+            ("order", order, ORDERS),
+            ("compensation", compensation, (None, "kahan")),
+        ):
+            if value not in allowed:
+                raise value_error(name, f"be one of {', '.join(map(repr, allowed))}", value)
+        if chunk is not None:
+            check_integer("chunk", chunk, 1, 2**31 - 1)
+        own = _accumulator("accumulate", accumulate, mode, random_bits)
+        of_chunks = None
+        if chunk is not None:
+            wanted = own if chunk_accumulate is None else chunk_accumulate
+            of_chunks = _accumulator("chunk_accumulate", wanted, mode, random_bits)
+        for name, held in (
+            ("accumulate", own),
+            ("multiply", None if multiply is None else _element("multiply", multiply)),
+            ("rounding", mode),
+            ("multiply_rounding", None if multiply is None else modes[1]),
+            ("random_bits", random_bits),
+            ("order", order),
+            ("chunk", chunk),
+            ("chunk_accumulate", of_chunks),
+            ("compensation", compensation),
+        ):
+            object.__setattr__(self, name, held)
+        self._check_compensation()
+        self._check_wrapping()
+
+    def _check_wrapping(self) -> None:
+        """Refuse chunks whose sums are too large for wrapped ones to be exact."""
+        total = self.chunk_accumulate
+        if not isinstance(total, FixedPoint) or total.overflow is not Overflow.WRAP:
+            return
+        largest = max(self.accumulate.max, -self.accumulate.min, total.max, -total.min)
+        most = _HELD - 2 - guard_bits(self.rounding, self.random_bits)
+        if largest >= 2.0**most * float(total.step):
+            must = f"saturate, or be given sums of chunks below 2^{most} of its steps"
+            raise value_error("chunk_accumulate", must, str(total))
+
+    def _check_compensation(self) -> None:
+        """Refuse orders and modes that compensated sums are not built for."""
+        if self.compensation is None:
+            return
+        if self.order != "sequential":
+            raise value_error("compensation", "be None in pairwise sums", self.compensation)
+        if self.rounding.is_stochastic:
+            raise value_error(
+                "compensation", "be None where sums are rounded stochastically", self.compensation,
+                "It is not built: its four roundings would need noise of their own.",
+            )  # fmt: skip
+
+    @property
+    def final(self) -> Accumulator:
+        """The format of the last sum, and so of the result."""
+        return self.accumulate if self.chunk_accumulate is None else self.chunk_accumulate
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether any rounding needs noise."""
+        product = self.multiply_rounding
+        return self.rounding.is_stochastic or (product is not None and product.is_stochastic)
+
+    def shifted(self, exponent: int) -> "Arithmetic":
+        """The arithmetic that computes x as this one computes x times 2**exponent."""
+
+        def moved(format: Accumulator | None) -> Any:
+            """One of the formats."""
+            return None if format is None else format.shifted(exponent)
+
+        return replace(
+            self,
+            accumulate=moved(self.accumulate),
+            multiply=moved(self.multiply),
+            chunk_accumulate=moved(self.chunk_accumulate),
+        )
+
+    def describe(self) -> str:
+        """One line for a person."""
+        bits = "" if self.random_bits is None else f" {self.random_bits} random bits"
+        product = "fused" if self.multiply is None else f"products {self.multiply} {self.multiply_rounding}"
+        order = self.order if self.compensation is None else "Kahan"
+        if self.chunk is not None:
+            order += f" in chunks of {self.chunk}"
+            if self.chunk_accumulate != self.accumulate:
+                order += f" summed in {self.chunk_accumulate}"
+        return f"{self.accumulate} {self.rounding}{bits}, {product}, {order}"
+
+    def to_value(self) -> str | dict[str, Any]:
+        """A string if only the accumulator is given, else a dict; from_value reads both."""
+        value: dict[str, Any] = {"accumulate": str(self.accumulate)}
+        plain = Arithmetic(self.accumulate)
+        for field in fields(self):
+            own = getattr(self, field.name)
+            if field.name != "accumulate" and own != getattr(plain, field.name):
+                value[field.name] = own if isinstance(own, int) else str(own)
+        if value.get("multiply_rounding") == str(self.rounding):
+            del value["multiply_rounding"]
+        if self.chunk_accumulate == self.accumulate:
+            del value["chunk_accumulate"]
+        return value["accumulate"] if len(value) == 1 else value
+
+    @classmethod
+    def from_value(cls, value: Any, name: str = "arithmetic") -> "Arithmetic":
+        """An arithmetic from what to_value gave; ``name`` is blamed for a wrong one."""
+        if isinstance(value, Arithmetic):
+            return value
+        if not isinstance(value, Mapping):
+            return cls(value)
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(value) - known):
+            raise value_error(name, f"have no keys but {', '.join(sorted(known))}", unknown)
+        if "accumulate" not in value:
+            raise value_error(name, "name the format `accumulate`", dict(value))
+        return cls(**value)
+
+
+@dataclass(frozen=True)
+class CarrierArithmetic:
+    """The product that torch itself computes in the carrier, where the forward's would else be repeated.
+
+    Example:
+        >>> CarrierArithmetic().describe()
+        "the carrier's own"
+    """
+
+    def describe(self) -> str:
+        """One line for a person."""
+        return "the carrier's own"
+
+    def to_value(self) -> str:
+        """A string that arithmetic_of reads."""
+        return CARRIER
+
+
+def arithmetic_of(value: Any, name: str) -> Arithmetic | CarrierArithmetic:
+    """What a scheme says of a product: an arithmetic, anything that is read as one, or ``"carrier"``."""
+    if isinstance(value, CarrierArithmetic) or value == CARRIER:
+        return CarrierArithmetic()
+    return Arithmetic.from_value(value, name)
+
+
+def digits(format: Accumulator) -> int:
+    """How many significant bits a sum may have above the place it is rounded at."""
+    if isinstance(format, FloatingPoint):
+        return format.mantissa_bits + 1
+    return format.bits
+
+
+def guard_bits(rounding: Rounding, random_bits: int | None) -> int:
+    """How many bits below that place, the last of them sticky, tell how a sum is rounded."""
+    if not rounding.takes_random_bits:
+        return 2
+    return (32 if random_bits is None else random_bits) + 2
+
+
+def _accumulator(name: str, format: FormatLike, rounding: Rounding, random_bits: int | None) -> Accumulator:
+    """A format that sums can be rounded to."""
+    held = _element(name, format)
+    guard = guard_bits(rounding, random_bits)
+    if digits(held) + guard > _HELD:
+        most = _HELD - digits(held) - 2
+        remedy = f"Set random_bits to at most {most}." if guard > 2 and most >= 1 else ""
+        must = f"have at most {_HELD - guard} significant bits under {rounding} rounding"
+        raise value_error(name, must, str(held), remedy)
+    return held
+
+
+def _element(name: str, format: FormatLike) -> Accumulator:
+    """A floating-point or fixed-point format in the middle of binary64's range."""
+    held = resolve(format)
+    if not isinstance(held, FloatingPoint | FixedPoint):
+        raise type_error(name, "be floating or fixed point", str(held), "No other arithmetic is built.")
+    held.check_carrier("float64")
+    if held.overflow is Overflow.UNBOUNDED:
+        raise value_error(name, "be bounded", str(held), "Give it a width.")
+    if max(held.max, -held.min) > _HIGHEST or held.smallest_subnormal < _LOWEST:
+        raise value_error(name, "have values between 2**-900 and 2**900", str(held))
+    return held

@@ -1,0 +1,188 @@
+"""Calls of the loops over matrix products."""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lowprec.arithmetic import Accumulator, Arithmetic
+from lowprec.kernels import products
+from lowprec.kernels.cpu import is_drawn
+from lowprec.kernels.numbers import MODES, describe
+from lowprec.kernels.operands import Operand, pack
+from lowprec.kernels.paths import MIDDLE, Path, check_bias, path_of
+from lowprec.kernels.philox import TILE
+from lowprec.kernels.products import Family, Kind
+from lowprec.kernels.sums import RAISED
+from lowprec.kernels.threads import PARTS, ranges, share
+from lowprec.modes import Rounding
+
+SERIAL_BELOW = 1 << 15
+"""Products below which one thread is faster than waking another."""
+_ROWS, _COLUMNS = 4, 256
+"""Of a unit without noise."""
+_NOISY_COLUMNS, _DEEP = 32, 2048
+"""Columns of a unit with noise, and how many words of each are laid out at a time."""
+_FACTOR = 1 << 16
+"""Elements of a block of the right operand that are to stay in the second cache."""
+
+
+class _Numbers(NamedTuple):
+    """What a loop reads of a format, and what it is compiled for."""
+
+    memory: npt.NDArray[Any]
+    family: Family
+
+
+@lru_cache(maxsize=256)
+def _numbers(
+    format: Accumulator, rounding: Rounding, random_bits: int | None, carrier: str, *, middle: bool = False
+) -> _Numbers:
+    """A format and mode in a carrier, where a path says that less than all of it is enough."""
+    bits = 32 if random_bits is None or not rounding.takes_random_bits else random_bits
+    within = MIDDLE if middle and carrier == "float32" else None
+    memory, depth, ending = describe(format, rounding, bits, carrier, within)
+    if middle and carrier == "float64":
+        depth = RAISED
+    return _Numbers(memory, Family(MODES[rounding], depth, ending, bits == 32))
+
+
+class Loop(NamedTuple):
+    """A loop and the numbers of its formats."""
+
+    compiled: Any
+    kind: Kind
+    numbers: tuple[npt.NDArray[Any], ...]
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it needs random words for every product."""
+        return is_drawn(self.kind.step.mode) or (
+            self.kind.product is not None and is_drawn(self.kind.product.mode)
+        )
+
+
+@lru_cache(maxsize=256)
+def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
+    """The loop for an arithmetic."""
+    mode, bits = arithmetic.rounding, arithmetic.random_bits
+    step = _numbers(arithmetic.accumulate, mode, bits, path.carrier, middle=path.middle)
+    product = chunk = None
+    if arithmetic.multiply is not None and arithmetic.multiply_rounding is not None:
+        product = _numbers(
+            arithmetic.multiply,
+            arithmetic.multiply_rounding,
+            bits,
+            path.carrier,
+            middle=path.middle and path.carrier == "float32",
+        )
+    if arithmetic.chunk_accumulate is not None:
+        chunk = _numbers(arithmetic.chunk_accumulate, mode, bits, "float64")
+    kind = Kind(
+        path.carrier, path.odd, step.family,
+        None if product is None else product.family,
+        None if chunk is None else chunk.family,
+        arithmetic.order == "pairwise", arithmetic.compensation is not None, out,
+    )  # fmt: skip
+    numbers = tuple((step if n is None else n).memory for n in (step, product, chunk))
+    return Loop(products.multiplying(kind), kind, numbers)
+
+
+def multiply(
+    a: Operand, b: Operand, out: int, carrier: str, arithmetic: Arithmetic, *,
+    bias: Operand | None = None, bias_step: int = 1, seed: int = 0, stream: int = 0, threads: int = 1,
+    block: tuple[int, int, int] | None = None,
+) -> None:  # fmt: skip
+    """Write the products of two batches of matrices, row-major, in the carrier.
+
+    ``bias`` is one row, of which element i // bias_step, counted on from the beginning again, is added to
+    element i of the result. ``block`` is how many rows, columns and products a unit takes at a time; no
+    result depends on it.
+    """
+    batches, m, depth = a.shape
+    n = b.shape[2]
+    if batches * m * n == 0:
+        return
+    left, of_left = pack(a, threads)
+    right, of_right = pack(b, threads)
+    path = path_of(arithmetic, of_left, of_right)
+    loop = loop_of(arithmetic, path, carrier)
+    rows, columns, deep = block or _block(loop, m, n, depth)
+    alone = loop.is_drawn or loop.kind.pairwise
+    rows, columns = min(1 if alone else rows, m), min(columns, n)
+    value = np.dtype(path.carrier)
+    left, right = left.astype(value, copy=False), _in_panels(right, columns, value)
+    deep = min(deep, max(depth, 1))
+    geometry, room = _geometry(loop, arithmetic, (m, n, depth), (rows, columns, deep))
+    units = batches * -(-m // rows) * -(-n // columns)
+    parts = ranges(units, 1 if batches * m * n * depth < SERIAL_BELOW or threads == 1 else PARTS * threads)
+    scratch = np.empty((len(parts), room), np.uint8)
+    addresses = [memory.ctypes.data for memory in (left, right)]
+    fixed = (*addresses, out, *(x.ctypes.data for x in loop.numbers), geometry.ctypes.data)
+    calls = [(*fixed, scratch[i:].ctypes.data, *part, seed, stream) for i, part in enumerate(parts)]
+    share(loop.compiled, calls, threads)
+    if bias is not None:
+        _add(bias, bias_step, out, carrier, arithmetic, batches * m * n, seed, stream, threads)
+
+
+def _add(
+    bias: Operand, step: int, out: int, carrier: str, arithmetic: Arithmetic, size: int, seed: int,
+    stream: int, threads: int,
+) -> None:  # fmt: skip
+    """Add a bias to a result."""
+    row, measure = pack(bias, 1)
+    check_bias(arithmetic, measure)
+    numbers = _numbers(arithmetic.final, arithmetic.rounding, arithmetic.random_bits, "float64")
+    loop = products.adding(numbers.family, carrier)
+    parts = ranges(size, 1 if size < SERIAL_BELOW or threads == 1 else PARTS * threads)
+    fixed = row.ctypes.data, out, numbers.memory.ctypes.data, step, bias.shape[2]
+    share(loop, [(*fixed, *part, seed, stream + products.BIAS) for part in parts], threads)
+
+
+def _in_panels(right: npt.NDArray[np.float64], width: int, value: np.dtype[Any]) -> npt.NDArray[Any]:
+    """The columns of each block, row by row, one block after the other."""
+    batches, depth, n = right.shape
+    if width == n:
+        return right.astype(value, copy=False)
+    out = np.empty((batches, depth * n), value)
+    for first in range(0, n, width):
+        panel = right[:, :, first : first + width]
+        place = out[:, first * depth : (first + panel.shape[2]) * depth]
+        place.reshape(panel.shape)[...] = panel
+    return out
+
+
+def _block(loop: Loop, m: int, n: int, depth: int) -> tuple[int, int, int]:
+    """Rows, columns and depth of a unit."""
+    if loop.is_drawn:
+        return 1, _NOISY_COLUMNS, _DEEP
+    columns = max(32, min(_COLUMNS, _FACTOR // max(depth, 1) // 32 * 32))
+    return _ROWS, columns, max(depth, 1)
+
+
+def _geometry(
+    loop: Loop, arithmetic: Arithmetic, sizes: tuple[int, int, int], blocks: tuple[int, int, int]
+) -> tuple[npt.NDArray[np.int64], int]:
+    """What a loop finds at its geometry, and how much memory of its own a call needs."""
+    m, n, depth = sizes
+    rows, columns, deep = blocks
+    geometry = np.zeros(products.SIZE, np.int64)
+    chunk = max(depth, 1) if arithmetic.chunk is None else arithmetic.chunk
+    geometry[: products.CARRIED_AT] = m, n, depth, chunk, rows, columns, deep, m * depth, depth * n
+    levels = depth.bit_length() + 2 if loop.kind.pairwise else rows
+    words = 4 * columns * (deep + products.PAD) if loop.is_drawn else 0
+    at = 0
+    for entry, size in (
+        (None, 8 * levels * columns),
+        (products.CARRIED_AT, 8 * rows * columns),
+        (products.TOTALS_AT, 8 * rows * columns),
+        (products.STARTS_AT, 8 * levels),
+        (products.TILE_AT, 4 * max(TILE, columns)),
+        (products.WORDS_AT, words),
+        (products.PRODUCT_WORDS_AT, words),
+    ):
+        if entry is not None:
+            geometry[entry] = at
+        at += -(-size // 64) * 64
+    return geometry, at

@@ -1,0 +1,239 @@
+"""In which type the sums of a product may be computed, so that each is as if the exact one were rounded.
+
+A step rounds the exact s = a + p, where a is a value of the accumulator's format and p a product. Let q be
+the significant bits of the type that computes s, m those of the format, P those of p, and let RN(s) be the
+sum as that type rounds it to nearest. Products are exact where P <= q. Then there are three ways.
+
+EXACT. If all terms are multiples of 2^low below 2^top, and top + 1 - low <= q, every sum is a number of
+the type. What the sums of products are multiples of, rounded sums are too: rounding goes to multiples of
+a step, and one smaller than 2^low leaves a multiple of 2^low as it is. Only an overflow may give another
+number, an end of the range; so low is no higher than the last place of the ends.
+
+ODD. An addition in the type and what it loses, which is a number of the type, give the sum rounded to odd:
+with a last bit that says whether anything was lost. Where a mode looks at g bits below the last place
+of the format, the last of them only as to whether anything is there, q >= m + g makes that innocuous.
+
+NEAREST, for the modes that round to nearest. Between s and RN(s) there is no number of fewer than q + 1
+bits, so nothing is decided otherwise unless RN(s) = M is a value of the format or the middle of two of
+them, while s is not: d = s - M, 0 < |d| <= 2^(e - q), where e is the exponent of M, which is a multiple
+of 2^(e - m). Sums at most 2^m units of the format are exact, as p is a multiple of the unit; take others.
+- If a's exponent is at least e - 1, then M - a is a multiple of 2^(e - m). If M = a, s rounds to a in
+  either way. Else |p| > 2^(e - m - 1), so p is a multiple of 2^(e - m - P), and so is d: impossible if
+  q > m + P.
+- If a's exponent is below e - 1, then p's is at least e - 1. If M = p and p is a value of the format, s
+  rounds to p in either way. If P <= m, then M - p is a multiple of 2^(e - m) like all values there; if it
+  is not zero, |a| > 2^(e - m - 1), so a is a multiple of 2^(e - 2m), and so is d: impossible if q > 2m.
+  If P > m, let the format have no values but multiples of its unit u below 2^E. Then d is a multiple of
+  the smaller of u and 2^(e - P); beyond e = E all overflows. Impossible if q > P and u > 2^(E - q).
+The types overflow and underflow nowhere: exponents are bounded as well.
+"""
+
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+from lowprec.arithmetic import Accumulator, Arithmetic, digits, guard_bits
+from lowprec.errors import value_error
+from lowprec.formats import FixedPoint, FloatingPoint
+from lowprec.formats.carriers import CARRIERS
+from lowprec.formats.format import floor_log2
+from lowprec.kernels.operands import Measure
+from lowprec.modes import Overflow, Rounding
+
+_PRECISION = {"float32": 24, "float64": 53}
+_BOUNDS = {"float32": (-126, 125), "float64": (-1000, 1000)}
+"""Exponents that sums and the last places of terms keep within: nothing is subnormal, nothing overflows."""
+MIDDLE = (-110, 99)
+"""Exponents between which, in binary32, any format may be rounded to by an addition: numbers are finite,
+multiples of two to the first and below two to the second."""
+_GROWTH = 3
+"""How many binades above 2^m times the largest product a sum to nearest stays: at 2^(m + 1) times that
+product, one is less than half of the last place."""
+
+
+class Path(NamedTuple):
+    """The type that computes sums, and whether they are rounded to odd."""
+
+    carrier: str
+    odd: bool
+    middle: bool = False
+    """Whether all numbers lie within MIDDLE; in binary64, whether a drawn sum may be RAISED."""
+
+
+class _Extent(NamedTuple):
+    """Of a format: exponents of its largest and smallest magnitude, and of last places.
+
+    ``unit`` is the least of all last places, ``low`` that of the two ends.
+    """
+
+    top: int
+    smallest: int
+    unit: int
+    low: int
+
+
+@lru_cache(maxsize=1024)
+def _extent(format: Accumulator) -> _Extent:
+    """What terms that are values of a format have in common."""
+    ends = [abs(Fraction(end)) for end in (format.max, format.min) if end != 0]
+    if isinstance(format, FloatingPoint):
+        unit = format.lowest_exponent - format.mantissa_bits
+    else:
+        unit = -format.fraction_bits
+    smallest = floor_log2(Fraction(format.smallest_subnormal))
+    return _Extent(max(map(floor_log2, ends)), smallest, unit, min(map(_last_place, ends)))
+
+
+def _last_place(x: Fraction) -> int:
+    """The exponent of the lowest bit that is set."""
+    return floor_log2(Fraction(x.numerator & -x.numerator, x.denominator))
+
+
+def path_of(arithmetic: Arithmetic, a: Measure, b: Measure) -> Path:
+    """The quickest way that is exact for these operands."""
+    top, low = a.top + b.top + 1, a.low + b.low
+    both = a.digits + b.digits - (1 in (a.digits, b.digits))  # a power of two adds none
+    exact = Measure(top, low, min(both, top + 1 - low), a.is_finite and b.is_finite)
+    if exact.digits > _PRECISION["float64"] or not _bounded(exact, "float64"):
+        raise value_error(
+            "input", "have exact products in float64",
+            f"factors of {a.digits} and {b.digits} significant bits",
+            "Round the operands: name their formats in the scheme.",
+        )  # fmt: skip
+    for carrier in ("float32", "float64"):
+        way = _way(arithmetic, exact, min(a.low, b.low), carrier)
+        if way is not None:
+            return way
+    raise value_error(
+        "accumulate", "wrap sums whose every bit is known", str(arithmetic.accumulate),
+        "The operands are too large for it.",
+    )  # fmt: skip
+
+
+def check_bias(arithmetic: Arithmetic, bias: Measure) -> None:
+    """Refuse a bias whose sums cannot be rounded to odd in binary64."""
+    format = arithmetic.final
+    extent = _extent(format)
+    top = max(bias.top, extent.top)
+    kept = top + 2 - extent.unit + guard_bits(arithmetic.rounding, arithmetic.random_bits)
+    wraps = format.overflow is Overflow.WRAP
+    if not _bounded(bias, "float64") or (wraps and kept > _PRECISION["float64"]):
+        raise value_error(
+            "bias", f"have sums in {format} whose every bit is known", f"magnitudes up to 2^{bias.top + 1}"
+        )
+
+
+def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str) -> Path | None:
+    """The path in a carrier, if there is one."""
+    precision, format = _PRECISION[carrier], arithmetic.accumulate
+    formats = [format] if arithmetic.multiply is None else [format, arithmetic.multiply]
+    if (
+        any(f.missing_in(CARRIERS[carrier]) is not None for f in formats)
+        or products.digits > precision
+        or not _bounded(products, carrier)
+        or low < _BOUNDS[carrier][0]
+    ):
+        return None
+    terms = products if arithmetic.multiply is None else _rounded(products, arithmetic.multiply)
+    extent = _extent(format)
+    top = min(max(terms.top, extent.top), _reach(arithmetic, terms))
+    lowest = min(terms.low, max(extent.low, extent.unit))
+    if not _bounded(Measure(top + 1, lowest, 1), carrier):
+        return None
+    if carrier == "float32":
+        middle = _is_middle(arithmetic, products, top + 2, lowest)
+    else:
+        middle = _is_raised(arithmetic, lowest)
+    if top + 2 - lowest <= precision:
+        return Path(carrier, False, middle)
+    if _is_nearest_enough(arithmetic, terms, extent, precision):
+        return Path(carrier, False, middle)
+    guard = guard_bits(arithmetic.rounding, arithmetic.random_bits)
+    kept = digits(format) + guard
+    if format.overflow is Overflow.WRAP:  # all bits above the unit count
+        kept = top + 2 - extent.unit + guard
+    return Path(carrier, True, middle) if kept <= precision else None
+
+
+def _is_raised(arithmetic: Arithmetic, low: int) -> bool:
+    """Whether binary64 holds multiples of 2^low when they are raised by the smallest normal value.
+
+    And at least as many of its bits are dropped as a word has.
+    """
+    format = arithmetic.accumulate
+    return (
+        isinstance(format, FloatingPoint)
+        and format.subnormals
+        and format.mantissa_bits <= _PRECISION["float64"] - 1 - 32
+        and arithmetic.rounding is Rounding.STOCHASTIC
+        and low >= format.lowest_exponent - _PRECISION["float64"] + 1
+    )
+
+
+def _is_middle(arithmetic: Arithmetic, products: Measure, top: int, low: int) -> bool:
+    """Whether all numbers are finite, multiples of 2^low below 2^top, and these within MIDDLE."""
+    rounded = arithmetic.multiply
+    if rounded is not None and products.top + 1 >= _extent(rounded).top:  # products may overflow
+        return False
+    inside = min(low, products.low) >= MIDDLE[0] and max(top, products.top + 1) <= MIDDLE[1]
+    return products.is_finite and inside
+
+
+def _bounded(measure: Measure, carrier: str) -> bool:
+    """Whether exponents lie within a carrier's."""
+    low, high = _BOUNDS[carrier]
+    return measure.low >= low and measure.top <= high
+
+
+def _rounded(products: Measure, format: Accumulator) -> Measure:
+    """What products that were rounded to a format have in common."""
+    extent = _extent(format)
+    top = max(products.top + 1, extent.smallest)
+    if format.overflow is Overflow.WRAP:
+        top = max(top, extent.top)
+    low = max(min(products.low, extent.low), extent.unit)
+    return Measure(min(top, extent.top), low, digits(format))
+
+
+def _reach(arithmetic: Arithmetic, terms: Measure) -> int:
+    """An exponent that sums stay below where they are rounded to nearest."""
+    rounding, extent = arithmetic.rounding, _extent(arithmetic.accumulate)
+    if not rounding.startswith("nearest") or arithmetic.compensation is not None:
+        return extent.top
+    return max(terms.top + digits(arithmetic.accumulate) + _GROWTH, extent.smallest + 1)
+
+
+def _is_nearest_enough(arithmetic: Arithmetic, terms: Measure, extent: _Extent, precision: int) -> bool:
+    """Whether the conditions of NEAREST hold."""
+    format = arithmetic.accumulate
+    if (
+        isinstance(format, FixedPoint)
+        or not arithmetic.rounding.startswith("nearest")
+        or arithmetic.order != "sequential"
+        or not format.subnormals
+    ):
+        return False
+    own = digits(format)
+    if arithmetic.compensation is not None and not rounds_alike(
+        precision, own, own, extent.unit, extent.unit, extent.top
+    ):  # sums of two values of the format
+        return False
+    return rounds_alike(precision, own, terms.digits, terms.low, extent.unit, extent.top)
+
+
+def rounds_alike(precision: int, own: int, other: int, low: int, unit: int, top: int) -> bool:
+    """The conditions themselves.
+
+    Args:
+        precision: q, the significant bits of the type that computes sums.
+        own: m, those of the format.
+        other: P, those of products.
+        low: Of what power of two products are multiples.
+        unit: Of which one the format's values are.
+        top: The exponent of its largest value.
+    """
+    if precision <= own + other:
+        return False
+    if other <= own and low >= unit:
+        return precision > 2 * own
+    return precision > other and unit > top + 1 - precision

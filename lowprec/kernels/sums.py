@@ -1,0 +1,100 @@
+"""Sums that a rounding decision can be made from: exact, or rounded to odd; plain functions, as scalar.py's.
+
+A sum rounded to odd keeps in its last bit that something was lost. Rounded again to a format whose last
+place lies two bits higher, or as many more as a random word has, it gives what the exact sum gives. A sum
+rounded to nearest does so only where paths.py can tell that it does.
+"""
+
+import numpy as np
+
+from lowprec.kernels.quotients import (
+    SOURCE_INFINITY,
+    SOURCE_MANTISSA,
+    SOURCE_NAN,
+    SOURCE_SIGN,
+    narrowed,
+    widened,
+)
+from lowprec.kernels.scalar import (
+    DOWN,
+    FULL,
+    IGNORED,
+    INFINITY,
+    LEAST_DROP,
+    LOWEST_FIELD,
+    MANTISSA,
+    MODE,
+    PLACE,
+    SIGN,
+    U32,
+    U64,
+    U,
+    low_bits,
+)
+
+RAISED = -1  # one more value of DEPTH: ABOVE, and binary64 holds sums with the smallest normal value
+
+FLOAT = np.float32  # the carrier's arithmetic
+ODD = True  # whether sums are rounded to odd
+
+
+def pattern(x):
+    """The bits of a number."""
+    return U(FLOAT(x).view(U))
+
+
+def number(bits):
+    """The number of a pattern."""
+    return U(bits).view(FLOAT)
+
+
+def bits_of_sum(x, y):
+    """The pattern of x + y; neither overflows, and nothing lost or left is subnormal."""
+    total = FLOAT(x + y)
+    bits = pattern(total)
+    if ODD:
+        # What addition loses is a number, found by exact operations whichever term is larger.
+        part = FLOAT(total - x)
+        lost = FLOAT(FLOAT(x - FLOAT(total - part)) + FLOAT(y - part))
+        against = U(U(pattern(lost) ^ bits) >> U(PLACE))  # 1 where the exact sum is nearer zero
+        moved = U(U(bits + U(1)) - U(against << U(1)))
+        inexact = lost < FLOAT(0) or lost > FLOAT(0)  # NaN beside an infinity
+        bits = moved if inexact and U(bits & U(1)) == U(0) else bits
+    if MODE == DOWN:  # IEEE 754-2019, 6.3
+        zeros = U(pattern(x) | pattern(y)) == U(0)
+        bits = SIGN if U(bits << U(1)) == U(0) and not zeros else bits
+    return bits
+
+
+def raised_by_word(magnitude, _negative, ceiling, numbers):
+    """A magnitude rounded stochastically by adding the word where its bits are those below the last place.
+
+    That place is the same for all magnitudes above the smallest normal value: those below are raised by
+    it, and brought down again, which is exact.
+    """
+    least = U(numbers[LOWEST_FIELD] << U(MANTISSA))
+    base = U64(least if magnitude < least else U(0)).view(np.float64)
+    raised = U(np.float64(U64(magnitude).view(np.float64) + base).view(U64))
+    counted = U32(~ceiling) if FULL else U32(~U32(ceiling | U32(numbers[IGNORED])))
+    drop = numbers[LEAST_DROP]
+    cut = U(U(raised + U(U(counted) << U(drop - U(32)))) & U(~low_bits(drop)))
+    return U(np.float64(U64(cut).view(np.float64) - base).view(U64))
+
+
+def from_source(bits):
+    """A pattern of the source in binary64."""
+    magnitude, negative = U64(bits & U64(SOURCE_SIGN - U64(1))), U64(bits & SOURCE_SIGN) != U64(0)
+    if SOURCE_MANTISSA == 52:
+        wide = magnitude
+    elif magnitude >= SOURCE_INFINITY:
+        wide = U64(U64(magnitude << U64(52 - SOURCE_MANTISSA)) | INFINITY)
+    else:
+        wide = widened(magnitude)
+    return U64(wide | (SIGN if negative else U64(0)))
+
+
+def to_source(bits):
+    """A number of binary64 that the source holds, as its pattern; of NaN there is one."""
+    magnitude, negative = U64(bits & U64(SIGN - U64(1))), U64(bits & SIGN) != U64(0)
+    narrow = U64(narrowed(magnitude) | (SOURCE_SIGN if negative else U64(0)))
+    return narrow if magnitude <= INFINITY else SOURCE_NAN

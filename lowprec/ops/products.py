@@ -1,0 +1,106 @@
+"""The operator of matrix products in an arithmetic, ``torch.ops.lowprec.product``.
+
+``product(a, b, bias, seed, arithmetic, stream, bias_step)``
+    the products of two batches of matrices, (batch, i, k) and (batch, k, j), and a bias or None: to
+    element n of the result its element n // bias_step is added, counted on from the beginning again. An
+    arithmetic travels as the string that ``make_sums`` makes. There is no gradient: the two backward
+    products are other products, in arithmetics of their own.
+"""
+
+import json
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lowprec.arithmetic import Arithmetic
+from lowprec.kernels.dispatch import multiply
+from lowprec.kernels.operands import Operand
+from lowprec.ops.constant import constant
+from lowprec.ops.library import CARRIERS
+
+_library = torch.library.Library("lowprec", "FRAGMENT")
+_library.define(
+    "product(Tensor a, Tensor b, Tensor? bias, Tensor? seed, str arithmetic, int stream=0, "
+    "int bias_step=1) -> Tensor"
+)
+
+
+class Sums(NamedTuple):
+    """An arithmetic as the operator takes it."""
+
+    key: str
+    is_stochastic: bool
+
+
+def make_sums(arithmetic: Arithmetic) -> Sums:
+    """An arithmetic as a string, which a compiled graph holds as a constant."""
+    return Sums(json.dumps(arithmetic.to_value()), arithmetic.is_stochastic)
+
+
+@constant
+def check_result(sums: Sums, dtype: torch.dtype) -> None:
+    """Refuse a carrier that does not hold what the last sum gives."""
+    arithmetic_of(sums.key).final.check_carrier(CARRIERS[dtype])
+
+
+def product(
+    a: Tensor,
+    b: Tensor,
+    bias: Tensor | None,
+    seed: Tensor | None,
+    sums: Sums,
+    stream: int,
+    bias_step: int = 1,
+) -> Tensor:
+    """The operator; the seed is dropped where no rounding needs it."""
+    words = seed if sums.is_stochastic else None
+    y: Tensor = torch.ops.lowprec.product(a, b, bias, words, sums.key, stream, bias_step)
+    return y
+
+
+@lru_cache(maxsize=1024)
+def arithmetic_of(key: str) -> Arithmetic:
+    """The arithmetic of a key."""
+    return Arithmetic.from_value(json.loads(key))
+
+
+def _operand(x: Tensor) -> Operand:
+    """A batch of matrices as kernels take it."""
+    batch, rows, columns = x.shape
+    strides = x.stride()
+    return Operand(
+        x.data_ptr(), CARRIERS[x.dtype], (batch, rows, columns), (strides[0], strides[1], strides[2])
+    )
+
+
+def _product(
+    a: Tensor,
+    b: Tensor,
+    bias: Tensor | None,
+    seed: Tensor | None,
+    arithmetic: str,
+    stream: int = 0,
+    bias_step: int = 1,
+) -> Tensor:
+    """The CPU kernel."""
+    own = arithmetic_of(arithmetic)
+    out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
+    multiply(
+        _operand(a), _operand(b), out.data_ptr(), CARRIERS[out.dtype], own,
+        bias=None if bias is None else _operand(bias.expand(1, 1, -1)),
+        bias_step=bias_step,
+        seed=0 if seed is None or not own.is_stochastic else int(seed),
+        stream=stream,
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+_library.impl("product", _product, "CPU")
+
+
+@torch.library.register_fake("lowprec::product", lib=_library)
+def _(a: Tensor, b: Tensor, *_: Any) -> Tensor:
+    return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
