@@ -136,7 +136,8 @@ class Arithmetic:
         most = _HELD - 2 - guard_bits(self.rounding, self.random_bits)
         if largest >= 2.0**most * float(total.step):
             must = f"saturate, or be given sums of chunks below 2^{most} of its steps"
-            raise value_error("chunk_accumulate", must, str(total))
+            remedy = "Let `accumulate` be narrower, or drop chunk_accumulate."
+            raise value_error("chunk_accumulate", must, str(total), remedy)
 
     def _check_compensation(self) -> None:
         """Refuse orders and modes that compensated sums are not built for."""

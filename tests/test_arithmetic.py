@@ -116,9 +116,11 @@ def test_the_definition_refuses_what_has_no_product() -> None:
         product(a, a, plain)
     with pytest.raises(ValueError, match=r"`bias` must have the shape \(4,\)"):
         product(a, b, plain, bias=np.ones(3, np.float32))
-    with pytest.raises(ValueError, match="`seed` must be None"):
+    with pytest.raises(ValueError, match="`seed` must be None unless a sum or product is stochastic, got 1"):
         product(a, b, plain, seed=1)
-    with pytest.raises(ValueError, match="`seed` must be given"):
+    with pytest.raises(
+        ValueError, match="`seed` must be an integer where a sum or product is stochastic, got None"
+    ):
         product(a, b, drawn)
     with pytest.raises(ValueError, match="be exact in the carrier float16"):
         product(a.astype(np.float16), b.astype(np.float16), Arithmetic("bfloat16"))

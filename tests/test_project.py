@@ -172,7 +172,7 @@ def test_a_source_file_is_short_and_named_for_what_it_does(file: Path) -> None:
 
 def repository_files() -> Iterator[Path]:
     """The files of the repository, without those that runs and tools leave behind."""
-    made = re.compile(r"cache|docs.(_build|notebooks|reference)\b")
+    made = re.compile(r"cache|\.hypothesis|docs.(_build|notebooks|reference)\b")
     for entry in sorted(ROOT.iterdir()):
         if entry.is_file() and entry.name != ".git" and not entry.name.startswith(".coverage"):
             yield entry

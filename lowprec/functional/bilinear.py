@@ -226,7 +226,7 @@ class ConvProduct(Product):
         sizes = zip(x.shape[2:], self.padding, reach, self.stride, strict=True)
         places = [(size + 2 * pad - r) // step + 1 for size, pad, r, step in sizes]
         if min(places) < 1:
-            raise value_error("input", "be as large as the window", tuple(x.shape))
+            raise value_error("input", "be at least as large as the window", tuple(x.shape))
         return places
 
     def _per_example(

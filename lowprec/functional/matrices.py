@@ -102,5 +102,5 @@ def _check(input: Tensor, other: Tensor) -> None:
             raise value_error(name, "have a dimension", x, "Multiply numbers with `*`.")
     size = other.shape[-2] if other.dim() > 1 else other.shape[0]
     if input.shape[-1] != size:
-        must = f"have {input.shape[-1]} rows, as many as the first operand has columns,"
+        must = f"have {input.shape[-1]} rows, as many as the first operand has columns"
         raise value_error("other", must, tuple(other.shape))

@@ -119,8 +119,9 @@ def check_bias(arithmetic: Arithmetic, bias: Measure) -> None:
     wraps = format.overflow is Overflow.WRAP
     if not _bounded(bias, "float64") or (wraps and kept > _PRECISION["float64"]):
         raise value_error(
-            "bias", f"have sums in {format} whose every bit is known", f"magnitudes up to 2^{bias.top + 1}"
-        )
+            "bias", f"have sums in {format} whose every bit is known", f"magnitudes up to 2^{bias.top + 1}",
+            "Scale it down, or let the accumulator saturate.",
+        )  # fmt: skip
 
 
 def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str) -> Path | None:

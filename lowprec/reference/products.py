@@ -200,6 +200,6 @@ def _check(
     if bias is not None and bias.shape != b.shape[2:]:
         raise value_error("bias", f"have the shape {b.shape[2:]}", bias.shape)
     if (seed is None) == arithmetic.is_stochastic:
-        must = "be given" if arithmetic.is_stochastic else "be None"
-        raise value_error("seed", f"{must} for {arithmetic.describe()}", seed)
+        must = "be an integer where" if arithmetic.is_stochastic else "be None unless"
+        raise value_error("seed", f"{must} a sum or product is stochastic", seed)
     arithmetic.final.check_carrier(str(a.dtype))

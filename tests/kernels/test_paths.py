@@ -9,7 +9,7 @@ from product_cases import assert_defined, path, raw
 from lowprec import Arithmetic
 from lowprec.formats import FixedPoint, FloatingPoint
 from lowprec.kernels.operands import Measure
-from lowprec.kernels.paths import Path, path_of, rounds_alike
+from lowprec.kernels.paths import Path, check_bias, path_of, rounds_alike
 from lowprec.modes import Rounding
 from lowprec.reference.elements import Stepped
 
@@ -129,6 +129,8 @@ def test_what_no_type_computes_exactly_is_refused() -> None:
     wraps = Arithmetic(FixedPoint(16, 8, overflow="wrap"))
     with pytest.raises(ValueError, match="wrap sums whose every bit is known"):
         path_of(wraps, Measure(60, 0, 24), Measure(0, -23, 24))
+    with pytest.raises(ValueError, match="`bias` must have sums in fixed16f8<wrap> whose every bit is known"):
+        check_bias(wraps, Measure(60, 0, 24))
 
 
 def test_operands_without_a_number_are_no_obstacle() -> None:

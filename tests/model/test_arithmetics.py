@@ -174,7 +174,9 @@ def test_operands_of_matmul_are_rounded_along_the_contraction() -> None:
 def test_what_has_no_product_is_refused() -> None:
     """In this package's words."""
     scheme = Scheme(arithmetic=OTHER)
-    with pytest.raises(ValueError, match="have 3 rows"):
+    with pytest.raises(
+        ValueError, match="`other` must have 3 rows, as many as the first operand has columns, got"
+    ):
         functional.matmul(torch.ones(2, 3), torch.ones(4, 3), scheme=scheme)
     with pytest.raises(TypeError, match="`input` must be a tensor"):
         functional.matmul([1.0], torch.ones(1), scheme=scheme)
@@ -186,7 +188,7 @@ def test_what_has_no_product_is_refused() -> None:
         functional.bmm(torch.ones(2, 3, 3), torch.ones(1, 3, 3), scheme=scheme)
     with pytest.raises(ValueError, match="have 3 input channels"):
         functional.conv1d(torch.ones(1, 3, 5), torch.ones(2, 2, 1), scheme=scheme)
-    with pytest.raises(ValueError, match="be as large as the window"):
+    with pytest.raises(ValueError, match="be at least as large as the window"):
         functional.conv1d(torch.ones(1, 2, 2), torch.ones(2, 2, 3), scheme=scheme)
     with pytest.raises(ValueError, match="exact in the carrier float16"):
         functional.linear(
