@@ -24,10 +24,10 @@ def audit(
     """Run one forward and one backward, and tell what was simulated and what was not.
 
     Every operator that torch runs is seen, in layers, in user code and in torch's fast paths, forward and
-    backward. A product is **simulated** if a cast has rounded an operand of it, **in carrier precision** if
-    none has, and **out of reach** if nothing in this package could (attention, batched products,
-    recurrent layers, transposed convolutions). Sums inside products are always the carrier's. Weights that
-    the optimizer keeps in a format count as rounded only where a product casts them again.
+    backward. A product is **simulated** if a cast has rounded an operand of it or an arithmetic its sum,
+    **in carrier precision** if nothing has, and **out of reach** if nothing in this package could (fused
+    attention, recurrent layers, transposed convolutions). How its sum is rounded is told beside the casts.
+    Weights that the optimizer keeps in a format count as rounded only where a product casts them again.
 
     Multiply-adds are counted from shapes, zeros of padding included. The model, its gradients and buffers,
     the inputs and the global random state are left as they were; hooks run. The values, NaN included, have

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -31,6 +32,7 @@ from lowprec.auditing.operators import (
 from lowprec.auditing.products import PRODUCTS, Product, convolution_gradients
 from lowprec.convert import WITHOUT_TWIN
 from lowprec.nn.layers import TWINS, Simulated
+from lowprec.ops.products import arithmetic_of
 from lowprec.quantizer import Quantizer
 
 SIMULATED, CARRIER, OUT_OF_REACH = "simulated", "carrier precision", "out of reach"
@@ -179,6 +181,8 @@ class Watch(TorchDispatchMode):
         elif name in PRODUCTS:
             product = PRODUCTS[name](arguments)
             self._count_product(product, place, phase, results, *self._target(place, phase))
+        elif name == "lowprec::product":
+            self._count_summed(arguments, place, phase)
         elif (kind := kind_of(func, name, results)) is not None:
             self._count_other(name, kind, arguments, place, phase, results)
         self._follow(func, name, arguments, results)
@@ -219,6 +223,19 @@ class Watch(TorchDispatchMode):
             status, how = _unsimulated(product, place)
         operation = product.operation + (f", gradient of {target}" if target else "")
         self._count(Call(place.layer, operation, phase, PRODUCT, status, how, dtype), product.multiply_adds)
+
+    def _count_summed(self, arguments: dict[str, Any], place: Place, phase: str) -> None:
+        """Count a product whose sum is simulated, too."""
+        a, b, roles = arguments["a"], arguments["b"], arguments["roles"].split()
+        operands = sorted(zip(roles, (a, b), strict=True), key=lambda pair: pair[0])  # input before weight
+        casts = [f"{role} {self._casts.get(_memory(x)) or 'not cast'}" for role, x in operands]
+        how = ", ".join(casts) + f"; sum {arithmetic_of(arguments['arithmetic']).describe()}"
+        operation = "convolution" if issubclass(place.type, _ConvNd) else "matrix product"
+        if "error" in roles:
+            operation += f", gradient of {_gradient_of(roles)}"
+        self._count(
+            Call(place.layer, operation, phase, PRODUCT, SIMULATED, how, _dtype(a)), a.numel() * b.shape[-1]
+        )
 
     def _backward_operands(
         self, operands: tuple[tuple[str, Tensor], ...], target: str
@@ -305,9 +322,15 @@ def _is_layer(kind: type) -> bool:
     return issubclass(kind, (*TWINS, Simulated))
 
 
+def _gradient_of(roles: list[str]) -> str:
+    """Which operand's gradient an error and another operand make."""
+    pair = ("left", "right") if {"left", "right"} & {*roles} else ("input", "weight")
+    return next(role for role in pair if role not in roles)
+
+
 def _unsimulated(product: Product, place: Place) -> tuple[str, str]:
     """Whether the package could simulate a product, and by what."""
-    if not product.operands or product.operation == "batched matrix product":
+    if not product.operands:
         return OUT_OF_REACH, "nothing here simulates it"
     if issubclass(place.type, Simulated):
         return CARRIER, "its scheme casts none of the operands"
@@ -315,5 +338,6 @@ def _unsimulated(product: Product, place: Place) -> tuple[str, str]:
         return CARRIER, "lowprec.convert can simulate it"
     if issubclass(place.type, WITHOUT_TWIN):
         return OUT_OF_REACH, f"nothing here simulates {place.type.__name__}"
-    function = "conv" if product.operation == "convolution" else "linear"
+    functions = {"convolution": "conv", "batched matrix product": "matmul"}
+    function = functions.get(product.operation, "linear")
     return CARRIER, f"lowprec.functional.{function} can simulate it"

@@ -114,26 +114,26 @@ class LinearProduct(Product):
         self, x: Tensor, weight: Tensor, bias: Tensor | None, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over inputs."""
-        return _matrix_product(x, weight.t(), bias, seed, sums, _FORWARD)
+        return _matrix_product(x, weight.t(), bias, seed, sums, _FORWARD, "input weight")
 
     def simulated_input(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over outputs."""
-        return _matrix_product(error, weight, None, seed, sums, _GRAD_INPUT)
+        return _matrix_product(error, weight, None, seed, sums, _GRAD_INPUT, "error weight")
 
     def simulated_weight(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over rows."""
-        return _matrix_product(error.t(), x, None, seed, sums, _GRAD_WEIGHT)
+        return _matrix_product(error.t(), x, None, seed, sums, _GRAD_WEIGHT, "error input")
 
 
 def _matrix_product(
-    a: Tensor, b: Tensor, bias: Tensor | None, seed: Tensor | None, sums: Sums, stream: int
+    a: Tensor, b: Tensor, bias: Tensor | None, seed: Tensor | None, sums: Sums, stream: int, roles: str
 ) -> Tensor:
     """A product of two matrices in an arithmetic."""
-    return product(a.unsqueeze(0), b.unsqueeze(0), bias, seed, sums, stream).squeeze(0)
+    return product(a.unsqueeze(0), b.unsqueeze(0), bias, seed, sums, stream, roles=roles).squeeze(0)
 
 
 class MatmulProduct(Product):
@@ -156,28 +156,33 @@ class MatmulProduct(Product):
         self, x: Tensor, weight: Tensor, bias: Tensor | None, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over the columns of x."""
-        return _batched_product(x, weight, seed, sums, _FORWARD)
+        return _batched_product(x, weight, seed, sums, _FORWARD, "left right")
 
     def simulated_input(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over the columns of the result."""
-        return _batched_product(error, weight.mT, seed, sums, _GRAD_INPUT).sum_to_size(x.shape)
+        y = _batched_product(error, weight.mT, seed, sums, _GRAD_INPUT, "error right")
+        return y.sum_to_size(x.shape)
 
     def simulated_weight(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over the rows of the result."""
-        return _batched_product(x.mT, error, seed, sums, _GRAD_WEIGHT).sum_to_size(weight.shape)
+        y = _batched_product(x.mT, error, seed, sums, _GRAD_WEIGHT, "left error")
+        return y.sum_to_size(weight.shape)
 
 
-def _batched_product(a: Tensor, b: Tensor, seed: Tensor | None, sums: Sums, stream: int) -> Tensor:
+def _batched_product(
+    a: Tensor, b: Tensor, seed: Tensor | None, sums: Sums, stream: int, roles: str
+) -> Tensor:
     """Products of two batches of matrices in an arithmetic."""
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     size = prod(batch)
     left = a.expand(*batch, *a.shape[-2:]).reshape(size, *a.shape[-2:])
     right = b.expand(*batch, *b.shape[-2:]).reshape(size, *b.shape[-2:])
-    return product(left, right, None, seed, sums, stream).reshape(*batch, a.shape[-2], b.shape[-1])
+    y = product(left, right, None, seed, sums, stream, roles=roles)
+    return y.reshape(*batch, a.shape[-2], b.shape[-1])
 
 
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
@@ -214,7 +219,7 @@ class ConvProduct(Product):
             _padded(x, self.padding, self.padding), weight.shape[2:], places, self.stride, self.dilation
         )
         kernels = weight.reshape(self.groups, -1, prod(weight.shape[1:]))
-        y = self._per_example(kernels, windows, bias, sums, seed, _FORWARD)
+        y = self._per_example(kernels, windows, bias, sums, seed, _FORWARD, "weight input")
         return y.reshape(x.shape[0], weight.shape[0], *places)
 
     def _places(self, x: Tensor, weight: Tensor) -> list[int]:
@@ -237,12 +242,13 @@ class ConvProduct(Product):
         sums: Sums,
         seed: Tensor | None,
         stream: int,
+        roles: str,
     ) -> Tensor:
         """Each group's kernels times the windows of each example: (example and group, channel, place)."""
         batch, _, places = windows.shape
         right = windows.reshape(batch * self.groups, -1, places)
         left = kernels.expand(batch, *kernels.shape).reshape(batch * self.groups, *kernels.shape[1:])
-        return product(left, right, bias, seed, sums, stream, places)
+        return product(left, right, bias, seed, sums, stream, places, roles)
 
     def simulated_input(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
@@ -260,7 +266,8 @@ class ConvProduct(Product):
         grouped = weight.reshape(self.groups, -1, *weight.shape[1:])
         flipped = grouped.transpose(1, 2).flip(tuple(range(3, grouped.dim())))
         kernels = flipped.reshape(self.groups, weight.shape[1], -1)
-        return self._per_example(kernels, windows, None, sums, seed, _GRAD_INPUT).reshape(x.shape)
+        y = self._per_example(kernels, windows, None, sums, seed, _GRAD_INPUT, "weight error")
+        return y.reshape(x.shape)
 
     def simulated_weight(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
@@ -275,7 +282,8 @@ class ConvProduct(Product):
         right = windows.reshape(batch, self.groups, -1, count).permute(1, 0, 3, 2)
         left = left.reshape(self.groups, -1, batch * count)
         right = right.reshape(self.groups, batch * count, -1)
-        return product(left, right, None, seed, sums, _GRAD_WEIGHT).reshape(weight.shape)
+        y = product(left, right, None, seed, sums, _GRAD_WEIGHT, roles="error input")
+        return y.reshape(weight.shape)
 
 
 def _padded(x: Tensor, before: Sequence[int], after: Sequence[int]) -> Tensor:

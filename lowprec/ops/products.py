@@ -23,7 +23,7 @@ from lowprec.ops.library import CARRIERS
 _library = torch.library.Library("lowprec", "FRAGMENT")
 _library.define(
     "product(Tensor a, Tensor b, Tensor? bias, Tensor? seed, str arithmetic, int stream=0, "
-    "int bias_step=1) -> Tensor"
+    "int bias_step=1, str roles='') -> Tensor"
 )
 
 
@@ -53,10 +53,11 @@ def product(
     sums: Sums,
     stream: int,
     bias_step: int = 1,
+    roles: str = "",
 ) -> Tensor:
-    """The operator; the seed is dropped where no rounding needs it."""
+    """The operator; the seed is dropped where no rounding needs it, and ``roles`` are for who looks on."""
     words = seed if sums.is_stochastic else None
-    y: Tensor = torch.ops.lowprec.product(a, b, bias, words, sums.key, stream, bias_step)
+    y: Tensor = torch.ops.lowprec.product(a, b, bias, words, sums.key, stream, bias_step, roles)
     return y
 
 
@@ -83,6 +84,7 @@ def _product(
     arithmetic: str,
     stream: int = 0,
     bias_step: int = 1,
+    roles: str = "",
 ) -> Tensor:
     """The CPU kernel."""
     own = arithmetic_of(arithmetic)

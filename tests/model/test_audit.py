@@ -186,9 +186,34 @@ def test_casts_that_only_some_operands_get_are_told() -> None:
 def test_products_in_user_code_are_caught_and_named() -> None:
     model = lowprec.convert(nn.Sequential(nn.Linear(6, 6), Attention()), E4M3)
     audit = lowprec.audit(model, torch.ones(2, 5, 6))
-    assert {(row.layer, row.status) for row in audit.unsimulated} == {("1", "out of reach")}
+    assert {(row.layer, row.status) for row in audit.unsimulated} == {("1", "carrier precision")}
+    assert {row.how for row in audit.unsimulated} == {"lowprec.functional.matmul can simulate it"}
     assert sum(row.multiply_adds for row in audit.unsimulated) == 2 * 3 * 2 * 5 * 5 * 6
-    assert "Out of reach: batched matrix product in 1 (" in audit.summary()
+    assert "Carrier precision: batched matrix product in 1 (" in audit.summary()
+
+
+def test_sums_in_an_arithmetic_are_told() -> None:
+    scheme = lowprec.Scheme(input="e4m3fn", weight="e4m3fn", error="e5m2", arithmetic="bfloat16")
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 36, 10))
+    audit = lowprec.audit(lowprec.convert(layers, scheme), torch.ones(2, 3, 6, 6))
+    assert audit.unknown == ()
+    told = {(row.layer, row.operation): (row.multiply_adds, row.how) for row in audit.products}
+    ending = "; sum bfloat16 nearest_even, fused, sequential"
+    conv, linear = 2 * 36 * 4 * 3 * 9, 2 * 10 * 4 * 36
+    assert told == {
+        ("0", "convolution"): (conv, f"input e4m3fn, weight e4m3fn{ending}"),
+        ("0", "convolution, gradient of weight"): (conv, f"error e5m2, input e4m3fn{ending}"),
+        ("2", "matrix product"): (linear, f"input e4m3fn, weight e4m3fn{ending}"),
+        ("2", "matrix product, gradient of input"): (linear, f"error e5m2, weight e4m3fn{ending}"),
+        ("2", "matrix product, gradient of weight"): (linear, f"error e5m2, input e4m3fn{ending}"),
+    }
+    model = Called(lambda x, w: lowprec.functional.matmul(x, w, scheme=scheme), 7, 3)
+    audit = lowprec.audit(model, torch.ones(2, 5, 7, requires_grad=True))
+    assert [(row.operation, row.multiply_adds, row.status) for row in audit.products] == [
+        ("matrix product", 2 * 5 * 7 * 3, "simulated"),
+        ("matrix product, gradient of left", 2 * 5 * 7 * 3, "simulated"),
+        ("matrix product, gradient of right", 2 * 5 * 7 * 3, "simulated"),
+    ]
 
 
 def test_what_could_be_simulated_says_by_what() -> None:
