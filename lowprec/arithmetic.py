@@ -16,6 +16,7 @@ CARRIER = "carrier"
 """In place of an arithmetic: the product that torch itself computes in the carrier."""
 
 ORDERS = ("sequential", "pairwise")
+"""In which products may be summed."""
 
 _HELD = 53
 """Significant bits of binary64, in which sums are rounded to odd before they are rounded to a format."""
