@@ -10,7 +10,7 @@ from lowprec.errors import type_error, value_error
 from lowprec.files import write
 from lowprec.record import heat_map as pictures
 from lowprec.record import tables
-from lowprec.record.breaks import Break, first_break
+from lowprec.record.breaks import Break, first_break, not_finite_in
 from lowprec.record.counters import Counters, Histogram, added
 from lowprec.record.grid import Grid, grid_of
 from lowprec.record.moments import Key, Moments, Numbers
@@ -61,8 +61,8 @@ class Recording:
         before = self._histograms.get(key, [(), ()])
         given = (tuple(exponents.items()), tuple(scales.items()))
         self._histograms[key] = [added(old, new) for old, new in zip(before, given, strict=True)]
-        if self._not_finite is None and numbers[3] + numbers[4] > 0:
-            self._not_finite = Break(self._step, self._step, *key, "NaN" if numbers[3] else "infinity")
+        if self._not_finite is None:
+            self._not_finite = not_finite_in(self._step, key, numbers)
 
     @property
     def moments(self) -> Moments:
@@ -152,6 +152,9 @@ class Recording:
     def first_break(self, *, saturation: float = 0.1) -> Break | None:
         """Where the run broke: the first NaN, infinity or strong saturation, in the order of computing.
 
+        A NaN or infinity counts where it is a result, and where it was given and the format saturated it
+        away.
+
         Args:
             saturation: The fraction of saturated elements of a layer and role in one moment that counts as
                 broken; 1.0 for none.
@@ -179,7 +182,8 @@ class Recording:
     ) -> "Axes":
         """Draw layers down and steps across, which shows where a run broke.
 
-        Lighter is worse. A cell in which a result was NaN or infinite has another color and a cross.
+        Lighter is worse. A cell in which something was NaN or infinite, before or after rounding, has
+        another color and a cross.
 
         Args:
             quantity: ``"saturation"``, ``"underflow"``, ``"nan"``, ``"infinite"``, ``"sqnr"``,

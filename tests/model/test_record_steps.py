@@ -185,6 +185,27 @@ def test_a_planted_break_is_named():
     assert "\n2     ××\n" in recording.heat_text("sqnr")
 
 
+def test_an_infinity_that_a_format_saturates_away_is_named():
+    model = chain(scheme=Scheme(weight=Cast("bfp8")))
+    with lowprec.record(model) as recording:
+        for step in range(4):
+            with torch.no_grad():
+                model[0].weight[0, 0] = math.inf if step == 2 else 1.0
+            assert model(torch.ones(1, 2)).isfinite().all()
+    found = recording.first_break(saturation=1.0)
+    assert found == Break(2, 2, "0", "weight", "infinity", is_given=True)
+    assert str(found) == "step 2: infinity given to the weight of 0"
+    assert Recording.from_json(recording.to_json()).first_break(saturation=1.0) == found
+    assert np.argwhere(recording.grid().broken).tolist() == [[0, 2]]
+    assert recording.table()["given infinite"] == (1 / 16, 0.0)
+    rows = [row for row in recording.steps_table() if row["layer"] == "0"]
+    assert [row["given_infinite"] for row in rows] == [0, 0, 1, 0]
+    assert [row["infinite"] for row in rows] == [0, 0, 0, 0]
+    assert recording.to_csv().splitlines()[0].endswith(",given_nan,given_infinite")
+    nan = recorded([1, math.nan])
+    assert nan.table()["given NaN"] == nan.table()["NaN"] == (0.5, 0.5)
+
+
 def test_saturation_breaks_where_it_passes_the_threshold():
     recording = recorded([1, 1, 500, 1])
     assert recording.first_break() == Break(2, 2, "0", "input", "saturation")
@@ -209,7 +230,7 @@ def test_files_hold_all_and_are_read_back(tmp_path):
     assert header.startswith(
         "first_step,last_step,layer,role,count,saturated,underflowed,nan,infinite,sqnr_db"
     )
-    assert first.startswith("0,0,0,input,4,0,0,0,0,inf,0,0,")
+    assert first.startswith("0,0,0,input,4,0,0,0,0,inf,0,0,,0,0")
     assert len(rest) == 3 * 6 - 1
     kept = recording.to_json(tmp_path / "a.json")
     again = Recording.from_json((tmp_path / "a.json").read_text())
