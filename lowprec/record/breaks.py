@@ -19,12 +19,15 @@ class Break:
         what: ``"NaN"``, ``"infinity"`` or ``"saturation"``.
         is_given: Whether the NaN or infinity came in and rounding made a finite number of it, so that no
             result shows it; else it is among the results.
+        share: The fraction of elements that saturated, where that is what happened.
 
     Example:
         >>> print(Break(7, 7, "fc1", "output", "infinity"))
         step 7: infinity in the output of fc1
         >>> print(Break(2, 2, "fc1", "weight", "infinity", is_given=True))
         step 2: infinity given to the weight of fc1
+        >>> print(Break(9, 9, "fc1", "error", "saturation", share=0.14))
+        step 9: saturation (14 %) in the error of fc1
     """
 
     first_step: int
@@ -33,6 +36,7 @@ class Break:
     role: str
     what: str
     is_given: bool = False
+    share: float | None = None
 
     def is_of(self, moment: Moment, key: Key) -> bool:
         """Whether it happened there."""
@@ -46,7 +50,8 @@ class Break:
             else f"steps {self.first_step} to {self.last_step}"
         )
         where = "given to" if self.is_given else "in"
-        return f"{when}: {self.what} {where} the {self.role} of {self.layer}"
+        share = "" if self.share is None else f" ({100 * self.share:.3g} %)"
+        return f"{when}: {self.what}{share} {where} the {self.role} of {self.layer}"
 
 
 def not_finite_in(step: int, key: Key, numbers: Numbers) -> Break | None:
@@ -68,5 +73,7 @@ def first_break(moments: Iterable[Moment], not_finite: Break | None, saturation:
             if not_finite is not None and not_finite.is_of(moment, key):
                 return not_finite
             if counters.saturation > saturation:
-                return Break(moment.first_step, moment.last_step, *key, "saturation")
+                return Break(
+                    moment.first_step, moment.last_step, *key, "saturation", share=counters.saturation
+                )
     return not_finite

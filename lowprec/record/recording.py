@@ -36,7 +36,7 @@ class Recording:
         >>> recording.steps
         ((0, 0), (1, 1))
         >>> print(recording.first_break(saturation=0.5))
-        step 1: saturation in the input of 0
+        step 1: saturation (100 %) in the input of 0
     """
 
     def __init__(self, order: Sequence[str] = ()) -> None:
@@ -153,7 +153,11 @@ class Recording:
         """Where the run broke: the first NaN, infinity or strong saturation, in the order of computing.
 
         A NaN or infinity counts where it is a result, and where it was given and the format saturated it
-        away.
+        away. Saturation alone need not be a fault: under the scale rule ``floor`` a group of MX saturates
+        whenever its largest element lies above the element format's largest value times the scale, and
+        narrow formats are often set to cut off the tails, so that healthy runs may pass a tenth. Raise
+        ``saturation`` above the share that the sentence names to look past it, or pass 1.0 for NaN and
+        infinities alone.
 
         Args:
             saturation: The fraction of saturated elements of a layer and role in one moment that counts as

@@ -208,13 +208,19 @@ def test_an_infinity_that_a_format_saturates_away_is_named():
 
 def test_saturation_breaks_where_it_passes_the_threshold():
     recording = recorded([1, 1, 500, 1])
-    assert recording.first_break() == Break(2, 2, "0", "input", "saturation")
+    assert recording.first_break() == Break(2, 2, "0", "input", "saturation", share=1.0)
     assert recording.first_break(saturation=1.0) is None
     broken = recorded([1, 500, math.nan])
     assert broken.first_break(saturation=1.0) == Break(2, 2, "0", "input", "NaN")
-    assert broken.first_break() == Break(1, 1, "0", "input", "saturation")
+    assert broken.first_break() == Break(1, 1, "0", "input", "saturation", share=1.0)
     assert recorded([math.nan, 500]).first_break(saturation=0.0) == Break(0, 0, "0", "input", "NaN")
-    assert str(Break(4, 7, "a", "error", "saturation")) == "steps 4 to 7: saturation in the error of a"
+    part = Break(4, 7, "a", "error", "saturation", share=1 / 7)
+    assert str(part) == "steps 4 to 7: saturation (14.3 %) in the error of a"
+    model = chain(size=4)
+    with lowprec.record(model) as quarter:
+        model(torch.tensor([[1.0, 2.0, 3.0, 500.0]]))
+    assert str(quarter.first_break()) == "step 0: saturation (25 %) in the input of 0"
+    assert quarter.first_break(saturation=0.25) is None
     for wrong in ("much", True):
         with pytest.raises(TypeError, match="`saturation` must be a number"):
             recording.first_break(saturation=wrong)
