@@ -5,6 +5,8 @@ import torch
 from explore_families import FAMILIES
 
 from lowprec.explore import text
+from lowprec.explore.codes import element_of
+from lowprec.explore.rounding import noise
 from lowprec.explore.terminal import Line, logarithmic_chart
 from lowprec.formats import resolve
 
@@ -75,6 +77,15 @@ def test_stochastic_rows():
     assert [line.split()[1] for line in shown[2:]] == [
         "0", "-0.125", "-0.25", "-0.375", "0", "-0.125", "-0.25", "-0.375",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("format", [f for f in FAMILIES if str(f) != "binary"] + ["ufixed8f8"], ids=str)
+def test_stochastic_finds_a_place_in_every_family(format):
+    found = noise(format, "stochastic", None, None, 2, 0)
+    largest = element_of(resolve(format)).max
+    assert 0 <= found.near < found.far <= largest
+    assert found.near <= (1.0 if largest > 1 else largest / 2) < found.far
+    assert f"{found.near:g} to {found.far:g}" in text.stochastic(format, count=2)
 
 
 def test_a_chart_without_positive_numbers_is_refused():
