@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_pictures_are_written(lowprec_command, tmp_path):
         (["compare", "e2m1", "--data", "x.npy", "--tensor", "a"], "`--tensor` must be left out for a file"),
         (["compare", "e2m1", "--data", "x.npz", "--tensor", "c"], "`--tensor` must name a tensor of the"),
         (["compare", "e2m1", "--by-tensor"], "`by_tensor` must be False for a single tensor"),
-        (["compare", "e2m1", "--png", "no/p.png"], "No such file or directory"),
+        (["compare", "e2m1", "--png", "p.xyz"], "`--png` must be a file that ends in .png, got 'p.xyz'"),
         (["search", "--bits", "40"], "`bits` must lie between 2 and 16, got 40"),
         (["search", "--family", "fp"], "`families` must be some of"),
         (["show", "fixedf2<unbounded>", "--png", "p.png"], "`format` must have a largest value"),
@@ -106,6 +107,26 @@ def test_mistakes_end_with_one_sentence(lowprec_command, files, tmp_path, argume
     assert message in " ".join(result.stderr.split())
     assert result.stderr.startswith("Error: ")
     assert not (tmp_path / "p.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "e2m1", "--png", "no/p.png"],
+        ["compare", "e2m1", "--csv", "no/p.csv"],
+        ["search", "--csv", "no/p.csv"],
+        ["show", "e2m1", "--png", "no/p.png"],
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(lowprec_command, arguments):
+    result = lowprec_command(*arguments)
+    *_, option, file = arguments
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert " ".join(result.stderr.split()) == (
+        f"Error: `{option}` must be a file that can be written (No such file or directory), got "
+        f"{str(Path(file))!r}."
+    )
 
 
 def test_the_text_of_show_is_what_explore_has(lowprec_command):

@@ -118,6 +118,7 @@ def test_options_are_checked(lowprec_command, trained, tmp_path) -> None:
     assert "`--scheme` must be an existing file, got 'no.toml'" in message("--scheme", "no.toml")
     assert "`--scheme` must name each scheme once" in message("--scheme", "bfp8", "--scheme", "bfp8")
     assert "`--png` must be a file, got 'job'" in message("--png", "job")
+    assert "`--png` must be a file that ends in .png, got 'map.jpg'" in message("--png", "map.jpg")
     assert "`--csv` must be a file that can be written (" in message("--csv", "no/where.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["job"]
 
