@@ -1,11 +1,13 @@
 """``lowprec compare``: what formats do to the tensors of a file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lowprec.app.failure import fail
+from lowprec.errors import value_error
 
 Formats = Annotated[list[str], typer.Argument(metavar="FORMAT...", help="Formats by name, such as e4m3fn.")]
 File = Annotated[
@@ -18,6 +20,7 @@ Tensors = Annotated[
 ]
 Csv = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table to this file.")]
 Png = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture to this file.")]
+OPTIONS = {"data": "--data", "rounding": "--rounding"}
 
 
 def compare(
@@ -39,6 +42,9 @@ def compare(
     try:
         check_outputs(csv, png)
         values = read(data, tensor)
+        if by_tensor and not isinstance(values, Mapping):
+            must = "be left out where there is one tensor alone"
+            raise value_error("--by-tensor", must, by_tensor, "Give a .npz or .safetensors file.")
         compared = explore.compare(formats, values, rounding=rounding, by_tensor=by_tensor)
         typer.echo(str(compared))
         if csv is not None:
@@ -48,4 +54,4 @@ def compare(
 
             files.write(png, of_comparison(compared, formats, values))
     except (OSError, TypeError, ValueError) as error:
-        fail(error)
+        fail(error, OPTIONS)

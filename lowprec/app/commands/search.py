@@ -7,6 +7,9 @@ import typer
 from lowprec.app.commands.compare import Csv, File, Tensors
 from lowprec.app.failure import fail
 
+OPTIONS = {name: f"--{name}" for name in ("data", "bits", "scaled", "metric", "rows")}
+OPTIONS["families"] = "--family"
+
 
 def search(
     data: File = None,
@@ -40,4 +43,4 @@ def search(
         if csv is not None:
             files.write(csv, found.to_csv().encode())
     except (OSError, TypeError, ValueError) as error:
-        fail(error)
+        fail(error, OPTIONS)
