@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
-from lowprec.explore.data import Data, finite_of, tensors_of
+from lowprec.explore.data import Data, check_groups, finite_of, tensors_of
 from lowprec.explore.measures import Tally, codes_used, tally
 from lowprec.formats import Format, FormatLike, resolve
 from lowprec.formats.format import check_bool, check_integer
@@ -176,6 +176,7 @@ def _tallies(
 ) -> dict[str, Tally]:
     """What a format does to each tensor."""
     unit, spec = unit_of(tensors), make_spec(format, mode, random_bits)
+    check_groups(tensors, format)
     for x in tensors.values():
         check_carrier(spec, x.dtype)
     return {name: tally(x, format, str(mode), random_bits, seeds[name], unit) for name, x in tensors.items()}

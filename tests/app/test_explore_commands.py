@@ -97,6 +97,7 @@ def test_pictures_are_written(lowprec_command, tmp_path):
         (["search", "--bits", "40"], "`--bits` must lie between 2 and 16, got 40"),
         (["search", "--metric", "l2"], "`--metric` must be one of sqnr, mean_absolute"),
         (["search", "--rows", "0"], "`--rows` must lie between 1 and 1000, got 0"),
+        (["search", "--scaled", "channel7"], "`--scaled` must name granularities that fit into the shape"),
         (["search", "--scaled", "row"], "`--scaled` must name granularities, got 'row'"),
         (["compare", "e2m1", "--rounding", "best"], "`--rounding` must be a known name, got 'best'"),
         (["search", "--family", "fp"], "`--family` must be some of"),
