@@ -86,8 +86,10 @@ def test_pictures_are_written(lowprec_command, tmp_path):
         (["compare", "e9m9"], "`format` must be a known name, got 'e9m9'"),
         (["compare", "e2m1", "--data", "x.txt"], "`--data` must be a file of .npy, .npz, .safetensors, got"),
         (["compare", "e2m1", "--data", "no.npy"], "`--data` must be an existing file, got 'no.npy'"),
-        (["compare", "e2m1", "--data", "bad.npy"], "`--data` must be a whole file of its kind ("),
-        (["compare", "e2m1", "--data", "bad.npz"], "`--data` must be a whole file of its kind ("),
+        (["compare", "e2m1", "--data", "bad.npy"],
+         "`--data` must be a whole file of its kind (it holds no plain arrays), got 'bad.npy'."),
+        (["compare", "e2m1", "--data", "bad.npz"], "its kind (it holds no plain arrays), got 'bad.npz'."),
+        (["compare", "e2m1", "--data", "cut.npz"], "its kind (File is not a zip file), got 'cut.npz'."),
         (["compare", "e2m1", "--data", "bad.safetensors"], "`--data` must be a whole file of its kind ("),
         (["compare", "e2m1", "--tensor", "a"], "`--tensor` must be left out without --data"),
         (["compare", "e2m1", "--data", "x.npy", "--tensor", "a"], "`--tensor` must be left out for a file"),
@@ -107,6 +109,7 @@ def test_pictures_are_written(lowprec_command, tmp_path):
 def test_mistakes_end_with_one_sentence(lowprec_command, files, tmp_path, arguments, message):
     for suffix in ("npy", "npz", "safetensors"):
         (tmp_path / f"bad.{suffix}").write_bytes(b"nothing of the kind")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:100])
     result = lowprec_command(*arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
