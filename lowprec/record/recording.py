@@ -292,25 +292,34 @@ class Recording:
         return _written(json.dumps(content) + "\n", path)
 
     @classmethod
-    def from_json(cls, text: str) -> "Recording":
+    def from_json(cls, text: str | Path) -> "Recording":
         """A recording out of what ``to_json`` gave.
 
         Args:
-            text: The text, not a path.
+            text: The text, or a file as a ``pathlib.Path``; a string is never taken for a file's name.
 
         Returns:
             A recording that answers as the one that was written.
 
         Raises:
-            ValueError: If it is something else.
+            OSError: If the file cannot be read.
+            TypeError: If it is neither.
+            ValueError: If it is no JSON, or was not written by this version.
 
         Example:
             >>> Recording.from_json("{}")  # doctest: +ELLIPSIS
             Traceback (most recent call last):
             ValueError: `text` must be what to_json of this version gave, got '{}'. Reading it ...
         """
+        if not isinstance(text, str | Path):
+            raise type_error("text", "be a string of JSON or a pathlib.Path", type(text))
+        shown = text[:40] if isinstance(text, str) else str(text)
         try:
-            content: Any = json.loads(text)
+            content: Any = json.loads(text if isinstance(text, str) else text.read_text(encoding="utf-8"))
+        except ValueError as error:
+            remedy = "Give the name of a file as a pathlib.Path."
+            raise value_error("text", "be JSON that to_json has written", shown, remedy) from error
+        try:
             if content["lowprec recording"] != _VERSION:
                 raise value_error("lowprec recording", f"be {_VERSION}", content["lowprec recording"])
             found = cls(content["order"])
@@ -321,7 +330,7 @@ class Recording:
             found._not_finite = None if broken is None else Break(**broken)
         except (IndexError, KeyError, TypeError, ValueError) as error:
             remedy = f"Reading it gave {type(error).__name__}: {error}"
-            raise value_error("text", "be what to_json of this version gave", text[:40], remedy) from error
+            raise value_error("text", "be what to_json of this version gave", shown, remedy) from error
         return found
 
     def _sorted(self, found: Mapping[Key, Counters]) -> list[tuple[Key, Counters]]:

@@ -245,7 +245,18 @@ def test_files_hold_all_and_are_read_back(tmp_path):
     assert str(again.table()) == str(recording.table())
     assert again.counters["0", "input"].exponents == recording.counters["0", "input"].exponents
     assert Recording.from_json(recorded([math.nan]).to_json()).first_break().what == "NaN"
-    for wrong in ("", "[]", '{"lowprec recording": 0}', '{"lowprec recording": 1}'):
+    assert Recording.from_json(tmp_path / "a.json").to_json() == kept
+    (tmp_path / "b.json").write_bytes(b"\xff")
+    for wrong in ("", "a.json", tmp_path / "b.json"):
+        with pytest.raises(
+            ValueError, match=r"`text` must be JSON that to_json has written, .*pathlib\.Path"
+        ):
+            Recording.from_json(wrong)
+    with pytest.raises(FileNotFoundError):
+        Recording.from_json(tmp_path / "c.json")
+    with pytest.raises(TypeError, match=r"`text` must be a string of JSON or a pathlib\.Path, got"):
+        Recording.from_json(b"{}")
+    for wrong in ("[]", '{"lowprec recording": 0}', '{"lowprec recording": 1}'):
         with pytest.raises(ValueError, match="`text` must be what to_json of this version gave"):
             Recording.from_json(wrong)
     with pytest.raises(ValueError, match="`lowprec recording` must be 1, got 0"):
