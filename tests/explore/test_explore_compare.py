@@ -108,6 +108,7 @@ def test_exact_values_have_no_error():
     zeros = next(iter(explore.compare("binary", torch.zeros(4))))
     assert (zeros["SQNR (dB)"], zeros["bias"], zeros["max rel. error"]) == (-math.inf, None, None)
     assert next(iter(explore.compare("fixed8f0", torch.zeros(4))))["SQNR (dB)"] == math.inf
+    assert math.copysign(1.0, zeros["entropy"]) == 1.0  # prints as 0.00
 
 
 def test_sums_do_not_leave_float64():
