@@ -45,6 +45,14 @@ def tensors_of(data: Data) -> dict[str, Tensor]:
     return found
 
 
+def left_out(data: Data, tensors: Mapping[str, Tensor]) -> str:
+    """How many tensors of a mapping were left out, for a caption; nothing if all are there."""
+    number = len(data) - len(tensors) if isinstance(data, Mapping) else 0
+    if not number:
+        return ""
+    return f"{number:,} integer or empty tensor{'s are' if number > 1 else ' is'} left out"
+
+
 def check_groups(tensors: Mapping[str, Tensor], format: Format) -> None:
     """Refuse tensors that lack a dimension along which a format has groups.
 

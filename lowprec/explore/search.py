@@ -21,7 +21,7 @@ from lowprec.explore.candidates import (
     plain,
 )
 from lowprec.explore.compare import COLUMNS, FORMATS, Comparison, cells_of, total, unit_of
-from lowprec.explore.data import Data, finite_of, missing_dimension, tensors_of
+from lowprec.explore.data import Data, finite_of, left_out, missing_dimension, tensors_of
 from lowprec.explore.measures import scale_bits, tally
 from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
 from lowprec.formats.carriers import CARRIERS as RANGES
@@ -119,7 +119,8 @@ def search(
     found = _found(trial, float(bits), chosen, kinds)
     if not found:
         raise value_error("families", "have a format that the data's dtype holds", list(families))
-    return _answer(trial, sorted(found, key=lambda one: one[:3])[:rows], metric)
+    best = sorted(found, key=lambda one: one[:3])[:rows]
+    return _answer(trial, best, metric, left_out(data, trial.tensors))
 
 
 class _Trial:
@@ -238,7 +239,7 @@ def _order(family: str, format: Format) -> tuple[Any, ...]:
     return isinstance(format, Scaled), FAMILIES.index(family), exponent_bits, off_center, str(format)
 
 
-def _answer(trial: _Trial, best: Sequence[Found], metric: str) -> Comparison:
+def _answer(trial: _Trial, best: Sequence[Found], metric: str, missing: str) -> Comparison:
     """The best formats as a table."""
     rows, formats = [], [one.format for one in best]
     for one in best:
@@ -249,9 +250,8 @@ def _answer(trial: _Trial, best: Sequence[Found], metric: str) -> Comparison:
         named = () if metric == "sqnr" else (error,)
         rows.append((shortened(str(one.format)), *named, *cells_of(total(parts), one.format)))
     columns = ("format", *(() if metric == "sqnr" else (metric.replace("_", " "),)), *COLUMNS)
-    caption = (
-        f"The least error first, which is {METRICS[metric]}, of {trial.tried:,} formats that were measured."
-    )
+    measured = f"of {trial.tried:,} formats that were measured"
+    caption = f"The least error first, which is {METRICS[metric]}, {measured}{'; ' * bool(missing)}{missing}."
     return Comparison(columns, tuple(rows), "", caption, FORMATS, tuple(formats))
 
 

@@ -148,7 +148,17 @@ class TestSeveralTensors:
         one, other = explore.compare("e4m3fn", self.STATE), explore.compare("e4m3fn", both)
         for left, right in zip(one.rows[0][1:], other.rows[0][1:], strict=True):
             assert left == pytest.approx(right, rel=1e-12)
-        assert one.caption == "192 values of 2 tensors, rounded nearest_even."
+        assert one.caption == (
+            "192 values of 2 tensors, rounded nearest_even; 2 integer or empty tensors are left out."
+        )
+        dirty = {"a": torch.tensor([1.0, math.inf]), "n": np.arange(3)}
+        assert explore.compare("e2m1", dirty).caption == (
+            "1 values, rounded nearest_even; 1 NaN or infinities are left out; "
+            "1 integer or empty tensor is left out."
+        )
+        assert explore.search(dirty, 2, families=["fixed"]).caption.endswith(
+            " formats that were measured; 1 integer or empty tensor is left out."
+        )
 
     def test_or_one_of_each(self):
         found = explore.compare(["e4m3fn", "e2m1"], self.STATE, by_tensor=True)
