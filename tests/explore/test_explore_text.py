@@ -93,6 +93,13 @@ def test_a_chart_without_positive_numbers_is_refused():
         logarithmic_chart([Line("nothing", [0.0], [1.0])], 60, ("magnitude", "distance"))
 
 
+@pytest.mark.parametrize("show", [text.histogram, text.code_usage])
+def test_data_without_the_dimension_of_groups_is_refused(show):
+    for format in ("mxfp4", "mxfp8_e4m3"):
+        with pytest.raises(ValueError, match=f"`data` must have a dimension for each that {format} has gr"):
+            show(torch.tensor(1.0), format)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("options", "error", "message"),
