@@ -12,7 +12,7 @@ def write(path: Path, content: bytes) -> None:
         content: All of it.
 
     Raises:
-        OSError: If it cannot be written; the old file is untouched.
+        OSError: If it cannot be written, naming ``path``; the old file is untouched.
 
     Example:
         >>> import tempfile
@@ -22,8 +22,13 @@ def write(path: Path, content: bytes) -> None:
         b'whole'
     """
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # and not a name that nobody gave
+        del error.filename2
+        raise

@@ -52,6 +52,8 @@ def load(path: Path) -> Trained:
     """
     if not path.exists():
         raise FileNotFoundError(sentence("RUN", "be a run folder or a file of weights", str(path)))
+    if path.is_dir() and not (path / CHECKPOINT).is_file():
+        raise FileNotFoundError(sentence("RUN", f"be a run folder with a {CHECKPOINT}", str(path)))
     folder = path if path.is_dir() else path.resolve().parent.parent
     job: dict[str, Any] | None = None
     if path.is_dir() or (folder / CHECKPOINT).is_file():

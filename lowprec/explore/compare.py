@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
-from lowprec.explore.data import Data, finite_of, tensors_of
+from lowprec.explore.data import Data, check_groups, finite_of, left_out, tensors_of
 from lowprec.explore.measures import Tally, codes_used, tally
 from lowprec.formats import Format, FormatLike, resolve
 from lowprec.formats.format import check_bool, check_integer
@@ -89,8 +89,8 @@ def compare(
         formats: One or several formats, names, or torch dtypes. Put ``Scaled`` formats among them to see
             what scales change.
         data: A float32, bfloat16, float16 or float64 tensor of any shape, a NumPy array, or a mapping from
-            names to such, of which integer and empty ones are left out (a state dict). Each tensor is
-            quantized by itself and has its own scales.
+            names to such (a state dict), of which integer and empty ones are left out and counted in the
+            caption. Each tensor is quantized by itself and has its own scales.
         rounding: One of the fifteen modes of Rounding.
         random_bits: As for quantize.
         seed: For the stochastic modes; None for 0. The nth tensor of a mapping has ``seed + n``.
@@ -134,7 +134,7 @@ def compare(
         columns = ("format", *COLUMNS)
         rows = [(shortened(str(format)), *cells_of(whole, format)) for format, whole in totals.items()]
     ranked = sorted(chosen, key=lambda format: (-totals[format].sqnr, _bits(totals[format])))
-    caption = _caption(totals[chosen[0]], len(tensors), mode)
+    caption = _caption(totals[chosen[0]], len(tensors), mode, left_out(data, tensors))
     return Comparison(columns, tuple(rows), "", caption, FORMATS, tuple(ranked))
 
 
@@ -176,6 +176,7 @@ def _tallies(
 ) -> dict[str, Tally]:
     """What a format does to each tensor."""
     unit, spec = unit_of(tensors), make_spec(format, mode, random_bits)
+    check_groups(tensors, format)
     for x in tensors.values():
         check_carrier(spec, x.dtype)
     return {name: tally(x, format, str(mode), random_bits, seeds[name], unit) for name, x in tensors.items()}
@@ -208,8 +209,9 @@ def _bits(counts: Tally) -> float:
     return math.inf if counts.bits is None else counts.bits
 
 
-def _caption(whole: Tally, tensors: int, mode: Rounding) -> str:
+def _caption(whole: Tally, tensors: int, mode: Rounding, missing: str) -> str:
     """What the numbers are of."""
     of = f" of {tensors} tensors" if tensors > 1 else ""
-    left_out = f"; {whole.not_finite:,} NaN or infinities are left out" if whole.not_finite else ""
-    return f"{whole.finite:,} values{of}, rounded {mode}{left_out}."
+    not_finite = f"{whole.not_finite:,} NaN or infinities are left out" if whole.not_finite else ""
+    values = f"{whole.finite:,} values{of}, rounded {mode}"
+    return "; ".join(part for part in (values, not_finite, missing) if part) + "."

@@ -88,7 +88,7 @@ class Tally:
         if not self.finite:
             return None
         shares = np.array([count for _, count in self.codes]) / self.finite
-        return max(float(-(shares * np.log2(shares)).sum()), 0.0)
+        return max(0.0, float(-(shares * np.log2(shares)).sum()))  # of equal ones the first: not -0.0
 
 
 def tally(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lowprec.explore.codes import element_of, kind_of, values_of_codes
 from lowprec.explore.compare import total, unit_of
-from lowprec.explore.data import Data, tensors_of
+from lowprec.explore.data import Data, check_groups, tensors_of
 from lowprec.explore.measures import tally
 from lowprec.formats import BlockFloatingPoint, FloatingPoint, Format, Scaled, TabledFormat
 from lowprec.ops import encode, quantize, scales
@@ -58,6 +58,7 @@ def usage(data: Data, format: Format) -> Usage:
     """How often each code is there after rounding to nearest even."""
     values = values_of_codes(format)
     tensors = tensors_of(data)
+    check_groups(tensors, format)
     unit = unit_of(tensors)
     whole = total([tally(x, format, "nearest_even", None, None, unit) for x in tensors.values()])
     counts = np.zeros(len(values), np.int64)
@@ -75,7 +76,9 @@ def magnitudes(data: Data, format: Format) -> Magnitudes:
     """The magnitudes of finite values by octave, and what becomes of them under rounding to nearest even."""
     element = element_of(format)
     found: list[tuple[Floats, npt.NDArray[np.int64]]] = []
-    for x in tensors_of(data).values():
+    tensors = tensors_of(data)
+    check_groups(tensors, format)
+    for x in tensors.values():
         filled, finite = x.where(x.isfinite(), 0.0), x.isfinite().numpy()
         unit = np.abs(in_units(filled, format)[finite])
         y = np.abs(in_units_of(filled, quantize(filled, format), format)[finite])

@@ -122,7 +122,12 @@ class Noise(NamedTuple):
 
 
 def noise(
-    format: FormatLike, rounding: Rounding | str, random_bits: int | None, at: float, count: int, seed: int
+    format: FormatLike,
+    rounding: Rounding | str,
+    random_bits: int | None,
+    at: float | None,
+    count: int,
+    seed: int,
 ) -> Noise:
     """The bias and variance of stochastic rounding, from its definition and from random words."""
     element, mode = single(format), Rounding.parse(rounding, "rounding")
@@ -154,7 +159,7 @@ def stochastic(
     rounding: Rounding | str = "stochastic",
     *,
     random_bits: int | None = None,
-    at: float = 1.0,
+    at: float | None = None,
     count: int = 4096,
     seed: int = 0,
     ax: "Axes | None" = None,
@@ -168,7 +173,8 @@ def stochastic(
         format: A format, its name, or a torch dtype that stands for one; of one with groups the element.
         rounding: A stochastic mode.
         random_bits: How many bits of noise, 1 to 32; None for 32. With few the bias is seen.
-        at: A magnitude: the neighbors are the largest value that is not above it, and the next.
+        at: A magnitude: the neighbors are the largest value that is not above it, and the next. None for
+            1.0 or, where the largest value is not above that, half of it.
         count: Random words for each of 32 inputs, 2 to 2^24.
         seed: Of the random words.
         ax: Matplotlib's axes; None for a new figure.
@@ -206,11 +212,13 @@ def stochastic(
     return plain(ax)
 
 
-def _neighbors(element: object, at: float) -> tuple[float, float]:
+def _neighbors(element: object, at: float | None) -> tuple[float, float]:
     """The largest value that is not above a magnitude, and the next."""
     known = element_of(element)  # type: ignore[arg-type]
+    if at is None:
+        at = 1.0 if known.max > 1.0 else known.max / 2
     if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < known.max:
-        raise value_error("at", f"lie between 0 and the largest value {known.max:g}", at)
+        raise value_error("at", f"lie from 0 to below the largest value {known.max:g}", at)
     low = quantize_scalar(float(at), known, rounding="down")  # type: ignore[arg-type]
     if low < 0 or low > at:
         raise value_error("at", "have a value of the format that is not negative below it", at)

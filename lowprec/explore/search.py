@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from lowprec.explore.candidates import (
     plain,
 )
 from lowprec.explore.compare import COLUMNS, FORMATS, Comparison, cells_of, total, unit_of
-from lowprec.explore.data import Data, finite_of, tensors_of
+from lowprec.explore.data import Data, finite_of, left_out, missing_dimension, tensors_of
 from lowprec.explore.measures import scale_bits, tally
 from lowprec.formats import FixedPoint, FloatingPoint, Format, GroupedFormat, Scaled
 from lowprec.formats.carriers import CARRIERS as RANGES
@@ -114,10 +115,12 @@ def search(
     check_integer("rows", rows, 1, 1000)
     kinds = granularities(scaled)
     trial = _Trial(tensors_of(data), metric)
+    _check_scaled(kinds, trial.tensors)
     found = _found(trial, float(bits), chosen, kinds)
     if not found:
         raise value_error("families", "have a format that the data's dtype holds", list(families))
-    return _answer(trial, sorted(found, key=lambda one: one[:3])[:rows], metric)
+    best = sorted(found, key=lambda one: one[:3])[:rows]
+    return _answer(trial, best, metric, left_out(data, trial.tensors))
 
 
 class _Trial:
@@ -236,7 +239,7 @@ def _order(family: str, format: Format) -> tuple[Any, ...]:
     return isinstance(format, Scaled), FAMILIES.index(family), exponent_bits, off_center, str(format)
 
 
-def _answer(trial: _Trial, best: Sequence[Found], metric: str) -> Comparison:
+def _answer(trial: _Trial, best: Sequence[Found], metric: str, missing: str) -> Comparison:
     """The best formats as a table."""
     rows, formats = [], [one.format for one in best]
     for one in best:
@@ -247,10 +250,17 @@ def _answer(trial: _Trial, best: Sequence[Found], metric: str) -> Comparison:
         named = () if metric == "sqnr" else (error,)
         rows.append((shortened(str(one.format)), *named, *cells_of(total(parts), one.format)))
     columns = ("format", *(() if metric == "sqnr" else (metric.replace("_", " "),)), *COLUMNS)
-    caption = (
-        f"The least error first, which is {METRICS[metric]}, of {trial.tried:,} formats that were measured."
-    )
+    measured = f"of {trial.tried:,} formats that were measured"
+    caption = f"The least error first, which is {METRICS[metric]}, {measured}{'; ' * bool(missing)}{missing}."
     return Comparison(columns, tuple(rows), "", caption, FORMATS, tuple(formats))
+
+
+def _check_scaled(kinds: Sequence[Granularity], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse groups along dimensions that the data has not."""
+    for kind, x in product(kinds, tensors.values()):
+        if missing := missing_dimension(x, Scaled("e2m1", "float32", kind)):
+            must = f"name granularities that fit into the shape {tuple(x.shape)}"
+            raise value_error("scaled", must, str(kind), missing)
 
 
 def _families(families: Any) -> list[str]:

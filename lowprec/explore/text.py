@@ -340,7 +340,7 @@ def stochastic(
     rounding: Rounding | str = "stochastic",
     *,
     random_bits: int | None = None,
-    at: float = 1.0,
+    at: float | None = None,
     count: int = 4096,
     seed: int = 0,
     width: int = 80,

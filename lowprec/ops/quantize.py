@@ -101,14 +101,14 @@ def _check_carrier(format: str, carrier: str, rounding: str) -> None:
     parsed.check_rounding(Rounding(rounding), carrier)
 
 
-def check_tensor(x: Tensor) -> None:
-    """Refuse a tensor that no kernel takes."""
+def check_tensor(x: Tensor, name: str = "x") -> None:
+    """Refuse a tensor that no kernel takes, by the name that its user knows."""
     if x.dtype not in CARRIER_DTYPES:
-        raise type_error("x", f"be {_LISTED}", x.dtype, "Convert it, as with x.float().")
+        raise type_error(name, f"be {_LISTED}", x.dtype, f"Convert it, as with {name}.float().")
     if x.layout != torch.strided:
-        raise type_error("x", "be a strided tensor", x.layout, "Convert it with x.to_dense().")
+        raise type_error(name, "be a strided tensor", x.layout, f"Convert it with {name}.to_dense().")
     if not (x.is_cpu or x.is_meta):
-        raise value_error("x", "be on the CPU", str(x.device), "Only CPU kernels exist: use x.cpu().")
+        raise value_error(name, "be on the CPU", str(x.device), f"Only CPU kernels exist: use {name}.cpu().")
 
 
 def check_sources(spec: Spec, seed: int | Tensor | None, generator: torch.Generator | None) -> None:

@@ -98,6 +98,11 @@ class Counters:
         return (self.nan + self.infinite) / self.count if self.count else 0.0
 
     @property
+    def meets_not_finite(self) -> bool:
+        """Whether something is NaN or infinite, before or after rounding."""
+        return self.nan + self.infinite + self.given_nan + self.given_infinite > 0
+
+    @property
     def sqnr(self) -> float:
         """The signal-to-quantization-noise ratio in dB, of elements that are finite before and after.
 

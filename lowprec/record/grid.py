@@ -54,7 +54,7 @@ class Grid:
     values: npt.NDArray[np.float64]
     """The worst over roles; NaN where there is none."""
     broken: npt.NDArray[np.bool_]
-    """Where a result was NaN or infinite."""
+    """Where something was NaN or infinite, before or after rounding."""
     recorded: npt.NDArray[np.bool_]
 
     @property
@@ -112,7 +112,7 @@ def grid_of(moments: Iterable[Moment], order: Sequence[str], quantity: str, role
                 continue
             place, value = (rows[layer], column), chosen.of(counters)
             recorded[place] = True
-            broken[place] |= counters.nan + counters.infinite > 0
+            broken[place] |= counters.meets_not_finite
             if not math.isnan(value):
                 before = float(values[place])
                 values[place] = value if math.isnan(before) else worst(before, value)

@@ -10,7 +10,7 @@ from lowprec.errors import type_error, value_error
 from lowprec.files import write
 from lowprec.record import heat_map as pictures
 from lowprec.record import tables
-from lowprec.record.breaks import Break, first_break
+from lowprec.record.breaks import Break, first_break, not_finite_in
 from lowprec.record.counters import Counters, Histogram, added
 from lowprec.record.grid import Grid, grid_of
 from lowprec.record.moments import Key, Moments, Numbers
@@ -36,7 +36,7 @@ class Recording:
         >>> recording.steps
         ((0, 0), (1, 1))
         >>> print(recording.first_break(saturation=0.5))
-        step 1: saturation in the input of 0
+        step 1: saturation (100 %) in the input of 0
     """
 
     def __init__(self, order: Sequence[str] = ()) -> None:
@@ -61,8 +61,8 @@ class Recording:
         before = self._histograms.get(key, [(), ()])
         given = (tuple(exponents.items()), tuple(scales.items()))
         self._histograms[key] = [added(old, new) for old, new in zip(before, given, strict=True)]
-        if self._not_finite is None and numbers[3] + numbers[4] > 0:
-            self._not_finite = Break(self._step, self._step, *key, "NaN" if numbers[3] else "infinity")
+        if self._not_finite is None:
+            self._not_finite = not_finite_in(self._step, key, numbers)
 
     @property
     def moments(self) -> Moments:
@@ -152,6 +152,13 @@ class Recording:
     def first_break(self, *, saturation: float = 0.1) -> Break | None:
         """Where the run broke: the first NaN, infinity or strong saturation, in the order of computing.
 
+        A NaN or infinity counts where it is a result, and where it was given and the format saturated it
+        away. Saturation alone need not be a fault: under the scale rule ``floor`` a group of MX saturates
+        whenever its largest element lies above the element format's largest value times the scale, and
+        narrow formats are often set to cut off the tails, so that healthy runs may pass a tenth. Raise
+        ``saturation`` above the share that the sentence names to look past it, or pass 1.0 for NaN and
+        infinities alone.
+
         Args:
             saturation: The fraction of saturated elements of a layer and role in one moment that counts as
                 broken; 1.0 for none.
@@ -179,7 +186,8 @@ class Recording:
     ) -> "Axes":
         """Draw layers down and steps across, which shows where a run broke.
 
-        Lighter is worse. A cell in which a result was NaN or infinite has another color and a cross.
+        Lighter is worse. A cell in which something was NaN or infinite, before or after rounding, has
+        another color and a cross.
 
         Args:
             quantity: ``"saturation"``, ``"underflow"``, ``"nan"``, ``"infinite"``, ``"sqnr"``,
@@ -284,25 +292,34 @@ class Recording:
         return _written(json.dumps(content) + "\n", path)
 
     @classmethod
-    def from_json(cls, text: str) -> "Recording":
+    def from_json(cls, text: str | Path) -> "Recording":
         """A recording out of what ``to_json`` gave.
 
         Args:
-            text: The text, not a path.
+            text: The text, or a file as a ``pathlib.Path``; a string is never taken for a file's name.
 
         Returns:
             A recording that answers as the one that was written.
 
         Raises:
-            ValueError: If it is something else.
+            OSError: If the file cannot be read.
+            TypeError: If it is neither.
+            ValueError: If it is no JSON, or was not written by this version.
 
         Example:
             >>> Recording.from_json("{}")  # doctest: +ELLIPSIS
             Traceback (most recent call last):
             ValueError: `text` must be what to_json of this version gave, got '{}'. Reading it ...
         """
+        if not isinstance(text, str | Path):
+            raise type_error("text", "be a string of JSON or a pathlib.Path", type(text))
+        shown = text[:40] if isinstance(text, str) else str(text)
         try:
-            content: Any = json.loads(text)
+            content: Any = json.loads(text if isinstance(text, str) else text.read_text(encoding="utf-8"))
+        except ValueError as error:
+            remedy = "Give the name of a file as a pathlib.Path."
+            raise value_error("text", "be JSON that to_json has written", shown, remedy) from error
+        try:
             if content["lowprec recording"] != _VERSION:
                 raise value_error("lowprec recording", f"be {_VERSION}", content["lowprec recording"])
             found = cls(content["order"])
@@ -313,7 +330,7 @@ class Recording:
             found._not_finite = None if broken is None else Break(**broken)
         except (IndexError, KeyError, TypeError, ValueError) as error:
             remedy = f"Reading it gave {type(error).__name__}: {error}"
-            raise value_error("text", "be what to_json of this version gave", text[:40], remedy) from error
+            raise value_error("text", "be what to_json of this version gave", shown, remedy) from error
         return found
 
     def _sorted(self, found: Mapping[Key, Counters]) -> list[tuple[Key, Counters]]:

@@ -14,20 +14,22 @@ Rows = Sequence[tuple[Key, Counters]]
 def of_layers(found: Rows, steps: Sequence[tuple[int, int]]) -> Table:
     """A row for each layer and role, over all steps."""
     columns = (
-        "layer", "role", "count", "saturated", "underflowed", "NaN", "infinite", "SQNR", "exponents",
-        "scales", "update lost",
+        "layer", "role", "count", "saturated", "underflowed", "NaN", "infinite", "given NaN",
+        "given infinite", "SQNR", "exponents", "scales", "update lost",
     )  # fmt: skip
-    percent = dict.fromkeys(("saturated", "underflowed", "NaN", "infinite", "update lost"), ".3%")
+    percent = dict.fromkeys((*columns[3:9], "update lost"), ".3%")
     rows = tuple(
         (
             *key, c.count, c.saturation, c.underflow, _share(c.nan, c.count), _share(c.infinite, c.count),
-            _sqnr(c), _ends(c.exponents), _ends(c.scales), _update_lost(c),
+            _share(c.given_nan, c.count), _share(c.given_infinite, c.count), _sqnr(c), _ends(c.exponents),
+            _ends(c.scales), _update_lost(c),
         )
         for key, c in found
     )  # fmt: skip
     title = f"steps {steps[0][0]} to {steps[-1][1]}" if rows else "nothing was rounded"
     caption = (
-        "saturated, underflowed, NaN, infinite: of all elements. SQNR: in dB, of finite elements.\n"
+        "saturated, underflowed, NaN, infinite: of all elements; given: before rounding.\n"
+        "SQNR: in dB, of finite elements.\n"
         "exponents, scales: floor(log2) of the smallest and the largest input, and scale of a group.\n"
         "update lost: the norm of what rounding threw away over that of the optimizer's update."
     )
@@ -38,12 +40,12 @@ def of_moments(moments: Iterable[tuple[int, int, Rows]]) -> Table:
     """A row for each moment, layer and role."""
     columns = (
         "first_step", "last_step", "layer", "role", "count", "saturated", "underflowed", "nan", "infinite",
-        "sqnr_db", "moved", "lost", "update_lost",
+        "sqnr_db", "moved", "lost", "update_lost", "given_nan", "given_infinite",
     )  # fmt: skip
     rows: list[tuple[Cell, ...]] = [
         (
             first, last, *key, c.count, c.saturated, c.underflowed, c.nan, c.infinite, _sqnr(c), c.moved,
-            c.lost, _update_lost(c),
+            c.lost, _update_lost(c), c.given_nan, c.given_infinite,
         )
         for first, last, found in moments
         for key, c in found

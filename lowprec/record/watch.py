@@ -132,7 +132,8 @@ def _check(model: Any, optimizer: Any, every: Any) -> None:
     if not isinstance(model, torch.nn.Module):
         raise type_error("model", "be a torch.nn.Module", type(model))
     if optimizer is not None and not isinstance(optimizer, LowPrecision):
-        raise type_error("optimizer", "be a LowPrecision optimizer or None", type(optimizer))
+        remedy = "Wrap it with lowprec.optim.LowPrecision, or convert it with the model by lowprec.prepare."
+        raise type_error("optimizer", "be a LowPrecision optimizer or None", type(optimizer), remedy)
     if not isinstance(every, int) or isinstance(every, bool):
         raise type_error("every", "be an integer", every)
     if every < 1:

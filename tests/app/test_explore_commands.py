@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,27 +86,55 @@ def test_pictures_are_written(lowprec_command, tmp_path):
         (["compare", "e9m9"], "`format` must be a known name, got 'e9m9'"),
         (["compare", "e2m1", "--data", "x.txt"], "`--data` must be a file of .npy, .npz, .safetensors, got"),
         (["compare", "e2m1", "--data", "no.npy"], "`--data` must be an existing file, got 'no.npy'"),
-        (["compare", "e2m1", "--data", "bad.npy"], "`--data` must be a whole file of its kind ("),
-        (["compare", "e2m1", "--data", "bad.npz"], "`--data` must be a whole file of its kind ("),
+        (["compare", "e2m1", "--data", "bad.npy"],
+         "`--data` must be a whole file of its kind (it holds no plain arrays), got 'bad.npy'."),
+        (["compare", "e2m1", "--data", "bad.npz"], "its kind (it holds no plain arrays), got 'bad.npz'."),
+        (["compare", "e2m1", "--data", "cut.npz"], "its kind (File is not a zip file), got 'cut.npz'."),
         (["compare", "e2m1", "--data", "bad.safetensors"], "`--data` must be a whole file of its kind ("),
         (["compare", "e2m1", "--tensor", "a"], "`--tensor` must be left out without --data"),
         (["compare", "e2m1", "--data", "x.npy", "--tensor", "a"], "`--tensor` must be left out for a file"),
         (["compare", "e2m1", "--data", "x.npz", "--tensor", "c"], "`--tensor` must name a tensor of the"),
-        (["compare", "e2m1", "--by-tensor"], "`by_tensor` must be False for a single tensor"),
-        (["compare", "e2m1", "--png", "no/p.png"], "No such file or directory"),
-        (["search", "--bits", "40"], "`bits` must lie between 2 and 16, got 40"),
-        (["search", "--family", "fp"], "`families` must be some of"),
+        (["compare", "e2m1", "--by-tensor"], "`--by-tensor` must be left out where there is one tensor"),
+        (["compare", "e2m1", "--png", "p.xyz"], "`--png` must be a file that ends in .png, got 'p.xyz'"),
+        (["search", "--bits", "40"], "`--bits` must lie between 2 and 16, got 40"),
+        (["search", "--metric", "l2"], "`--metric` must be one of sqnr, mean_absolute"),
+        (["search", "--rows", "0"], "`--rows` must lie between 1 and 1000, got 0"),
+        (["search", "--scaled", "channel7"], "`--scaled` must name granularities that fit into the shape"),
+        (["search", "--scaled", "row"], "`--scaled` must name granularities, got 'row'"),
+        (["compare", "e2m1", "--rounding", "best"], "`--rounding` must be a known name, got 'best'"),
+        (["search", "--family", "fp"], "`--family` must be some of"),
         (["show", "fixedf2<unbounded>", "--png", "p.png"], "`format` must have a largest value"),
     ],
 )  # fmt: skip
 def test_mistakes_end_with_one_sentence(lowprec_command, files, tmp_path, arguments, message):
     for suffix in ("npy", "npz", "safetensors"):
         (tmp_path / f"bad.{suffix}").write_bytes(b"nothing of the kind")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:100])
     result = lowprec_command(*arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
     assert result.stderr.startswith("Error: ")
     assert not (tmp_path / "p.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "e2m1", "--png", "no/p.png"],
+        ["compare", "e2m1", "--csv", "no/p.csv"],
+        ["search", "--csv", "no/p.csv"],
+        ["show", "e2m1", "--png", "no/p.png"],
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(lowprec_command, arguments):
+    result = lowprec_command(*arguments)
+    *_, option, file = arguments
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert " ".join(result.stderr.split()) == (
+        f"Error: `{option}` must be a file that can be written (No such file or directory), got "
+        f"{str(Path(file))!r}."
+    )
 
 
 def test_the_text_of_show_is_what_explore_has(lowprec_command):

@@ -82,7 +82,9 @@ def refused(lowprec_command, *arguments: str) -> str:
 def test_what_is_no_run_is_refused(lowprec_command, tmp_path) -> None:
     assert "`RUN` must be a run folder or a file of weights, got 'no'" in refused(lowprec_command, "no")
     (tmp_path / "empty").mkdir()
-    assert "`RUN` must have a checkpoint, got 'empty" in refused(lowprec_command, "empty")
+    for folder in ("empty", "."):
+        message = f"`RUN` must be a run folder with a checkpoint.pt, got {folder!r}."
+        assert message in refused(lowprec_command, folder)
     (tmp_path / "text").write_text("not weights")
     message = "`RUN` must be a run folder, or a file of weights that lowprec train has written, got 'text'"
     assert message in refused(lowprec_command, "text")
@@ -118,6 +120,7 @@ def test_options_are_checked(lowprec_command, trained, tmp_path) -> None:
     assert "`--scheme` must be an existing file, got 'no.toml'" in message("--scheme", "no.toml")
     assert "`--scheme` must name each scheme once" in message("--scheme", "bfp8", "--scheme", "bfp8")
     assert "`--png` must be a file, got 'job'" in message("--png", "job")
+    assert "`--png` must be a file that ends in .png, got 'map.jpg'" in message("--png", "map.jpg")
     assert "`--csv` must be a file that can be written (" in message("--csv", "no/where.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["job"]
 

@@ -108,6 +108,7 @@ def test_exact_values_have_no_error():
     zeros = next(iter(explore.compare("binary", torch.zeros(4))))
     assert (zeros["SQNR (dB)"], zeros["bias"], zeros["max rel. error"]) == (-math.inf, None, None)
     assert next(iter(explore.compare("fixed8f0", torch.zeros(4))))["SQNR (dB)"] == math.inf
+    assert math.copysign(1.0, zeros["entropy"]) == 1.0  # prints as 0.00
 
 
 def test_sums_do_not_leave_float64():
@@ -147,7 +148,17 @@ class TestSeveralTensors:
         one, other = explore.compare("e4m3fn", self.STATE), explore.compare("e4m3fn", both)
         for left, right in zip(one.rows[0][1:], other.rows[0][1:], strict=True):
             assert left == pytest.approx(right, rel=1e-12)
-        assert one.caption == "192 values of 2 tensors, rounded nearest_even."
+        assert one.caption == (
+            "192 values of 2 tensors, rounded nearest_even; 2 integer or empty tensors are left out."
+        )
+        dirty = {"a": torch.tensor([1.0, math.inf]), "n": np.arange(3)}
+        assert explore.compare("e2m1", dirty).caption == (
+            "1 values, rounded nearest_even; 1 NaN or infinities are left out; "
+            "1 integer or empty tensor is left out."
+        )
+        assert explore.search(dirty, 2, families=["fixed"]).caption.endswith(
+            " formats that were measured; 1 integer or empty tensor is left out."
+        )
 
     def test_or_one_of_each(self):
         found = explore.compare(["e4m3fn", "e2m1"], self.STATE, by_tensor=True)
@@ -186,12 +197,19 @@ def test_arrays_dtypes_and_shapes():
         ([], VALUES, {}, ValueError, r"`formats` must name at least one format, got \[\]"),
         (3, VALUES, {}, TypeError, "`formats` must be formats, names or torch dtypes, got 3"),
         ("e2m1", [1.0], {}, TypeError, r"`data` must be a tensor or an array, .* Wrap it with torch\.tensor"),
-        ("e2m1", torch.ones(3).int(), {}, TypeError, "`x` must be float32, bfloat16, float16 or float64"),
+        ("e2m1", torch.ones(3).int(), {}, TypeError, "`data` must be float32, bfloat16, float16 or float64"),
         ("e2m1", np.ones(3, int), {}, TypeError, "`data` must be one of float32, float16, float64, got"),
         ("e2m1", np.ma.ones(3), {}, TypeError, r"`data` must be a plain array, .*x\.filled\(0\)"),
         ("e2m1", {"a": 3.0}, {}, TypeError, r"`data\['a'\]` must be a tensor or an array"),
         ("e2m1", {"n": torch.tensor(3)}, {}, ValueError, "`data` must hold a tensor of floating-point"),
-        ("e2m1", torch.ones(0), {}, ValueError, r"`data` must hold a finite value, got \(0,\)"),
+        ("e2m1", torch.ones(0), {}, ValueError, r"`data` must have at least one element, got \(0,\)"),
+        ("e2m1", torch.ones(2).cfloat(), {}, TypeError, "`data` must be float32, .* got torch.complex64"),
+        ("e2m1", torch.ones(2).to_sparse(), {}, TypeError, r"`data` must be a strided tensor, .* data\.to_d"),
+        ("e2m1", {"a": torch.ones(2).cfloat()}, {}, TypeError, r"`data\['a'\]` must be float32, .* got torc"),
+        ("mxfp4", torch.tensor(1.0), {}, ValueError, r"`data` must have a dimension for each .*, got \(\)"),
+        ("bfp8<channel1>", {"a": VALUES[0]}, {}, ValueError, r"`data\['a'\]` must have a dimension for each"),
+        ("nvfp4", torch.tensor(1.0), {}, ValueError, r"`data` must have a dimension for each that nvfp4 has"),
+        ("e2m1", {"n": torch.ones(0)}, {}, ValueError, "floating-point values that has elements, got"),
         ("e2m1", torch.tensor([math.nan]), {}, ValueError, r"`data` must hold a finite value, got \(1,\)"),
         ("binary32", torch.ones(3).half(), {}, ValueError, "`format` must be exact in the carrier float16"),
         ("e2m1", VALUES, {"seed": 1}, ValueError, "`seed` must be None where rounding is 'nearest_even'"),

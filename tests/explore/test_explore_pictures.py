@@ -239,8 +239,8 @@ class TestStochastic:
         ("arguments", "options", "error", "message"),
         [
             (("e2m1", "up"), {}, ValueError, "`rounding` must be stochastic, got 'up'. Draw the others"),
-            (("e2m1",), {"at": 6.0}, ValueError, "`at` must lie between 0 and the largest value 6, got 6.0"),
-            (("e2m1",), {"at": -1.0}, ValueError, "`at` must lie between 0"),
+            (("e2m1",), {"at": 6.0}, ValueError, "`at` must lie from 0 to below the largest value 6, got 6"),
+            (("e2m1",), {"at": -1.0}, ValueError, "`at` must lie from 0"),
             (("binary",), {"at": 0.5}, ValueError, "`at` must have a value of the format that is not"),
             (("e2m1",), {"count": 1}, ValueError, "`count` must lie between 2 and"),
             (("e2m1",), {"random_bits": 33}, ValueError, "`random_bits` must lie between 1 and 32"),

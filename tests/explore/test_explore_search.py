@@ -152,6 +152,7 @@ def test_carriers_hold_what_is_found():
         ({"metric": "l2"}, ValueError, "`metric` must be one of sqnr, mean_absolute, max_absolute"),
         ({"scaled": "row"}, ValueError, "`scaled` must name granularities, got 'row'. Examples are 'tensor'"),
         ({"scaled": "exponent8"}, ValueError, "`scaled` must name granularities, got 'exponent8'"),
+        ({"scaled": "channel7"}, ValueError, "`scaled` must name granularities that fit into the shape"),
         ({"scaled": [3]}, TypeError, "`scaled` must be granularities or their names, got 3"),
         ({"scaled": 3}, TypeError, "`scaled` must be granularities or their names, got 3"),
         ({"rows": 0}, ValueError, "`rows` must lie between 1 and 1000, got 0"),

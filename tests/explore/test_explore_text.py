@@ -5,6 +5,8 @@ import torch
 from explore_families import FAMILIES
 
 from lowprec.explore import text
+from lowprec.explore.codes import element_of
+from lowprec.explore.rounding import noise
 from lowprec.explore.terminal import Line, logarithmic_chart
 from lowprec.formats import resolve
 
@@ -77,9 +79,25 @@ def test_stochastic_rows():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("format", [f for f in FAMILIES if str(f) != "binary"] + ["ufixed8f8"], ids=str)
+def test_stochastic_finds_a_place_in_every_family(format):
+    found = noise(format, "stochastic", None, None, 2, 0)
+    largest = element_of(resolve(format)).max
+    assert 0 <= found.near < found.far <= largest
+    assert found.near <= (1.0 if largest > 1 else largest / 2) < found.far
+    assert f"{found.near:g} to {found.far:g}" in text.stochastic(format, count=2)
+
+
 def test_a_chart_without_positive_numbers_is_refused():
     with pytest.raises(ValueError, match=r"`formats` must have distances to draw, got \['nothing'\]"):
         logarithmic_chart([Line("nothing", [0.0], [1.0])], 60, ("magnitude", "distance"))
+
+
+@pytest.mark.parametrize("show", [text.histogram, text.code_usage])
+def test_data_without_the_dimension_of_groups_is_refused(show):
+    for format in ("mxfp4", "mxfp8_e4m3"):
+        with pytest.raises(ValueError, match=f"`data` must have a dimension for each that {format} has gr"):
+            show(torch.tensor(1.0), format)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -228,7 +228,7 @@ def test_nobody_watches_after_an_exception():
     [
         ((3,), "`model` must be a torch.nn.Module"),
         ((nn.Linear(1, 1), torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1)),
-         "`optimizer` must be a LowPrecision optimizer or None"),
+         "`optimizer` must be a LowPrecision optimizer or None, .* Wrap it with lowprec.optim.LowPr"),
     ],
 )  # fmt: skip
 def test_arguments_of_another_type_are_errors(arguments, message):

@@ -185,15 +185,42 @@ def test_a_planted_break_is_named():
     assert "\n2     ××\n" in recording.heat_text("sqnr")
 
 
+def test_an_infinity_that_a_format_saturates_away_is_named():
+    model = chain(scheme=Scheme(weight=Cast("bfp8")))
+    with lowprec.record(model) as recording:
+        for step in range(4):
+            with torch.no_grad():
+                model[0].weight[0, 0] = math.inf if step == 2 else 1.0
+            assert model(torch.ones(1, 2)).isfinite().all()
+    found = recording.first_break(saturation=1.0)
+    assert found == Break(2, 2, "0", "weight", "infinity", is_given=True)
+    assert str(found) == "step 2: infinity given to the weight of 0"
+    assert Recording.from_json(recording.to_json()).first_break(saturation=1.0) == found
+    assert np.argwhere(recording.grid().broken).tolist() == [[0, 2]]
+    assert recording.table()["given infinite"] == (1 / 16, 0.0)
+    rows = [row for row in recording.steps_table() if row["layer"] == "0"]
+    assert [row["given_infinite"] for row in rows] == [0, 0, 1, 0]
+    assert [row["infinite"] for row in rows] == [0, 0, 0, 0]
+    assert recording.to_csv().splitlines()[0].endswith(",given_nan,given_infinite")
+    nan = recorded([1, math.nan])
+    assert nan.table()["given NaN"] == nan.table()["NaN"] == (0.5, 0.5)
+
+
 def test_saturation_breaks_where_it_passes_the_threshold():
     recording = recorded([1, 1, 500, 1])
-    assert recording.first_break() == Break(2, 2, "0", "input", "saturation")
+    assert recording.first_break() == Break(2, 2, "0", "input", "saturation", share=1.0)
     assert recording.first_break(saturation=1.0) is None
     broken = recorded([1, 500, math.nan])
     assert broken.first_break(saturation=1.0) == Break(2, 2, "0", "input", "NaN")
-    assert broken.first_break() == Break(1, 1, "0", "input", "saturation")
+    assert broken.first_break() == Break(1, 1, "0", "input", "saturation", share=1.0)
     assert recorded([math.nan, 500]).first_break(saturation=0.0) == Break(0, 0, "0", "input", "NaN")
-    assert str(Break(4, 7, "a", "error", "saturation")) == "steps 4 to 7: saturation in the error of a"
+    part = Break(4, 7, "a", "error", "saturation", share=1 / 7)
+    assert str(part) == "steps 4 to 7: saturation (14.3 %) in the error of a"
+    model = chain(size=4)
+    with lowprec.record(model) as quarter:
+        model(torch.tensor([[1.0, 2.0, 3.0, 500.0]]))
+    assert str(quarter.first_break()) == "step 0: saturation (25 %) in the input of 0"
+    assert quarter.first_break(saturation=0.25) is None
     for wrong in ("much", True):
         with pytest.raises(TypeError, match="`saturation` must be a number"):
             recording.first_break(saturation=wrong)
@@ -209,7 +236,7 @@ def test_files_hold_all_and_are_read_back(tmp_path):
     assert header.startswith(
         "first_step,last_step,layer,role,count,saturated,underflowed,nan,infinite,sqnr_db"
     )
-    assert first.startswith("0,0,0,input,4,0,0,0,0,inf,0,0,")
+    assert first.startswith("0,0,0,input,4,0,0,0,0,inf,0,0,,0,0")
     assert len(rest) == 3 * 6 - 1
     kept = recording.to_json(tmp_path / "a.json")
     again = Recording.from_json((tmp_path / "a.json").read_text())
@@ -218,7 +245,18 @@ def test_files_hold_all_and_are_read_back(tmp_path):
     assert str(again.table()) == str(recording.table())
     assert again.counters["0", "input"].exponents == recording.counters["0", "input"].exponents
     assert Recording.from_json(recorded([math.nan]).to_json()).first_break().what == "NaN"
-    for wrong in ("", "[]", '{"lowprec recording": 0}', '{"lowprec recording": 1}'):
+    assert Recording.from_json(tmp_path / "a.json").to_json() == kept
+    (tmp_path / "b.json").write_bytes(b"\xff")
+    for wrong in ("", "a.json", tmp_path / "b.json"):
+        with pytest.raises(
+            ValueError, match=r"`text` must be JSON that to_json has written, .*pathlib\.Path"
+        ):
+            Recording.from_json(wrong)
+    with pytest.raises(FileNotFoundError):
+        Recording.from_json(tmp_path / "c.json")
+    with pytest.raises(TypeError, match=r"`text` must be a string of JSON or a pathlib\.Path, got"):
+        Recording.from_json(b"{}")
+    for wrong in ("[]", '{"lowprec recording": 0}', '{"lowprec recording": 1}'):
         with pytest.raises(ValueError, match="`text` must be what to_json of this version gave"):
             Recording.from_json(wrong)
     with pytest.raises(ValueError, match="`lowprec recording` must be 1, got 0"):

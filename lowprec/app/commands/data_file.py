@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -58,10 +59,13 @@ def _read(path: Path) -> Any:
     try:
         if suffix == ".safetensors":
             return _safetensors(path)
-        found = np.load(path, allow_pickle=False)
-        return found if suffix == ".npy" else dict(found)
-    except (ValueError, EOFError, KeyError, SafetensorError) as error:
-        raise value_error("--data", f"be a whole file of its kind ({error})", str(path)) from error
+        with path.open("rb") as file:  # NumPy leaves one open that it cannot read
+            found = np.load(file, allow_pickle=False)
+            return found if suffix == ".npy" else dict(found)
+    except (ValueError, EOFError, KeyError, BadZipFile, SafetensorError) as error:
+        # NumPy takes what it does not know for a pickle, and gives advice on how to run code out of it
+        reason = "it holds no plain arrays" if "pickle" in str(error) else error
+        raise value_error("--data", f"be a whole file of its kind ({reason})", str(path)) from error
 
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:

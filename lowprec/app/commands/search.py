@@ -1,12 +1,14 @@
 """``lowprec search``: the format of a width that does least to the tensors of a file."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lowprec.app.commands.compare import Csv, File, Tensors
 from lowprec.app.failure import fail
+
+OPTIONS = {name: f"--{name}" for name in ("data", "bits", "scaled", "metric", "rows")}
+OPTIONS["families"] = "--family"
 
 
 def search(
@@ -30,13 +32,15 @@ def search(
     """Search for the format of a width that rounds the values of a file with the least error."""
     from lowprec import explore, files
     from lowprec.app.commands.data_file import read
+    from lowprec.app.output import check_outputs
 
     families = {"families": family} if family else {}
     try:
+        check_outputs(csv, None)
         values = read(data, tensor)
         found = explore.search(values, bits, metric=metric, scaled=scaled or (), rows=rows, **families)
         typer.echo(str(found))
         if csv is not None:
-            files.write(Path(csv), found.to_csv().encode())
+            files.write(csv, found.to_csv().encode())
     except (OSError, TypeError, ValueError) as error:
-        fail(error)
+        fail(error, OPTIONS)

@@ -36,7 +36,7 @@ def sensitivity(
     Prints the accuracy on the test images for every layer and scheme, the greatest change first.
     """
     from lowprec.app.loop import evaluate
-    from lowprec.app.output import check_writable
+    from lowprec.app.output import check_outputs
     from lowprec.app.train import torch_settings
     from lowprec.app.trained import load
     from lowprec.errors import value_error
@@ -44,9 +44,7 @@ def sensitivity(
     from lowprec.sensitivity import sensitivity as measure
 
     try:
-        for path, option in ((png, "--png"), (csv, "--csv")):
-            if path is not None:
-                check_writable(path, option)
+        check_outputs(csv, png)
         trained = load(run)
         schemes = _schemes(scheme) if scheme else trained.schemes
         if not schemes:

@@ -1,6 +1,5 @@
 """``lowprec show``: the portrait of a format."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,14 +17,16 @@ def show(
 
     from lowprec import files
     from lowprec.app.catalog import portrait
+    from lowprec.app.output import check_outputs
     from lowprec.formats import parse
 
     try:
         known = parse(format)
+        check_outputs(None, png)
         if png is not None:
             from lowprec.app.commands.pictures import of_format
 
-            files.write(Path(png), of_format(known))
+            files.write(png, of_format(known))
     except (OSError, ValueError) as error:
         fail(error)
     console = Console()
