@@ -28,7 +28,7 @@ def test_python_blocks_run(capsys, monkeypatch, tmp_path):
     printed = capsys.readouterr().out
     for shown in blocks("text"):
         assert shown in printed
-    assert "of the multiply-adds" in printed
+    assert "multiply-adds: 100 % simulated" in printed
     assert 'match = ":last"' in printed
     assert "tensor([0.5166, 0.0010])" in printed
     assert "squares6: " in printed
