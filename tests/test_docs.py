@@ -130,6 +130,7 @@ def test_a_page_asks_its_question_and_has_an_example(page):
         assert link in contents.read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("own_names")
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_what_a_page_says_comes_out(page, monkeypatch, tmp_path):
     text = page.read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ import sys
 import types
 from pathlib import Path
 
+import pytest
 import torch
 
 README = Path(__file__).parent.parent / "README.md"
@@ -15,6 +16,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
+@pytest.mark.usefixtures("own_names")
 def test_python_blocks_run(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # some write files
     torch.manual_seed(0)

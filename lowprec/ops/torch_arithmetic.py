@@ -55,6 +55,20 @@ def telling_product(carrier: str) -> tuple[Tensor, float, float]:
     return torch.full((1000,), 1 + small, dtype=getattr(torch, carrier)), 1 - small, -(small**2)
 
 
+@lru_cache(maxsize=1)
+def steady_roots() -> None:
+    """Have torch's square roots be the same from the first one on.
+
+    MKL chooses its loops when it is first called. If several threads call it first, one of them may get other
+    roots than it ever will again.
+
+    Example:
+        >>> steady_roots()
+    """
+    for dtype in (torch.float32, torch.float64):
+        torch.ones(8, dtype=dtype).sqrt()  # too few for a second thread
+
+
 @lru_cache(maxsize=2)
 def root_function(carrier: str) -> int | None:
     """The address of the function that torch takes square roots from; 0 if they are IEEE's.
@@ -69,6 +83,7 @@ def root_function(carrier: str) -> int | None:
         >>> root_function("float32") is None
         False
     """
+    steady_roots()
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(4096, generator=generator, dtype=torch.float64)
     numbers = (x * 2.0 ** torch.randint(-100, 100, x.shape, generator=generator)).to(getattr(torch, carrier))

@@ -9,6 +9,7 @@ from torch import Tensor
 from lowprec.cast import CastLike
 from lowprec.errors import type_error, value_error
 from lowprec.ops.quantize import seed_tensor
+from lowprec.ops.torch_arithmetic import steady_roots
 from lowprec.optim.casts import Casts
 from lowprec.optim.keeper import Keeper
 from lowprec.optim.one_pass import Plan, are_apart, is_possible, key_of, key_of_group, part_of
@@ -103,6 +104,7 @@ class LowPrecision(Keeper):
         seed: int | None = None,
     ) -> None:
         super().__init__(optimizer)
+        steady_roots()
         if isinstance(gradient_scale, bool) or not isinstance(gradient_scale, int | float):
             raise type_error("gradient_scale", "be a number", gradient_scale)
         if not 0.0 < gradient_scale < float("inf"):

@@ -138,7 +138,7 @@ def load_packed(path: str | Path) -> dict[str, Tensor]:
     Example:
         >>> load_packed("nowhere.safetensors")
         Traceback (most recent call last):
-        FileNotFoundError: There is no file nowhere.safetensors.
+        FileNotFoundError: `path` must name a file that exists, got 'nowhere.safetensors'.
     """
     entries, arrays = _read(Path(path))
     state: dict[str, Tensor] = {}

@@ -382,7 +382,7 @@ def loaded(saved, **roles):
         (
             lambda: OptimLP(AdamW(weights()), weight_quant=FixedPoint(8, 6)),
             TypeError,
-            r"`weight_quant` must be a function from tensor to tensor.* quantizer\(number\) makes one",
+            r"`weight_quant` must be a function from tensor to tensor.* Make one with quantizer",
         ),
         (
             lambda: loaded(SGD(weights(), lr=0.1).state_dict(), acc_quant=None),

@@ -265,3 +265,11 @@ def test_a_damaged_state_dict_changes_nothing(name, value, message):
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(damaged)
     assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+def test_the_first_step_finds_square_roots_steady(monkeypatch):
+    """Else two threads may be the first to call MKL, and one of them gets other roots that once."""
+    calls = []
+    monkeypatch.setattr(low_precision, "steady_roots", lambda: calls.append(torch.ones(8).sqrt()))
+    LowPrecision(torch.optim.Adam([ones(4)]), weight="e5m2")
+    assert len(calls) == 1
