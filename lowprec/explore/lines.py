@@ -1,6 +1,7 @@
 """Pictures of formats alone: where values lie, how far apart, and how wrong rounding can be."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -112,23 +113,7 @@ def spacing(formats: FormatLike | list[FormatLike], *, ax: "Axes | None" = None)
         >>> [line.get_label() for line in ax.lines]
         ['e4m3fn', 'fixed8f4']
     """
-    chosen = several(formats)
-    ax = axes_of(ax)
-    powers_of_two(ax, "x", "y", margin=_margin(chosen))
-    for format, style in zip(chosen, LINES, strict=False):
-        x, y = spacing_points(format)
-        ax.plot(
-            x,
-            y,
-            style.dashes if len(chosen) > 1 else "-",
-            color=style.color,
-            linewidth=1.6,
-            label=shortened(str(format)),
-        )
-    ax.set_xlabel("magnitude")
-    ax.set_ylabel("distance to the next value")
-    legend_above(ax)
-    return plain(ax)
+    return _over_magnitude(formats, spacing_points, "distance to the next value", ax)
 
 
 def relative_error(formats: FormatLike | list[FormatLike], *, ax: "Axes | None" = None) -> "Axes":
@@ -154,21 +139,24 @@ def relative_error(formats: FormatLike | list[FormatLike], *, ax: "Axes | None" 
         >>> float(y[(x > 0.25) & (x <= 128)].max())
         0.0625
     """
+    return _over_magnitude(formats, relative_points, "largest relative error", ax)
+
+
+def _over_magnitude(
+    formats: FormatLike | list[FormatLike],
+    points: Callable[[Format], tuple[list[float], list[float]]],
+    label: str,
+    ax: "Axes | None",
+) -> "Axes":
+    """A line for each format, both axes in powers of two."""
     chosen = several(formats)
     ax = axes_of(ax)
     powers_of_two(ax, "x", "y", margin=_margin(chosen))
     for format, style in zip(chosen, LINES, strict=False):
-        x, y = relative_points(format)
-        ax.plot(
-            x,
-            y,
-            style.dashes if len(chosen) > 1 else "-",
-            color=style.color,
-            linewidth=1.6,
-            label=shortened(str(format)),
-        )
+        dashes = style.dashes if len(chosen) > 1 else "-"
+        ax.plot(*points(format), dashes, color=style.color, linewidth=1.6, label=shortened(str(format)))
     ax.set_xlabel("magnitude")
-    ax.set_ylabel("largest relative error")
+    ax.set_ylabel(label)
     legend_above(ax)
     return plain(ax)
 
