@@ -37,18 +37,3 @@ def largest_lane(context, source, index, infinity):
         return largest if word.width >= wide.bitwidth else builder.zext(largest, context.get_value_type(wide))
 
     return infinity(source, types.uintp, infinity), generate
-
-
-@intrinsic
-def widest_vectors(context):
-    """Have the function that this stands in vectorized in the widest registers that there are.
-
-    Compilers prefer half of that on some processors, where a few wide operations would slow others down.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """An attribute of the function, of a kind that llvmlite does not list."""
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-
-    return types.void(), generate

@@ -15,7 +15,6 @@ from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.cpu import draw, is_drawn, jit
-from lowprec.kernels.lanes import widest_vectors
 from lowprec.kernels.memory import at, get, put, read_apart
 from lowprec.kernels.philox import word_at
 from lowprec.kernels.scalar import ABOVE, COUNT, NEAREST_EVEN, PLAIN, U32, quantize_bits, smaller
@@ -75,7 +74,6 @@ def multiplying(kind: Kind) -> Any:
 
     def loop(a_address, b_address, out_address, step_address, product_address, chunk_address,
              geometry_address, scratch, first, last, seed, stream):  # fmt: skip
-        widest_vectors()
         g = at(geometry_address, np.int64)
         a, b, out = at(a_address, value), at(b_address, value), at(out_address, stored)
         numbers = to_fixed_tuple(at(step_address, U), COUNT)
