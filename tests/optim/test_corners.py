@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lowprec.ops.digest import digest
+from lowprec.ops.torch_arithmetic import steady_roots
 from lowprec.optim import SGD, AdamW, LowPrecision, low_precision
 
 
@@ -273,3 +274,11 @@ def test_the_first_step_finds_square_roots_steady(monkeypatch):
     monkeypatch.setattr(low_precision, "steady_roots", lambda: calls.append(torch.ones(8).sqrt()))
     LowPrecision(torch.optim.Adam([ones(4)]), weight="e5m2")
     assert len(calls) == 1
+
+
+def test_the_first_call_of_a_root_is_on_one_thread(monkeypatch):
+    seen, root = [], torch.Tensor.sqrt
+    monkeypatch.setattr(torch.Tensor, "sqrt", lambda x: (seen.append((x.dtype, x.numel())), root(x))[1])
+    steady_roots.__wrapped__()
+    assert {dtype for dtype, _ in seen} == {torch.float32, torch.float64}
+    assert max(size for _, size in seen) <= 16  # torch gives a second thread nothing below thousands
