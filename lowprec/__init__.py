@@ -1,13 +1,13 @@
 """Simulate low-precision arithmetic for deep learning: exact, reproducible, at memory speed."""
 
-from lowprec import explore as explore
+from typing import TYPE_CHECKING, Any
+
 from lowprec import formats as formats
 from lowprec import functional as functional
 from lowprec import nn as nn
 from lowprec import observers as observers
 from lowprec import optim as optim
 from lowprec.arithmetic import Arithmetic as Arithmetic
-from lowprec.auditing import audit as audit
 from lowprec.cast import Cast as Cast
 from lowprec.cast import Operands as Operands
 from lowprec.convert import convert as convert
@@ -38,11 +38,22 @@ from lowprec.record import record as record
 from lowprec.scheme import SCHEMES as SCHEMES
 from lowprec.scheme import Rule as Rule
 from lowprec.scheme import Scheme as Scheme
-from lowprec.sensitivity import sensitivity as sensitivity
 from lowprec.storage import load_packed as load_packed
 from lowprec.storage import save_packed as save_packed
 
+if TYPE_CHECKING:
+    from lowprec import explore as explore
+    from lowprec.auditing import audit as audit
+    from lowprec.single_layer import sensitivity as sensitivity
+
 __version__ = "0.1.0"
+
+_LATER = {
+    "audit": "lowprec.auditing",
+    "explore": "lowprec",
+    "sensitivity": "lowprec.single_layer",
+}
+"""Names that training does without, and the modules that have them: imported when first asked for."""
 
 __all__ = [
     "SCHEMES", "Arithmetic", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint",
@@ -51,3 +62,20 @@ __all__ = [
     "finfo", "formats", "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare",
     "quantize", "record", "revert", "save_packed", "scales", "sensitivity", "unpack",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """A name that is imported when it is first asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    if _LATER[name] == __name__:
+        return import_module(f"{__name__}.{name}")
+    globals()[name] = value = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """All names, also those that are not imported yet."""
+    return sorted({*globals(), *_LATER})

@@ -133,13 +133,23 @@ with event.install_recorder("numba:compile") as compiled:
 import torch
 print(sorted({name.partition(".")[0] for name in sys.modules}))
 print(len(compiled.buffer), torch.cuda.is_initialized(), "torch._dynamo" in sys.modules)
+later = ["lowprec.auditing", "lowprec.explore", "lowprec.single_layer"]
+print([name in sys.modules for name in later], set(lowprec.__all__) <= set(dir(lowprec)))
+lowprec.audit, lowprec.explore, lowprec.sensitivity
+print([name in sys.modules for name in later])
 """
     printed, complaints = run(code, PACKAGE.parent)
     assert complaints == ""
-    modules, rest = printed.splitlines()
+    modules, rest, before, after = printed.splitlines()
+    assert (before, after) == ("[False, False, False] True", "[True, True, True]")
     heavy = {"matplotlib", "rich", "typer", "safetensors", "hypothesis", "pytest", "IPython"}
     assert not heavy & set(ast.literal_eval(modules))
     assert rest == "0 False False"
+
+
+def test_a_name_that_is_not_there_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="module 'lowprec' has no attribute 'quantise'"):
+        lowprec.quantise  # noqa: B018
 
 
 def test_kernels_run_where_no_cache_folder_can_be_written(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import lowprec
-from lowprec.sensitivity import ALL, Effect, Sensitivity, sensitivity
+from lowprec.single_layer import ALL, Effect, Sensitivity, sensitivity
 
 STOCHASTIC = lowprec.Scheme(weight=lowprec.Cast("fixed8f4", "stochastic"))
 

@@ -9,7 +9,7 @@ import typer
 from lowprec.app.failure import fail
 
 if TYPE_CHECKING:
-    from lowprec.sensitivity import Sensitivity
+    from lowprec.single_layer import Sensitivity
 
 
 def sensitivity(
@@ -41,7 +41,7 @@ def sensitivity(
     from lowprec.app.trained import load
     from lowprec.errors import value_error
     from lowprec.files import write
-    from lowprec.sensitivity import sensitivity as measure
+    from lowprec.single_layer import sensitivity as measure
 
     try:
         check_outputs(csv, png)
@@ -73,7 +73,7 @@ def _schemes(texts: list[str]) -> dict[str, Any]:
     """The schemes that were asked for, by name."""
     from lowprec.app.settings import Settings, load_schemes
     from lowprec.errors import value_error
-    from lowprec.sensitivity import scheme_like
+    from lowprec.single_layer import scheme_like
 
     schemes: dict[str, Any] = {}
     for text in texts:
