@@ -24,7 +24,7 @@ MORE_SUMS = [
     Arithmetic("e4m3fnuz", rounding="down"),
     Arithmetic("fixed8f4"),
     Arithmetic("e3m0ieee"),
-    Arithmetic("binary32", rounding="stochastic", random_bits=27),
+    Arithmetic("binary32", rounding="stochastic"),
     Arithmetic("e5m2", rounding="to_odd", chunk=3),
     Arithmetic("binary16", rounding="down", compensation="kahan"),
     Arithmetic("ufixed8f2<wrap>", rounding="up"),
