@@ -62,8 +62,8 @@ class Arithmetic:
     at all sums to +0. NaN and infinities follow IEEE 754, then the format.
 
     Under ``compensation="kahan"`` each sequential step is y = product - c, t = sum + y,
-    c = (t - sum) - y, sum = t, with c = +0 at first and all four rounded to ``accumulate``; sums of chunks
-    are added plainly.
+    c = (t - sum) - y, sum = t, with c = +0 at first and all four rounded to ``accumulate``, each with noise
+    of its own; sums of chunks are added plainly.
 
     Under ``accumulate="exact"`` (a quire) nothing is rounded but the whole: products and bias are summed as
     if every format were unbounded, and that sum is rounded once to the dtype of the result, which
@@ -176,16 +176,9 @@ class Arithmetic:
             raise value_error("chunk_accumulate", must, str(total), remedy)
 
     def _check_compensation(self) -> None:
-        """Refuse orders and modes that compensated sums are not built for."""
-        if self.compensation is None:
-            return
-        if self.order != "sequential":
+        """Refuse an order that sums are not compensated in."""
+        if self.compensation is not None and self.order != "sequential":
             raise value_error("compensation", "be None in pairwise sums", self.compensation)
-        if self.rounding.is_stochastic:
-            raise value_error(
-                "compensation", "be None where sums are rounded stochastically", self.compensation,
-                "It is not built: its four roundings would need noise of their own.",
-            )  # fmt: skip
 
     @property
     def is_exact(self) -> bool:

@@ -16,7 +16,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.cpu import draw, is_drawn, jit
 from lowprec.kernels.memory import at, get, put, read_apart
-from lowprec.kernels.philox import word_at
+from lowprec.kernels.philox import inline, word_at
 from lowprec.kernels.scalar import ABOVE, COUNT, NEAREST_EVEN, PLAIN, U32, quantize_bits, smaller
 from lowprec.kernels.specialize import WIDTHS, specialized
 from lowprec.kernels.sums import added, from_source, number, pattern, to_source
@@ -29,6 +29,8 @@ from lowprec.kernels.wide import WIDE
 
 # The streams of noise, from a product's first one on.
 ACCUMULATE, MULTIPLY, CHUNKS, BIAS = range(4)
+# Those of the three roundings of Kahan's step beside its sum's.
+TERM, GAIN, LOST = range(4, 7)
 
 # What each loop has a copy of for each format.
 round_alone = round_product = quantize_bits
@@ -138,12 +140,19 @@ def multiplying(kind: Kind) -> Any:
                                     ceiling = read_apart(words, np.uintp(words_at + np.uintp(column * pitch)))
                                 before = get(sums, here)
                                 if kahan:
-                                    lost = get(carried, here)
-                                    y = number(added(y, value(-lost), ceiling, numbers))
+                                    lost, other = get(carried, here), U32(0)
+                                    index = position + column * depth + k
+                                    if draws_sums:
+                                        other = ceiling_at(seed, stream + TERM, index)
+                                    y = number(added(y, value(-lost), other, numbers))
                                 after = number(added(before, y, ceiling, numbers))
                                 if kahan:
-                                    gain = number(added(after, value(-before), ceiling, numbers))
-                                    put(carried, here, number(added(gain, value(-y), ceiling, numbers)))
+                                    if draws_sums:
+                                        other = ceiling_at(seed, stream + GAIN, index)
+                                    gain = number(added(after, value(-before), other, numbers))
+                                    if draws_sums:
+                                        other = ceiling_at(seed, stream + LOST, index)
+                                    put(carried, here, number(added(gain, value(-y), other, numbers)))
                                 y = after
                             put(sums, here, y)
                     if pairwise:
@@ -193,6 +202,12 @@ def multiplying(kind: Kind) -> Any:
                     out[out_at + j] = stored(to_source(np.float64(result).view(np.uint64)))
 
     return jit(12, loop, _decisions(kind), *kind)
+
+
+@inline
+def ceiling_at(seed, stream, index):
+    """The complement of a random word."""
+    return U32(~word_at(np.uint64(seed), np.uint64(stream), np.uint64(index)))
 
 
 @njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)

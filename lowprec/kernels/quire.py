@@ -16,8 +16,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.cpu import is_drawn, jit
 from lowprec.kernels.memory import at, get, put, read_apart
-from lowprec.kernels.philox import word_at
-from lowprec.kernels.products import ACCUMULATE, CHUNKS, MULTIPLY, Family, conversions
+from lowprec.kernels.products import ACCUMULATE, CHUNKS, MULTIPLY, Family, ceiling_at, conversions
 from lowprec.kernels.scalar import COUNT, DOWN, U32, quantize_bits, smaller
 from lowprec.kernels.specialize import WIDTHS, specialized
 from lowprec.kernels.sums import number, pattern, to_source
@@ -153,9 +152,8 @@ def summing(kind: Kind) -> Any:
                             if rounds_products:
                                 ceiling = U32(0)
                                 if draws_products:
-                                    place = np.uint64((element + j) * depth + k)
-                                    word = word_at(np.uint64(seed), np.uint64(stream + MULTIPLY), place)
-                                    ceiling = U32(~word)
+                                    place = (element + j) * depth + k
+                                    ceiling = ceiling_at(seed, stream + MULTIPLY, place)
                                 y = number(round_product(pattern(y), ceiling, of_products))
                             if narrow:
                                 put(sums, np.uintp(j), get(sums, np.uintp(j)) + y)
@@ -184,8 +182,8 @@ def summing(kind: Kind) -> Any:
                 for j in range(columns):
                     ceiling, total, limb = U32(0), totals[j], j * count
                     if draws_sums:
-                        place = np.uint64((element + j) * depth + start if chunked else element + j)
-                        ceiling = U32(~word_at(np.uint64(seed), np.uint64(stream + of_sums), place))
+                        place = (element + j) * depth + start if chunked else element + j
+                        ceiling = ceiling_at(seed, stream + of_sums, place)
                     # What is no number, and zeros of the unusual sign, follow from factors again.
                     part, plain = 0.0, True
                     if (strange and not narrow) or (down and not (narrow and sums[j] != 0.0)):
@@ -194,9 +192,8 @@ def summing(kind: Kind) -> Any:
                             if rounds_products:
                                 above = U32(0)
                                 if draws_products:
-                                    place = np.uint64((element + j) * depth + k)
-                                    word = word_at(np.uint64(seed), np.uint64(stream + MULTIPLY), place)
-                                    above = U32(~word)
+                                    place = (element + j) * depth + k
+                                    above = ceiling_at(seed, stream + MULTIPLY, place)
                                 y = number(round_product(pattern(y), above, of_products))
                             plain = plain and pattern(y) == np.uint64(0)
                             part += 0.0 if np.isfinite(y) else y

@@ -19,7 +19,7 @@ from lowprec.reference.noise import random_word
 
 Number = Fraction | float
 
-ACCUMULATE, MULTIPLY, CHUNK, BIAS = range(4)
+ACCUMULATE, MULTIPLY, CHUNK, BIAS, TERM, GAIN, LOST = range(7)
 """The streams of noise, from the first one of a product on."""
 
 
@@ -37,7 +37,9 @@ def product(
     With C = A B, of K products each, product k of C[batch, i, j] has position (batch, i, j, k) in
     row-major order. A rounded product takes the random word of its position in stream MULTIPLY; a sum
     that of the first product of its right term, in stream ACCUMULATE, or CHUNK where a chunk's sum is
-    that term; the sum with a bias the word of (batch, i, j) in stream BIAS. A whole sum that is exact until
+    that term; the sum with a bias the word of (batch, i, j) in stream BIAS. Of the roundings of Kahan's
+    step for product k that of its sum t takes the word of its position in stream ACCUMULATE, y in stream
+    TERM, t - sum in GAIN and c in LOST. A whole sum that is exact until
     it is rounded, bias and all, takes the word of (batch, i, j) in stream ACCUMULATE.
 
     Args:
@@ -128,10 +130,10 @@ def _partial_sum(products: list[Number], first: int, arithmetic: Arithmetic, noi
             whole = _plus(whole, x, mode)
         return whole
 
-    def add(x: Number, y: Number, k: int) -> float:
+    def add(x: Number, y: Number, k: int, kind: int = ACCUMULATE) -> float:
         """One sum, whose right term begins with product k."""
         exact = _plus(x, y, mode)
-        return _rounded(exact, format, arithmetic, noise.word(ACCUMULATE, k))
+        return _rounded(exact, format, arithmetic, noise.word(kind, k))
 
     if arithmetic.order == "pairwise":
         terms = [(x, first + k) for k, x in enumerate(products)]
@@ -150,9 +152,9 @@ def _partial_sum(products: list[Number], first: int, arithmetic: Arithmetic, noi
         if arithmetic.compensation is None:
             total = add(total, x, k)
         else:
-            y = add(x, -carried, k)
+            y = add(x, -carried, k, TERM)
             t = add(total, y, k)
-            carried = add(add(t, -total, k), -y, k)
+            carried = add(add(t, -total, k, GAIN), -y, k, LOST)
             total = t
     return total
 
