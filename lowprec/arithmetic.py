@@ -2,15 +2,38 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 from lowprec.errors import type_error, value_error
 from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, resolve
+from lowprec.formats.carriers import CARRIERS
 from lowprec.formats.format import check_integer
 from lowprec.modes import Overflow, Rounding, check_random_bits
 
 Accumulator = FloatingPoint | FixedPoint
 """The formats that sums may be rounded to."""
+
+
+@dataclass(frozen=True)
+class Exact:
+    """In place of a format of sums: none is rounded but the whole, to the dtype of the result.
+
+    Example:
+        >>> Arithmetic("exact").accumulate == Exact(), str(Exact())
+        (True, 'exact')
+    """
+
+    def check_carrier(self, name: str) -> None:
+        """Every carrier holds what is rounded to it."""
+
+    def shifted(self, exponent: int) -> "Exact":
+        """The same: a carrier's range does not move."""
+        return self
+
+    def __str__(self) -> str:
+        """What Arithmetic reads it from."""
+        return "exact"
+
 
 CARRIER = "carrier"
 """In place of an arithmetic: the product that torch itself computes in the carrier."""
@@ -39,32 +62,39 @@ class Arithmetic:
     at all sums to +0. NaN and infinities follow IEEE 754, then the format.
 
     Under ``compensation="kahan"`` each sequential step is y = product - c, t = sum + y,
-    c = (t - sum) - y, sum = t, with c = +0 at first and all four rounded to ``accumulate``; sums of chunks
-    are added plainly.
+    c = (t - sum) - y, sum = t, with c = +0 at first and all four rounded to ``accumulate``, each with noise
+    of its own; sums of chunks are added plainly.
+
+    Under ``accumulate="exact"`` (a quire) nothing is rounded but the whole: products and bias are summed as
+    if every format were unbounded, and that sum is rounded once to the dtype of the result, which
+    overflows, or not, as IEEE 754 says of the mode, and whose range a loss scale does not move. With
+    ``chunk`` each chunk's sum is exact, and what it and the sum of those before it make is rounded once to
+    ``chunk_accumulate``, which must be given; the bias is added to that, as always. An exact zero has the
+    sign that one sum after the other would give it: +0, but -0 under ``"down"`` unless every term is +0.
 
     Args:
-        accumulate: The format of sums: floating point of at most 51 significant bits, or fixed point
-            that saturates or wraps; or its name.
+        accumulate: The format of sums: floating point, or fixed point that saturates or wraps; or its
+            name; or ``"exact"``.
         multiply: The format of products; None keeps them exact, as a fused multiply-add does.
         rounding: How sums are rounded.
         multiply_rounding: How products are; None as sums are.
         random_bits: Bits of noise of the stochastic modes among the two, 1 to 32; None for 32.
         order: ``"sequential"`` or ``"pairwise"``.
         chunk: How many consecutive products are summed before their sum is added to the others'.
-        chunk_accumulate: The format of the sums of chunks; None for ``accumulate``.
+        chunk_accumulate: The format of the sums of chunks; None for ``accumulate``, unless that is exact.
         compensation: None or ``"kahan"``.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a name is unknown, a format is none that sums can be rounded to, options
-            contradict each other, or a stochastic sum needs more bits than kernels look at.
+        ValueError: If a name is unknown, a format is none that sums can be rounded to, or options
+            contradict each other.
 
     Example:
         >>> Arithmetic("e6m9ieee", chunk=64).describe()
         'e6m9ieee nearest_even, fused, sequential in chunks of 64'
     """
 
-    accumulate: Accumulator
+    accumulate: Accumulator | Exact
     multiply: Accumulator | None
     rounding: Rounding
     multiply_rounding: Rounding | None
@@ -76,7 +106,7 @@ class Arithmetic:
 
     def __init__(
         self,
-        accumulate: FormatLike,
+        accumulate: FormatLike | Exact,
         *,
         multiply: FormatLike | None = None,
         rounding: Rounding | str = "nearest_even",
@@ -108,11 +138,7 @@ class Arithmetic:
                 raise value_error(name, f"be one of {', '.join(map(repr, allowed))}", value)
         if chunk is not None:
             check_integer("chunk", chunk, 1, 2**31 - 1)
-        own = _accumulator("accumulate", accumulate, mode, random_bits)
-        of_chunks = None
-        if chunk is not None:
-            wanted = own if chunk_accumulate is None else chunk_accumulate
-            of_chunks = _accumulator("chunk_accumulate", wanted, mode, random_bits)
+        own, of_chunks = _sums(accumulate, chunk, chunk_accumulate)
         for name, held in (
             ("accumulate", own),
             ("multiply", None if multiply is None else _element("multiply", multiply)),
@@ -125,15 +151,24 @@ class Arithmetic:
             ("compensation", compensation),
         ):
             object.__setattr__(self, name, held)
+        self._check_exact()
         self._check_compensation()
         self._check_wrapping()
+
+    def _check_exact(self) -> None:
+        """Refuse what changes no exact sum."""
+        if self.is_exact and self.order != "sequential":
+            raise value_error("order", "be 'sequential', the default, where sums are exact", self.order)
+        if self.is_exact and self.compensation is not None:
+            raise value_error("compensation", "be None where sums are exact", self.compensation)
 
     def _check_wrapping(self) -> None:
         """Refuse chunks whose sums are too large for wrapped ones to be exact."""
         total = self.chunk_accumulate
-        if not isinstance(total, FixedPoint) or total.overflow is not Overflow.WRAP:
+        if not isinstance(total, FixedPoint) or total.overflow is not Overflow.WRAP or self.is_exact:
             return
-        largest = max(self.accumulate.max, -self.accumulate.min, total.max, -total.min)
+        own = self.sum_format
+        largest = max(own.max, -own.min, total.max, -total.min)
         most = _HELD - 2 - guard_bits(self.rounding, self.random_bits)
         if largest >= 2.0**most * float(total.step):
             must = f"saturate, or be given sums of chunks below 2^{most} of its steps"
@@ -141,19 +176,22 @@ class Arithmetic:
             raise value_error("chunk_accumulate", must, str(total), remedy)
 
     def _check_compensation(self) -> None:
-        """Refuse orders and modes that compensated sums are not built for."""
-        if self.compensation is None:
-            return
-        if self.order != "sequential":
+        """Refuse an order that sums are not compensated in."""
+        if self.compensation is not None and self.order != "sequential":
             raise value_error("compensation", "be None in pairwise sums", self.compensation)
-        if self.rounding.is_stochastic:
-            raise value_error(
-                "compensation", "be None where sums are rounded stochastically", self.compensation,
-                "It is not built: its four roundings would need noise of their own.",
-            )  # fmt: skip
 
     @property
-    def final(self) -> Accumulator:
+    def is_exact(self) -> bool:
+        """Whether no sum is rounded but the whole, or that of chunks."""
+        return isinstance(self.accumulate, Exact)
+
+    @property
+    def sum_format(self) -> Accumulator:
+        """The format that each sum is rounded to, where any is."""
+        return cast(Accumulator, self.accumulate)
+
+    @property
+    def final(self) -> Accumulator | Exact:
         """The format of the last sum, and so of the result."""
         return self.accumulate if self.chunk_accumulate is None else self.chunk_accumulate
 
@@ -166,7 +204,7 @@ class Arithmetic:
     def shifted(self, exponent: int) -> "Arithmetic":
         """The arithmetic that computes x as this one computes x times 2**exponent."""
 
-        def moved(format: Accumulator | None) -> Any:
+        def moved(format: Accumulator | Exact | None) -> Any:
             """One of the formats."""
             return None if format is None else format.shifted(exponent)
 
@@ -182,6 +220,7 @@ class Arithmetic:
         bits = "" if self.random_bits is None else f" {self.random_bits} random bits"
         product = "fused" if self.multiply is None else f"products {self.multiply} {self.multiply_rounding}"
         order = self.order if self.compensation is None else "Kahan"
+        order = "at once" if self.is_exact else order
         if self.chunk is not None:
             order += f" in chunks of {self.chunk}"
             if self.chunk_accumulate != self.accumulate:
@@ -242,6 +281,12 @@ def arithmetic_of(value: Any, name: str) -> Arithmetic | CarrierArithmetic:
     return Arithmetic.from_value(value, name)
 
 
+def format_of(carrier: str) -> FloatingPoint:
+    """The format whose values are a carrier's."""
+    space = CARRIERS[carrier]
+    return FloatingPoint((space.highest_exponent + 1).bit_length(), space.precision - 1)
+
+
 def digits(format: Accumulator) -> int:
     """How many significant bits a sum may have above the place it is rounded at."""
     if isinstance(format, FloatingPoint):
@@ -256,16 +301,19 @@ def guard_bits(rounding: Rounding, random_bits: int | None) -> int:
     return (32 if random_bits is None else random_bits) + 2
 
 
-def _accumulator(name: str, format: FormatLike, rounding: Rounding, random_bits: int | None) -> Accumulator:
-    """A format that sums can be rounded to."""
-    held = _element(name, format)
-    guard = guard_bits(rounding, random_bits)
-    if digits(held) + guard > _HELD:
-        most = _HELD - digits(held) - 2
-        remedy = f"Set random_bits to at most {most}." if guard > 2 and most >= 1 else ""
-        must = f"have at most {_HELD - guard} significant bits under {rounding} rounding"
-        raise value_error(name, must, str(held), remedy)
-    return held
+def _sums(
+    accumulate: FormatLike | Exact, chunk: int | None, chunk_accumulate: FormatLike | None
+) -> tuple[Accumulator | Exact, Accumulator | None]:
+    """The formats of sums, and of those of chunks."""
+    exact = isinstance(accumulate, Exact) or (isinstance(accumulate, str) and accumulate == "exact")
+    own = Exact() if exact else _element("accumulate", accumulate)
+    if chunk is None:
+        return own, None
+    wanted = own if chunk_accumulate is None else chunk_accumulate
+    if isinstance(wanted, Exact) or (isinstance(wanted, str) and wanted == "exact"):
+        must = "be the format that exact sums of chunks are added in"
+        raise value_error("chunk_accumulate", must, chunk_accumulate, "Name one, or drop `chunk`.")
+    return own, _element("chunk_accumulate", wanted)
 
 
 def _element(name: str, format: FormatLike) -> Accumulator:

@@ -17,6 +17,8 @@ SAMPLES = [
     Arithmetic("fixed16f8<wrap>", rounding="toward_zero", order="pairwise"),
     Arithmetic("binary16", compensation="kahan", chunk=8, chunk_accumulate="binary32"),
     Arithmetic("binary32", rounding="stochastic", random_bits=27, multiply="binary32"),
+    Arithmetic("exact"),
+    Arithmetic("exact", rounding="stochastic", multiply="e5m2", chunk=8, chunk_accumulate="binary32"),
 ]
 
 
@@ -71,8 +73,10 @@ def test_shifting_moves_every_format() -> None:
         (("e4m3fn",), {"multiply": "nf4"}, "`multiply` must be floating or fixed point"),
         (("fixed",), {}, "got 'fixed'"),
         (("binary64",), {}, "`accumulate` must have values between"),
-        ((FloatingPoint(8, 51),), {}, "at most 51 significant bits under nearest_even"),
-        (("binary32",), {"rounding": "stochastic"}, "Set random_bits to at most 27"),
+        (("exact",), {"chunk": 4}, "be the format that exact sums of chunks are added in"),
+        (("e4m3fn",), {"chunk": 4, "chunk_accumulate": "exact"}, "that exact sums of chunks are added in"),
+        (("exact",), {"order": "pairwise"}, "be 'sequential', the default, where sums are exact"),
+        (("exact",), {"compensation": "kahan"}, "be None where sums are exact"),
         ((FixedPoint(None, 4, overflow="unbounded"),), {}, "`accumulate` must be bounded"),
         (("e4m3fn",), {"multiply_rounding": "up"}, "be None where products are exact"),
         (("e4m3fn",), {"chunk_accumulate": "e5m2"}, "be None without chunks"),
@@ -80,7 +84,6 @@ def test_shifting_moves_every_format() -> None:
         (("e4m3fn",), {"order": "random"}, "`order` must be one of 'sequential', 'pairwise'"),
         (("e4m3fn",), {"compensation": "neumaier"}, "`compensation` must be one of None, 'kahan'"),
         (("e4m3fn",), {"compensation": "kahan", "order": "pairwise"}, "be None in pairwise sums"),
-        (("e4m3fn",), {"compensation": "kahan", "rounding": "stochastic"}, "It is not built"),
         (("e4m3fn",), {"random_bits": 3}, "`random_bits` must be None"),
         (("e4m3fn",), {"rounding": "sideways"}, "`rounding` must be a known name"),
         (

@@ -12,7 +12,7 @@ from numba.core import event
 
 from lowprec.arithmetic import Arithmetic
 from lowprec.formats import Format, GroupedFormat, Scaled, resolve
-from lowprec.kernels import blocks, cpu, elementwise, grouped, operands, products
+from lowprec.kernels import blocks, cpu, elementwise, grouped, operands, products, quire
 from lowprec.kernels import multiply as of_matrices
 from lowprec.kernels.layout import Integers, layout, row_major
 from lowprec.kernels.threads import layer
@@ -133,7 +133,7 @@ def multiply(
     )  # fmt: skip
 
 
-_COMPILED = {module.__name__ for module in (cpu, blocks, operands, products)}
+_COMPILED = {module.__name__ for module in (cpu, blocks, operands, products, quire)}
 """The modules of loops whose compilation is announced."""
 
 

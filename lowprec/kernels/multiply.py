@@ -7,15 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.arithmetic import Accumulator, Arithmetic
-from lowprec.kernels import products
+from lowprec.kernels import exact_sums, products
 from lowprec.kernels.cpu import is_drawn
 from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.operands import Operand, pack
-from lowprec.kernels.paths import MIDDLE, Path, check_bias, path_of
+from lowprec.kernels.paths import MIDDLE, Path, check_bias, fits_to_odd, path_of
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.products import Family, Kind
 from lowprec.kernels.sums import RAISED
 from lowprec.kernels.threads import PARTS, ranges, share
+from lowprec.kernels.wide import WIDE
 from lowprec.modes import Rounding
 
 SERIAL_BELOW = 1 << 15
@@ -37,15 +38,25 @@ class _Numbers(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _numbers(
-    format: Accumulator, rounding: Rounding, random_bits: int | None, carrier: str, *, middle: bool = False
-) -> _Numbers:
-    """A format and mode in a carrier, where a path says that less than all of it is enough."""
+    format: Accumulator, rounding: Rounding, random_bits: int | None, carrier: str, *, middle: bool = False,
+    paired: bool = False,
+) -> _Numbers:  # fmt: skip
+    """A format and mode in a carrier, where a path says that less than all of it is enough, or is not."""
     bits = 32 if random_bits is None or not rounding.takes_random_bits else random_bits
     within = MIDDLE if middle and carrier == "float32" else None
     memory, depth, ending = describe(format, rounding, bits, carrier, within)
     if middle and carrier == "float64":
         depth = RAISED
+    if paired:
+        depth = WIDE
     return _Numbers(memory, Family(MODES[rounding], depth, ending, bits == 32))
+
+
+def _numbers_of_last(arithmetic: Arithmetic) -> _Numbers:
+    """The format of sums of chunks, and of those with a bias, in binary64, which holds the terms."""
+    format = arithmetic.chunk_accumulate or arithmetic.sum_format
+    paired = not fits_to_odd(arithmetic, format)
+    return _numbers(format, arithmetic.rounding, arithmetic.random_bits, "float64", paired=paired)
 
 
 class Loop(NamedTuple):
@@ -67,7 +78,7 @@ class Loop(NamedTuple):
 def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
     """The loop for an arithmetic."""
     mode, bits = arithmetic.rounding, arithmetic.random_bits
-    step = _numbers(arithmetic.accumulate, mode, bits, path.carrier, middle=path.middle)
+    step = _numbers(arithmetic.sum_format, mode, bits, path.carrier, middle=path.middle, paired=path.paired)
     product = chunk = None
     if arithmetic.multiply is not None and arithmetic.multiply_rounding is not None:
         product = _numbers(
@@ -78,7 +89,7 @@ def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
             middle=path.middle and path.carrier == "float32",
         )
     if arithmetic.chunk_accumulate is not None:
-        chunk = _numbers(arithmetic.chunk_accumulate, mode, bits, "float64")
+        chunk = _numbers_of_last(arithmetic)
     kind = Kind(
         path.carrier, path.odd, step.family,
         None if product is None else product.family,
@@ -106,6 +117,15 @@ def multiply(
         return
     left, of_left = pack(a, threads)
     right, of_right = pack(b, threads)
+    if arithmetic.is_exact:
+        whole = arithmetic.chunk is None
+        exact_sums.multiply(
+            (left, of_left), (right, of_right), out, carrier, arithmetic, bias=bias if whole else None,
+            bias_step=bias_step, seed=seed, stream=stream, threads=threads,
+        )  # fmt: skip
+        if bias is not None and not whole:
+            _add(bias, bias_step, out, carrier, arithmetic, batches * m * n, seed, stream, threads)
+        return
     path = path_of(arithmetic, of_left, of_right)
     loop = loop_of(arithmetic, path, carrier)
     rows, columns, deep = block or _block(loop, m, n, depth)
@@ -133,7 +153,7 @@ def _add(
     """Add a bias to a result."""
     row, measure = pack(bias, 1)
     check_bias(arithmetic, measure)
-    numbers = _numbers(arithmetic.final, arithmetic.rounding, arithmetic.random_bits, "float64")
+    numbers = _numbers_of_last(arithmetic)
     loop = products.adding(numbers.family, carrier)
     parts = ranges(size, 1 if size < SERIAL_BELOW or threads == 1 else PARTS * threads)
     fixed = row.ctypes.data, out, numbers.memory.ctypes.data, step, bias.shape[2]

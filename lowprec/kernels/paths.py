@@ -2,7 +2,7 @@
 
 A step rounds the exact s = a + p, where a is a value of the accumulator's format and p a product. Let q be
 the significant bits of the type that computes s, m those of the format, P those of p, and let RN(s) be the
-sum as that type rounds it to nearest. Products are exact where P <= q. Then there are three ways.
+sum as that type rounds it to nearest. Products are exact where P <= q. Then there are these ways.
 
 EXACT. If all terms are multiples of 2^low below 2^top, and top + 1 - low <= q, every sum is a number of
 the type. What the sums of products are multiples of, rounded sums are too: rounding goes to multiples of
@@ -12,6 +12,7 @@ number, an end of the range; so low is no higher than the last place of the ends
 ODD. An addition in the type and what it loses, which is a number of the type, give the sum rounded to odd:
 with a last bit that says whether anything was lost. Where a mode looks at g bits below the last place
 of the format, the last of them only as to whether anything is there, q >= m + g makes that innocuous.
+Where q is too small, which is so for long random words only, the sum and what it loses decide: PAIRED.
 
 NEAREST, for the modes that round to nearest. Between s and RN(s) there is no number of fewer than q + 1
 bits, so nothing is decided otherwise unless RN(s) = M is a value of the format or the middle of two of
@@ -41,6 +42,8 @@ from lowprec.kernels.operands import Measure
 from lowprec.modes import Overflow, Rounding
 
 _PRECISION = {"float32": 24, "float64": 53}
+_PAIRED = 120
+"""Bits of a sum and what it loses that wide.py looks at, or less."""
 _BOUNDS = {"float32": (-126, 125), "float64": (-1000, 1000)}
 """Exponents that sums and the last places of terms keep within: nothing is subnormal, nothing overflows."""
 MIDDLE = (-110, 99)
@@ -58,6 +61,8 @@ class Path(NamedTuple):
     odd: bool
     middle: bool = False
     """Whether all numbers lie within MIDDLE; in binary64, whether a drawn sum may be RAISED."""
+    paired: bool = False
+    """Whether what a sum in binary64 loses is looked at with it."""
 
 
 class _Extent(NamedTuple):
@@ -91,28 +96,63 @@ def _last_place(x: Fraction) -> int:
 
 def path_of(arithmetic: Arithmetic, a: Measure, b: Measure) -> Path:
     """The quickest way that is exact for these operands."""
-    top, low = a.top + b.top + 1, a.low + b.low
-    both = a.digits + b.digits - (1 in (a.digits, b.digits))  # a power of two adds none
-    exact = Measure(top, low, min(both, top + 1 - low), a.is_finite and b.is_finite)
-    if exact.digits > _PRECISION["float64"] or not _bounded(exact, "float64"):
-        raise value_error(
-            "input", "have exact products in float64",
-            f"factors of {a.digits} and {b.digits} significant bits",
-            "Round the operands: name their formats in the scheme.",
-        )  # fmt: skip
+    exact = exact_products(a, b)
     for carrier in ("float32", "float64"):
         way = _way(arithmetic, exact, min(a.low, b.low), carrier)
         if way is not None:
             return way
     raise value_error(
-        "accumulate", "wrap sums whose every bit is known", str(arithmetic.accumulate),
+        "accumulate", "wrap sums whose every bit is known", str(arithmetic.sum_format),
         "The operands are too large for it.",
     )  # fmt: skip
 
 
+def products_of(a: Measure, b: Measure) -> Measure:
+    """What exact products have in common."""
+    top, low = a.top + b.top + 1, a.low + b.low
+    both = a.digits + b.digits - (1 in (a.digits, b.digits))  # a power of two adds none
+    return Measure(top, low, min(both, top + 1 - low), a.is_finite and b.is_finite)
+
+
+def in_float64(a: Measure, b: Measure) -> bool:
+    """Whether binary64 holds factors and products, none of them subnormal."""
+    products, low = products_of(a, b), min(a.low, b.low)
+    precise = products.digits <= _PRECISION["float64"] and low >= _BOUNDS["float64"][0]
+    return precise and _bounded(products, "float64")
+
+
+def exact_products(a: Measure, b: Measure) -> Measure:
+    """The same of products that binary64 holds; others are refused."""
+    if not in_float64(a, b):
+        raise value_error(
+            "input", "have exact products in float64",
+            f"factors of {a.digits} and {b.digits} significant bits",
+            "Round the operands: name their formats in the scheme.",
+        )  # fmt: skip
+    return products_of(a, b)
+
+
+def sums_in_float64(arithmetic: Arithmetic, products: Measure, count: int) -> bool:
+    """Whether binary64 holds all sums of so many products, rounded if an arithmetic rounds them."""
+    terms = products if arithmetic.multiply is None else _rounded(products, arithmetic.multiply)
+    top = terms.top + max(count - 1, 0).bit_length()
+    return top + 1 - terms.low <= _PRECISION["float64"] and _bounded(Measure(top, terms.low, 1), "float64")
+
+
+def span_of(format: Accumulator) -> tuple[int, int]:
+    """Of which power of two all values are multiples, and below which one they lie."""
+    extent = _extent(format)
+    return extent.unit, extent.top + 1
+
+
+def is_bounded(measure: Measure) -> bool:
+    """Whether no number, and nothing that its sums lose, is subnormal in binary64 or overflows there."""
+    return _bounded(measure, "float64")
+
+
 def check_bias(arithmetic: Arithmetic, bias: Measure) -> None:
     """Refuse a bias whose sums cannot be rounded to odd in binary64."""
-    format = arithmetic.final
+    format = arithmetic.chunk_accumulate or arithmetic.sum_format
     extent = _extent(format)
     top = max(bias.top, extent.top)
     kept = top + 2 - extent.unit + guard_bits(arithmetic.rounding, arithmetic.random_bits)
@@ -126,7 +166,7 @@ def check_bias(arithmetic: Arithmetic, bias: Measure) -> None:
 
 def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str) -> Path | None:
     """The path in a carrier, if there is one."""
-    precision, format = _PRECISION[carrier], arithmetic.accumulate
+    precision, format = _PRECISION[carrier], arithmetic.sum_format
     formats = [format] if arithmetic.multiply is None else [format, arithmetic.multiply]
     if (
         any(f.missing_in(CARRIERS[carrier]) is not None for f in formats)
@@ -153,7 +193,15 @@ def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str) -> P
     kept = digits(format) + guard
     if format.overflow is Overflow.WRAP:  # all bits above the unit count
         kept = top + 2 - extent.unit + guard
-    return Path(carrier, True, middle) if kept <= precision else None
+    if kept <= precision:
+        return Path(carrier, True, middle)
+    return Path(carrier, True, paired=True) if carrier == "float64" and kept <= _PAIRED else None
+
+
+def fits_to_odd(arithmetic: Arithmetic, format: Accumulator) -> bool:
+    """Whether a sum that was rounded to odd in binary64 tells how it is rounded to a format."""
+    kept = digits(format) + guard_bits(arithmetic.rounding, arithmetic.random_bits)
+    return kept <= _PRECISION["float64"]
 
 
 def _is_raised(arithmetic: Arithmetic, low: int) -> bool:
@@ -161,7 +209,7 @@ def _is_raised(arithmetic: Arithmetic, low: int) -> bool:
 
     And at least as many of its bits are dropped as a word has.
     """
-    format = arithmetic.accumulate
+    format = arithmetic.sum_format
     return (
         isinstance(format, FloatingPoint)
         and format.subnormals
@@ -198,15 +246,15 @@ def _rounded(products: Measure, format: Accumulator) -> Measure:
 
 def _reach(arithmetic: Arithmetic, terms: Measure) -> int:
     """An exponent that sums stay below where they are rounded to nearest."""
-    rounding, extent = arithmetic.rounding, _extent(arithmetic.accumulate)
+    rounding, extent = arithmetic.rounding, _extent(arithmetic.sum_format)
     if not rounding.startswith("nearest") or arithmetic.compensation is not None:
         return extent.top
-    return max(terms.top + digits(arithmetic.accumulate) + _GROWTH, extent.smallest + 1)
+    return max(terms.top + digits(arithmetic.sum_format) + _GROWTH, extent.smallest + 1)
 
 
 def _is_nearest_enough(arithmetic: Arithmetic, terms: Measure, extent: _Extent, precision: int) -> bool:
     """Whether the conditions of NEAREST hold."""
-    format = arithmetic.accumulate
+    format = arithmetic.sum_format
     if (
         isinstance(format, FixedPoint)
         or not arithmetic.rounding.startswith("nearest")

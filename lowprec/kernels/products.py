@@ -16,10 +16,11 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.cpu import draw, is_drawn, jit
 from lowprec.kernels.memory import at, get, put, read_apart
-from lowprec.kernels.philox import word_at
+from lowprec.kernels.philox import inline, word_at
 from lowprec.kernels.scalar import ABOVE, COUNT, NEAREST_EVEN, PLAIN, U32, quantize_bits, smaller
 from lowprec.kernels.specialize import WIDTHS, specialized
-from lowprec.kernels.sums import bits_of_sum, from_source, number, pattern, to_source
+from lowprec.kernels.sums import added, from_source, number, pattern, to_source
+from lowprec.kernels.wide import WIDE
 
 # What a loop finds at its geometry: sizes of the product, its blocks, strides from matrix to matrix,
 # and where things lie in a call's own memory.
@@ -28,10 +29,12 @@ from lowprec.kernels.sums import bits_of_sum, from_source, number, pattern, to_s
 
 # The streams of noise, from a product's first one on.
 ACCUMULATE, MULTIPLY, CHUNKS, BIAS = range(4)
+# Those of the three roundings of Kahan's step beside its sum's.
+TERM, GAIN, LOST = range(4, 7)
 
 # What each loop has a copy of for each format.
-round_sum = round_product = round_chunk = quantize_bits
-bits_of_chunks = bits_of_sum
+round_alone = round_product = quantize_bits
+added_chunks = added
 
 
 PAD = 16
@@ -137,13 +140,19 @@ def multiplying(kind: Kind) -> Any:
                                     ceiling = read_apart(words, np.uintp(words_at + np.uintp(column * pitch)))
                                 before = get(sums, here)
                                 if kahan:
-                                    lost = get(carried, here)
-                                    y = number(round_sum(bits_of_sum(y, value(-lost)), ceiling, numbers))
-                                after = number(round_sum(bits_of_sum(before, y), ceiling, numbers))
+                                    lost, other = get(carried, here), U32(0)
+                                    index = position + column * depth + k
+                                    if draws_sums:
+                                        other = ceiling_at(seed, stream + TERM, index)
+                                    y = number(added(y, value(-lost), other, numbers))
+                                after = number(added(before, y, ceiling, numbers))
                                 if kahan:
-                                    gain = round_sum(bits_of_sum(after, value(-before)), ceiling, numbers)
-                                    rest = bits_of_sum(number(gain), value(-y))
-                                    put(carried, here, number(round_sum(rest, ceiling, numbers)))
+                                    if draws_sums:
+                                        other = ceiling_at(seed, stream + GAIN, index)
+                                    gain = number(added(after, value(-before), other, numbers))
+                                    if draws_sums:
+                                        other = ceiling_at(seed, stream + LOST, index)
+                                    put(carried, here, number(added(gain, value(-y), other, numbers)))
                                 y = after
                             put(sums, here, y)
                     if pairwise:
@@ -170,12 +179,12 @@ def multiplying(kind: Kind) -> Any:
                                 if draws_sums:
                                     ceiling = read_apart(noise, np.uintp(words_at + np.uintp(column * step)))
                                 here = np.uintp(lower + j)
-                                bits = bits_of_sum(get(sums, here), get(sums, np.uintp(upper + j)))
-                                put(sums, here, number(round_sum(bits, ceiling, numbers)))
+                                right_sum = get(sums, np.uintp(upper + j))
+                                put(sums, here, number(added(get(sums, here), right_sum, ceiling, numbers)))
                         if stop == start + 1:
                             for j in range(columns):
                                 ceiling = words[k - block + j * pitch] if draws_sums else U32(0)
-                                sums[j] = number(round_sum(pattern(sums[j]), ceiling, numbers))
+                                sums[j] = number(round_alone(pattern(sums[j]), ceiling, numbers))
                 if chunked:
                     for row in range(rows):
                         for j in range(columns):
@@ -183,8 +192,8 @@ def multiplying(kind: Kind) -> Any:
                             if draws_sums:
                                 index = np.uint64(position + j * depth + start)
                                 ceiling = U32(~word_at(np.uint64(seed), np.uint64(stream + CHUNKS), index))
-                            bits = bits_of_chunks(totals[row * width + j], np.float64(sums[row * width + j]))
-                            bits = np.uint64(round_chunk(bits, ceiling, of_chunks))
+                            total, part = totals[row * width + j], np.float64(sums[row * width + j])
+                            bits = np.uint64(added_chunks(total, part, ceiling, of_chunks))
                             totals[row * width + j] = bits.view(np.float64)
             for row in range(rows):
                 out_at = (batch * m + i_first + row) * n + j_first
@@ -193,6 +202,12 @@ def multiplying(kind: Kind) -> Any:
                     out[out_at + j] = stored(to_source(np.float64(result).view(np.uint64)))
 
     return jit(12, loop, _decisions(kind), *kind)
+
+
+@inline
+def ceiling_at(seed, stream, index):
+    """The complement of a random word."""
+    return U32(~word_at(np.uint64(seed), np.uint64(stream), np.uint64(index)))
 
 
 @njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -222,24 +237,22 @@ def adding(family: Family, out: str) -> Any:
             if drawn:
                 ceiling = U32(~word_at(np.uint64(seed), np.uint64(stream), np.uint64(index)))
             x = np.uint64(from_source(np.uint64(out[index]))).view(np.float64)
-            bits = bits_of_sum(x, bias[index // step % count])
-            out[index] = stored(to_source(round_sum(bits, ceiling, numbers)))
+            out[index] = stored(to_source(added(x, bias[index // step % count], ceiling, numbers)))
 
-    own = _specialized("float64", family, odd=True)
-    decisions = {"round_sum": own["quantize_bits"], "bits_of_sum": own["bits_of_sum"]}
+    decisions = {"added": _specialized("float64", family, odd=True)["added"]}
     return jit(9, loop, decisions | conversions(out), "adding", *family, out)
 
 
 def _decisions(kind: Kind) -> dict[str, Any]:
     """The functions that a loop calls."""
     own = _specialized(kind.carrier, kind.step, odd=kind.odd)
-    decisions = {name: own[name] for name in ("bits_of_sum", "pattern", "number", "smaller")}
-    decisions["round_sum"] = own["quantize_bits"]
+    decisions = {name: own[name] for name in ("added", "pattern", "number", "smaller")}
+    alone = kind.step._replace(depth=ABOVE) if kind.step.depth == WIDE else kind.step
+    decisions["round_alone"] = _specialized(kind.carrier, alone)["quantize_bits"]
     if kind.product is not None:
         decisions["round_product"] = _specialized(kind.carrier, kind.product)["quantize_bits"]
     if kind.chunk is not None:
-        of_chunks = _specialized("float64", kind.chunk, odd=True)
-        decisions |= {"round_chunk": of_chunks["quantize_bits"], "bits_of_chunks": of_chunks["bits_of_sum"]}
+        decisions["added_chunks"] = _specialized("float64", kind.chunk, odd=True)["added"]
     return decisions | conversions(kind.out)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numba import njit
 
 from lowprec.errors import type_error
-from lowprec.kernels import codes, groups, posits, quotients, scalar, stairs, sums, tables
+from lowprec.kernels import codes, groups, posits, quotients, scalar, stairs, sums, tables, wide
 
-DECISIONS = (scalar, codes, groups, quotients, tables, posits, stairs, sums)
+DECISIONS = (scalar, codes, groups, quotients, tables, posits, stairs, sums, wide)
 """The modules of plain functions."""
 
 # What takes the place of scalar.py's decisions.
@@ -128,6 +128,8 @@ def specialized(
             names[name] = compiler(rebound(function, names))
     if depth == sums.RAISED:
         names["round_magnitude"] = names["raised_by_word"]
+    if depth == wide.WIDE:
+        names |= {"round_magnitude": names["rounded_already"], "added": names["added_exactly"]}
     if is_listed(depth):
         for name, other in (_TAPERED if depth == posits.TAPERED else _LISTED).items():
             names[name] = names[_DRAWN.get(other, other) if mode >= scalar.STOCHASTIC else other]

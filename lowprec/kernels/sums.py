@@ -30,6 +30,7 @@ from lowprec.kernels.scalar import (
     U64,
     U,
     low_bits,
+    quantize_bits,
 )
 
 RAISED = -1  # one more value of DEPTH: ABOVE, and binary64 holds sums with the smallest normal value
@@ -64,6 +65,11 @@ def bits_of_sum(x, y):
         zeros = U(pattern(x) | pattern(y)) == U(0)
         bits = SIGN if U(bits << U(1)) == U(0) and not zeros else bits
     return bits
+
+
+def added(x, y, ceiling, numbers):
+    """The pattern of x + y rounded to a format."""
+    return quantize_bits(bits_of_sum(x, y), ceiling, numbers)
 
 
 def raised_by_word(magnitude, _negative, ceiling, numbers):

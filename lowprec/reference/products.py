@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from lowprec.arithmetic import Accumulator, Arithmetic
+from lowprec.arithmetic import Accumulator, Arithmetic, Exact, format_of
 from lowprec.errors import type_error, value_error
 from lowprec.modes import Rounding
 from lowprec.reference.blocks import FloatArray
@@ -19,7 +19,7 @@ from lowprec.reference.noise import random_word
 
 Number = Fraction | float
 
-ACCUMULATE, MULTIPLY, CHUNK, BIAS = range(4)
+ACCUMULATE, MULTIPLY, CHUNK, BIAS, TERM, GAIN, LOST = range(7)
 """The streams of noise, from the first one of a product on."""
 
 
@@ -37,7 +37,10 @@ def product(
     With C = A B, of K products each, product k of C[batch, i, j] has position (batch, i, j, k) in
     row-major order. A rounded product takes the random word of its position in stream MULTIPLY; a sum
     that of the first product of its right term, in stream ACCUMULATE, or CHUNK where a chunk's sum is
-    that term; the sum with a bias the word of (batch, i, j) in stream BIAS.
+    that term; the sum with a bias the word of (batch, i, j) in stream BIAS. Of the roundings of Kahan's
+    step for product k that of its sum t takes the word of its position in stream ACCUMULATE, y in stream
+    TERM, t - sum in GAIN and c in LOST. A whole sum that is exact until
+    it is rounded, bias and all, takes the word of (batch, i, j) in stream ACCUMULATE.
 
     Args:
         a: Shape (batch, i, k); float16, float32 or float64.
@@ -70,10 +73,11 @@ def product(
         pairs = zip(a[batch, i].tolist(), b[batch, :, j].tolist(), strict=True)
         total = _sum([_times(x, y) for x, y in pairs], arithmetic, noise)
         if bias is not None:
-            word = 0 if seed is None else random_word(seed, stream + BIAS, position)
-            total = _rounded(
-                _plus(total, float(bias[j]), arithmetic.rounding), arithmetic.final, arithmetic, word
-            )
+            total = _plus(total, float(bias[j]), arithmetic.rounding)
+        if isinstance(arithmetic.final, Exact):
+            total = _rounded(total, format_of(str(a.dtype)), arithmetic, noise.word_of_sum(ACCUMULATE))
+        elif bias is not None:
+            total = _rounded(total, arithmetic.final, arithmetic, noise.word_of_sum(BIAS))
         out[batch, i, j] = total
     return out
 
@@ -93,8 +97,12 @@ class _Noise:
             return 0
         return random_word(self.seed, self.stream + kind, self.position * self.count + k)
 
+    def word_of_sum(self, kind: int) -> int:
+        """That of the element in one of the streams."""
+        return 0 if self.seed is None else random_word(self.seed, self.stream + kind, self.position)
 
-def _sum(products: list[Number], arithmetic: Arithmetic, noise: _Noise) -> float:
+
+def _sum(products: list[Number], arithmetic: Arithmetic, noise: _Noise) -> Number:
     """The sum of the exact products of one element."""
     if arithmetic.multiply is not None:
         products = [
@@ -113,14 +121,19 @@ def _sum(products: list[Number], arithmetic: Arithmetic, noise: _Noise) -> float
     return total
 
 
-def _partial_sum(products: list[Number], first: int, arithmetic: Arithmetic, noise: _Noise) -> float:
+def _partial_sum(products: list[Number], first: int, arithmetic: Arithmetic, noise: _Noise) -> Number:
     """The sum of products, of which the first is number ``first``, in the order of an arithmetic."""
-    mode = arithmetic.rounding
+    mode, format = arithmetic.rounding, arithmetic.accumulate
+    if isinstance(format, Exact):
+        whole: Number = 0.0
+        for x in products:
+            whole = _plus(whole, x, mode)
+        return whole
 
-    def add(x: Number, y: Number, k: int) -> float:
+    def add(x: Number, y: Number, k: int, kind: int = ACCUMULATE) -> float:
         """One sum, whose right term begins with product k."""
         exact = _plus(x, y, mode)
-        return _rounded(exact, arithmetic.accumulate, arithmetic, noise.word(ACCUMULATE, k))
+        return _rounded(exact, format, arithmetic, noise.word(kind, k))
 
     if arithmetic.order == "pairwise":
         terms = [(x, first + k) for k, x in enumerate(products)]
@@ -133,15 +146,15 @@ def _partial_sum(products: list[Number], first: int, arithmetic: Arithmetic, noi
         if len(products) > 1:
             return float(terms[0][0])
         word = noise.word(ACCUMULATE, first)
-        return _rounded(terms[0][0], arithmetic.accumulate, arithmetic, word)
+        return _rounded(terms[0][0], format, arithmetic, word)
     total = carried = 0.0
     for k, x in enumerate(products, first):
         if arithmetic.compensation is None:
             total = add(total, x, k)
         else:
-            y = add(x, -carried, k)
+            y = add(x, -carried, k, TERM)
             t = add(total, y, k)
-            carried = add(add(t, -total, k), -y, k)
+            carried = add(add(t, -total, k, GAIN), -y, k, LOST)
             total = t
     return total
 

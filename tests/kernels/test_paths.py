@@ -128,7 +128,8 @@ def test_what_no_type_computes_exactly_is_refused() -> None:
         path_of(Arithmetic("e4m3fn"), Measure(0, -600, 2), Measure(0, -600, 2))
     wraps = Arithmetic(FixedPoint(16, 8, overflow="wrap"))
     with pytest.raises(ValueError, match="wrap sums whose every bit is known"):
-        path_of(wraps, Measure(60, 0, 24), Measure(0, -23, 24))
+        path_of(wraps, Measure(110, 0, 24), Measure(0, -23, 24))
+    assert path_of(wraps, Measure(60, 0, 24), Measure(0, -23, 24)).paired
     with pytest.raises(ValueError, match="`bias` must have sums in fixed16f8<wrap> whose every bit is known"):
         check_bias(wraps, Measure(60, 0, 24))
 

@@ -5,6 +5,7 @@ import pytest
 from product_cases import assert_defined, assert_same, hard, multiplied, path, raw
 
 from lowprec import Arithmetic
+from lowprec.formats.carriers import CARRIERS
 from lowprec.kernels.cpu import source_hash
 from lowprec.reference import product
 
@@ -18,13 +19,20 @@ SUMS = [
     Arithmetic("bfloat16", compensation="kahan"),
     Arithmetic("fixed12f6<wrap>", rounding="toward_zero"),
     Arithmetic("e5m2", rounding="stochastic", multiply="e4m3fn"),
+    Arithmetic("bfloat16", rounding="stochastic", compensation="kahan"),
+    Arithmetic("binary32", rounding="stochastic"),
 ]
 MORE_SUMS = [
     Arithmetic("e2m1"),
     Arithmetic("e4m3fnuz", rounding="down"),
     Arithmetic("fixed8f4"),
     Arithmetic("e3m0ieee"),
-    Arithmetic("binary32", rounding="stochastic", random_bits=27),
+    Arithmetic("e8m51ieee"),
+    Arithmetic("tf32", rounding="stochastic", order="pairwise", chunk=5, chunk_accumulate="binary32"),
+    Arithmetic("e8m23ieee", rounding="stochastic_midpoint", random_bits=31, order="pairwise"),
+    Arithmetic("e5m20ieee", rounding="stochastic_nearest", compensation="kahan", chunk=7),
+    Arithmetic("fixed32f20", rounding="stochastic"),
+    Arithmetic("fixed40f20<wrap>", rounding="stochastic"),
     Arithmetic("e5m2", rounding="to_odd", chunk=3),
     Arithmetic("binary16", rounding="down", compensation="kahan"),
     Arithmetic("ufixed8f2<wrap>", rounding="up"),
@@ -52,12 +60,17 @@ def assert_exact(arithmetic: Arithmetic) -> None:
     name = str(arithmetic.accumulate)
     wraps = "wrap" in str(arithmetic.final) + name
     bias = raw(rng, 5, spread=1) if arithmetic.multiply is None or arithmetic.is_stochastic else None
+    dtype = "float64" if arithmetic.final.missing_in(CARRIERS["float32"]) else "float32"
+    if dtype == "float64" and wraps:
+        bias = None  # of more bits than are looked at
     factors = [hard(rng, name, depth=18), (raw(rng, 2, 3, 9), raw(rng, 2, 9, 5))]
     if not wraps and seed is None:  # of a few digits; the others have both kinds of sums already
         factors.append((np.round(raw(rng, 1, 4, 21) * 8) / 8, np.round(raw(rng, 1, 21, 5) * 4) / 4))
     for a, b in factors:
         if wraps:
             a = np.where(np.abs(a) < 2.0**20, a, np.float32(1.5))
+        a, b = a.astype(dtype), b.astype(dtype)
+        bias = None if bias is None else bias.astype(dtype)
         got = multiplied(a, b, arithmetic, bias=bias, seed=signed or 0)
         assert_same(got, product(a, b, arithmetic, bias=bias, seed=seed), arithmetic.describe())
 
