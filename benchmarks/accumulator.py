@@ -16,6 +16,7 @@ import io
 import itertools
 import multiprocessing
 import os
+import signal
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,6 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import nn
 
 from lowprec import SCHEMES, Arithmetic, Scheme, drawing, files
 from lowprec.app import data, models
@@ -81,11 +81,9 @@ def train(experiment: Experiment) -> tuple[Experiment, float]:
     """The accuracy after the last epoch, on the test images."""
     images = data.load(train_size=experiment.images)
     settings = Settings(epochs=experiment.epochs, model=experiment.model)
-    build: type[nn.Module] | object = models.find(experiment.model)
+    run = Run(experiment.sums, 0.9, experiment.seed)
     with torch_settings(threads=1):
-        training = Training(
-            Run(experiment.sums, 0.9, experiment.seed), settings, build, experiment.scheme(), images
-        )
+        training = Training(run, settings, models.find(experiment.model), experiment.scheme(), images)
         while not training.is_finished:
             row = training.advance()
     return experiment, row.test_accuracy
@@ -96,7 +94,8 @@ def trained(experiments: Sequence[Experiment], jobs: int) -> Iterator[tuple[Expe
     if jobs == 1:
         yield from map(train, experiments)
     else:
-        with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this process alone
+        with multiprocessing.get_context("spawn").Pool(jobs, *ignore) as pool:
             yield from pool.imap_unordered(train, experiments)
 
 
@@ -247,4 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Interrupted. The same command goes on with what is not trained yet.")

@@ -105,7 +105,7 @@ for number, (name, found) in enumerate(errors.items()):
     color, marker, dashes = drawing.style(number)
     ax.loglog(counts, found, dashes, color=color, marker=marker, markersize=4, label=name, base=2)
 ax.axhline(2**-8, color="black", linewidth=0.8)
-ax.text(2**16, 2**-8, "u", va="bottom", ha="right")
+ax.text(1.01, 2**-8, "u", va="center", transform=ax.get_yaxis_transform())
 ax.set(xlabel="products that are added", ylabel="relative error, mean of 32", ylim=(2**-12, 2))
 ax.legend(frameon=False, ncols=2)
 drawing.plain(ax)
@@ -113,7 +113,8 @@ plt.show()
 
 # %% [markdown]
 # In order, a sum stops growing somewhere, and its error goes to 1. Chunks put that off, until the sum of
-# the chunks stops in its turn. Rounded at random it is off by some percent, however many are added.
+# the chunks stops in its turn. Rounded at random it is off by some percent, however many are added. In
+# pairs and compensated the error stays about u; of the latter until k u^2 counts, which is 1 at 2^16.
 #
 # ## What a network makes of it
 #
