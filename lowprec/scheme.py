@@ -338,6 +338,14 @@ SCHEMES: dict[str, Scheme] = {
         error="e5m2<saturate_all>",
         loss_scale=1024,
     ),
+    # Wang et al. 2018 have sums of 16 bits, in chunks of 64; products of narrower operands need fewer
+    "fp8-acc12": Scheme(
+        input="e4m3fn<saturate_all>",
+        weight="e4m3fn<saturate_all>",
+        error="e5m2<saturate_all>",
+        arithmetic=Arithmetic("e6m5ieee", chunk=64),
+        loss_scale=1024,
+    ),
     "bfp8": Scheme(**_all("bfp8")),
     "bfp8-sr": Scheme(**_all(_stochastic("bfp8"))),
     "fixed8": Scheme(

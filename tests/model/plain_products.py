@@ -1,13 +1,15 @@
 """What a simulated product is, in plain PyTorch: round each operand, then torch's own product.
 
 Rounding itself is the operator's, which tests of its own prove; the streams of the noise are written
-out here, since equal seeds must keep giving equal bits.
+out here, since equal seeds must keep giving equal bits. The product of a scheme with an arithmetic is
+that of summed_products.py.
 """
 
 from collections.abc import Callable
 from itertools import zip_longest
 
 import torch
+from model.summed_products import summed_product
 from torch import Tensor
 
 from lowprec import SCHEMES, Cast, Scheme
@@ -44,12 +46,17 @@ def plain_product(
     *,
     training: bool = True,
 ) -> Gradients:
-    """The output and the three gradients of a scheme whose products all read the same operands."""
+    """The output and the three gradients of a scheme whose products all read the same operands.
+
+    A scheme with an arithmetic is that of a linear product, or of a convolution with a padding of 1.
+    """
     own = rounded(x, scheme.input, seed, INPUT, training=training)
     read = rounded(weight, scheme.weight, seed, WEIGHT, training=training)
     scale = scheme.loss_scale
     rounded_error = rounded(error * scale, scheme.error, seed, ERROR, training=training) / scale
     y, *gradients = product_and_gradients(function, own, read, bias, rounded_error)
+    if scheme.arithmetic is not None:  # but the gradient of the bias stays torch's
+        y, *gradients[:2] = summed_product(own, read, bias, rounded_error, scheme.arithmetic, scale)
     return rounded(y, scheme.output, seed, OUTPUT, training=training), *gradients
 
 

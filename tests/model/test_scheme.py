@@ -2,6 +2,7 @@
 
 import pickle
 import tomllib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ def test_named_schemes_survive_a_toml_file(tmp_path, name):
 
 def test_the_named_schemes_are_those_that_were_promised():
     scaled = ["mxfp8", "mxfp6", "mxfp4", "nvfp4", "int8"]
-    own = ["bf16", "fp8-hybrid", "bfp8", "bfp8-sr", "fixed8", "fixed8-sr"]
+    own = ["bf16", "fp8-hybrid", "fp8-acc12", "bfp8", "bfp8-sr", "fixed8", "fixed8-sr"]
     assert list(SCHEMES) == [*own, *scaled, *(f"{name}-sr" for name in scaled)]
     elements = [str(SCHEMES[name].weight.format.element) for name in scaled]
     assert elements == ["e4m3fn", "e2m3", "e2m1", "e2m1", "fixed8f0<symmetric>"]
@@ -121,6 +122,10 @@ def test_the_named_schemes_are_those_that_were_promised():
     assert fp8.error == Cast(FloatingPoint(5, 2, overflow="saturate_all"))
     assert fp8.loss_scale > 1
     assert (fp8.stored_weight, fp8.gradient, fp8.state, fp8.master) == (None, None, None, None)
+    narrow = SCHEMES["fp8-acc12"]
+    assert replace(narrow, arithmetic=None) == fp8
+    assert narrow.arithmetic.accumulate.bits == 12
+    assert narrow.arithmetic.accumulate == narrow.arithmetic.chunk_accumulate
     assert SCHEMES["fixed8"] == Scheme(
         stored_weight="fixed8f7", input="fixed8f4", error="fixed8f7", gradient="fixed8f7", loss_scale=64
     )
