@@ -128,8 +128,8 @@ def planned_conv_transpose(
     """A transposed convolution under a plan."""
     dimensions = weight.dim() - 2
     check_dimensions(input, dimensions)
-    sizes = [in_each(size, dimensions) for size in (stride, padding, output_padding, dilation)]
-    product = ConvTransposeProduct(*sizes[:3], groups, sizes[3])
+    steps, cut, more, far = (in_each(n, dimensions) for n in (stride, padding, output_padding, dilation))
+    product = ConvTransposeProduct(steps, cut, more, groups, far)
     batched = input.dim() == dimensions + 2
     x = input if batched else input.unsqueeze(0)
     y = simulate(x, weight, bias, product, plan, seed, weight_seed, owner)
