@@ -24,7 +24,17 @@ from model.plain_products import (
 )
 
 import lowprec
-from lowprec import SCHEMES, Arithmetic, Cast, Scheme, functional, nn, reference
+from lowprec import (
+    SCHEMES,
+    Arithmetic,
+    BlockFloatingPoint,
+    Cast,
+    PerGroup,
+    Scheme,
+    functional,
+    nn,
+    reference,
+)
 
 PLAIN = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 SIMULATED = {d: getattr(functional, f"conv_transpose{d}d") for d in (1, 2, 3)}
@@ -35,6 +45,7 @@ OPTIONS = {
     "grouped": {"groups": 2, "stride": 3},
     "depthwise": {"groups": 4, "padding": 3},
 }
+SUMMED = Scheme(arithmetic="binary32")
 DRAWN = Arithmetic("bfloat16", rounding="stochastic", multiply="e4m3fn")
 FORWARD, OF_INPUT, OF_WEIGHT = 16, 24, 32
 """The first streams of the three products."""
@@ -53,8 +64,13 @@ def check(simulated, plain, x, weight, bias, scheme, seed):
     assert_same(got, plain_product(plain, x, weight, bias, error, scheme, seed or 0))
 
 
-@pytest.mark.parametrize("name", WHOLE)
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("name", "dimensions"),
+    [
+        ("fp8-hybrid", 2),
+        *(pytest.param(name, d, marks=pytest.mark.exhaustive) for name in WHOLE for d in PLAIN),
+    ],
+)
 def test_every_named_scheme_is_the_product_of_rounded_operands(name, dimensions):
     seed = 7 if name.endswith("-sr") else None
     simulated = partial(SIMULATED[dimensions], stride=2, scheme=name, seed=seed)
@@ -68,14 +84,21 @@ def test_every_named_scheme_is_the_product_of_rounded_operands(name, dimensions)
 def test_options_are_those_of_torch(option, dimensions):
     options = OPTIONS[option]
     x, weight, bias = operands_of(dimensions, groups=options.get("groups", 1))
-    simulated = partial(SIMULATED[dimensions], scheme="bfp8-sr", seed=3, **options)
-    check(simulated, partial(PLAIN[dimensions], **options), x, weight, bias, SCHEMES["bfp8-sr"], 3)
+    simulated = partial(SIMULATED[dimensions], scheme="fp8-hybrid", **options)
+    check(simulated, partial(PLAIN[dimensions], **options), x, weight, bias, SCHEMES["fp8-hybrid"], None)
 
 
-@pytest.mark.parametrize("name", GROUPED)
+ALONG = Cast(BlockFloatingPoint(4, PerGroup(3, "contraction")))
+BY_GROUPS = {"bfp4": Scheme(input=ALONG, weight=ALONG, error=ALONG), **{n: SCHEMES[n] for n in GROUPED}}
+
+
+@pytest.mark.parametrize(
+    "name", ["bfp4", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in GROUPED)]
+)
 def test_groups_run_along_the_contraction_of_each_product(name):
     """Channels of the input, of the result, and examples, in weights of shape (in, out, window)."""
-    scheme, seed = SCHEMES[name], 7 if name.endswith("-sr") else None
+    scheme = BY_GROUPS[name]
+    seed = 7 if scheme.input.rounding == "stochastic" else None
     x, weight, bias = operands_of(2, outputs=40, batch=(3,))
     error = operands((3, 40, 7, 7), (1, 1), seed=1)[0]
 
@@ -181,7 +204,7 @@ def test_in_binary32_they_are_torchs_but_for_the_order_of_sums(dimensions, optio
 def test_an_input_without_a_batch_is_a_batch_of_one():
     for dimensions in (1, 2, 3):
         x, weight, bias = operands_of(dimensions)
-        for scheme in ("bfp8", Scheme(arithmetic="binary32")):
+        for scheme in ("fp8-hybrid", SUMMED):
             simulated = partial(SIMULATED[dimensions], stride=2, scheme=scheme)
             assert torch.equal(simulated(x[0], weight, bias), simulated(x[:1], weight, bias)[0])
 
@@ -197,8 +220,9 @@ def test_zeros_of_a_stride_are_multiplied():
 
 
 ROUNDED = {"input": "e4m3fn", "weight": "e4m3fn", "error": "e5m2"}
+SPLIT = Scheme(**ROUNDED, grad_weight=lowprec.Operands(input="e5m2"))
+"""Whose backward reads the input otherwise."""
 X, W = torch.ones(1, 4, 6, 6), torch.ones(4, 2, 3, 3)
-SUMMED = Scheme(arithmetic="binary32")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +250,7 @@ def test_what_cannot_be_honored_is_an_error(call, kind, message):
         call()
 
 
-@pytest.mark.parametrize("scheme", ["bfp8", Scheme(arithmetic="binary32")], ids=["bfp8", "binary32"])
+@pytest.mark.parametrize("scheme", ["fp8-hybrid", SUMMED], ids=["fp8", "binary32"])
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
 def test_a_layer_gives_the_size_that_is_asked_for(dimensions, scheme):
     arguments = (4, 2, 3, 3, 1)
@@ -253,7 +277,7 @@ def decoder():
     return torch.nn.Sequential(first, torch.nn.ReLU(), torch.nn.ConvTranspose2d(4, 2, 2))
 
 
-@pytest.mark.parametrize("scheme", [None, "mxfp8", Scheme(**ROUNDED)], ids=["plain", "mxfp8", "e4m3fn"])
+@pytest.mark.parametrize("scheme", [None, Scheme(**ROUNDED), SPLIT], ids=["plain", "alike", "split"])
 def test_an_audit_counts_a_transposed_convolution_as_torch_does(scheme):
     model = decoder() if scheme is None else lowprec.convert(decoder(), scheme)
     audit = lowprec.audit(model, torch.ones(2, 3, 4, 4))
@@ -294,7 +318,7 @@ def test_products_in_user_code_are_named():
 def test_whole_models_are_prepared_described_recorded_and_ranked():
     model = decoder()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    model, optimizer = lowprec.prepare(model, optimizer, "fp8-hybrid")
+    model, optimizer = lowprec.prepare(model, optimizer, Scheme(**ROUNDED))
     assert [row.type for row in lowprec.describe(model).rows] == ["ConvTranspose2d"] * 2
     with lowprec.record(model) as recording:
         model(torch.ones(2, 3, 4, 4)).sum().backward()
@@ -304,5 +328,5 @@ def test_whole_models_are_prepared_described_recorded_and_ranked():
     optimizer.step()
     lowprec.revert(model)
     assert type(model[0]) is torch.nn.ConvTranspose2d
-    ranked = lowprec.sensitivity(model, lambda m: m(torch.ones(2, 3, 4, 4)).sum(), "e2m1")
+    ranked = lowprec.sensitivity(model, lambda m: m(torch.ones(2, 3, 4, 4)).sum(), Scheme(**ROUNDED))
     assert [effect.layer for effect in ranked.effects] == ["0", "2"]
