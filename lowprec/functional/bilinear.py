@@ -28,6 +28,9 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 class Product:
     """A bilinear product and its two gradients, on operands that are already rounded."""
 
+    second = "weight"
+    """What users call the second operand."""
+
     def forward(
         self,
         x: Tensor,
@@ -150,6 +153,8 @@ class MatmulProduct(Product):
 
     The gradients of an operand that is read several times are added by torch's own sum.
     """
+
+    second = "other"
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """As torch.matmul."""
