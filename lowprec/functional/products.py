@@ -211,11 +211,14 @@ def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, 
     for name, operand in ((second, weight), ("bias", bias)):
         if operand is None:
             continue
+        if not isinstance(operand, Tensor):
+            raise type_error(name, "be a tensor or None", type(operand))
         if autocast is None or torch.float64 in (x.dtype, operand.dtype):  # which autocast leaves alone
             if operand.dtype != x.dtype:
                 raise type_error(name, f"have the dtype of the input, {x.dtype}", operand.dtype)
         elif operand.dtype not in CARRIER_DTYPES:
             raise value_error("dtype", "be a carrier under torch.autocast", operand.dtype)
+        check_tensor(operand, name)
     held = [held for held in (*plan, *(plan.arithmetics or ())) if isinstance(held, Spec | Sums)]
     for format in held:
         _check_carrier(format, x.dtype)

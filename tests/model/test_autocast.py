@@ -1,40 +1,15 @@
 """Under torch.autocast every product is torch's in its dtype, which must hold the formats; else one error."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import pytest
 import torch
+from model.functional_products import PRODUCTS, assert_equal, draw
 from torch import Tensor
 
 import lowprec
-from lowprec import Arithmetic, Operands, Scheme, functional
+from lowprec import Arithmetic, Operands, Scheme
 
-
-class Pair(NamedTuple):
-    """A function here and torch's, and the shapes of operands."""
-
-    mine: Callable[..., Tensor]
-    plain: Callable[..., Tensor]
-    shapes: tuple[tuple[int, ...], ...]
-
-
-def named(name: str, plain: Any, *shapes: tuple[int, ...]) -> Pair:
-    """A function of one name in both packages."""
-    return Pair(getattr(functional, name), getattr(plain, name), shapes)
-
-
-NN = torch.nn.functional
-PRODUCTS = {
-    "linear": named("linear", NN, (3, 4), (5, 4), (5,)),
-    "matmul": named("matmul", torch, (2, 3, 4), (4, 5)),
-    "bmm": named("bmm", torch, (2, 3, 4), (2, 4, 5)),
-    **{f"conv{d}d": named(f"conv{d}d", NN, (2, 4, *(3,) * d), (5, 4, *(2,) * d), (5,)) for d in (1, 2, 3)},
-    **{
-        f"conv_transpose{d}d": named(f"conv_transpose{d}d", NN, (2, 4, *(3,) * d), (4, 5, *(2,) * d), (5,))
-        for d in (1, 2, 3)
-    },
-}
 every_product = pytest.mark.parametrize("name", PRODUCTS)
 NARROW = Arithmetic("e4m3fn")
 SCHEMES = {
@@ -44,13 +19,6 @@ SCHEMES = {
     "sums": Scheme(arithmetic=NARROW),
     "split sums": Scheme(input="e4m3fn", arithmetic=NARROW, grad_weight=Operands(input="e5m2")),
 }
-
-
-def draw(name: str, *dtypes: torch.dtype) -> list[Tensor]:
-    """Operands in these dtypes."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = PRODUCTS[name].shapes
-    return [torch.randn(s, generator=generator).to(d) for s, d in zip(shapes, dtypes, strict=False)]
 
 
 def step(
@@ -67,13 +35,6 @@ def step(
         if inside:
             return [y.detach(), *torch.autograd.grad(y, leaves, torch.ones_like(y))]
     return [y.detach(), *torch.autograd.grad(y, leaves, torch.ones_like(y))]
-
-
-def assert_equal(got: list[Tensor], want: list[Tensor]) -> None:
-    """Equal dtypes, shapes and numbers."""
-    for a, b in zip(got, want, strict=True):
-        assert a.dtype == b.dtype
-        assert torch.equal(a, b)
 
 
 @every_product
