@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 
 from torch import Tensor
 from torch.nn.functional import pad
 
 from lowprec.errors import value_error
+from lowprec.functional.arguments import Size, check_convolution, check_linear, check_tensors, in_each
 from lowprec.functional.bilinear import ConvProduct, LinearProduct
 from lowprec.functional.plan import LINEAR_AXES, Plan, conv_axes, plan_and_seed
 from lowprec.functional.products import simulate
 from lowprec.scheme import Scheme
-
-Size = int | Sequence[int]
 
 _LINEAR = LinearProduct()
 
@@ -52,6 +52,7 @@ def linear(
         >>> linear(torch.tensor([[0.3]]), torch.tensor([[1.0]]), scheme="fp8-hybrid")
         tensor([[0.3125]])
     """
+    check_tensors(input=input, weight=weight)
     plan, seeds = plan_and_seed(input, scheme, LINEAR_AXES, training=training, seed=seed)
     return planned_linear(input, weight, bias, plan, seeds, seeds)
 
@@ -66,8 +67,9 @@ def planned_linear(
     owner: int = 0,
 ) -> Tensor:
     """``linear`` under a plan; ``owner`` is the id of the layer that asks."""
+    check_linear(input, weight)
     if input.dim() != 2:  # a matrix of rows, whose groups are the same for every product and plan
-        rows = input.reshape(-1, input.shape[-1])
+        rows = input.reshape(prod(input.shape[:-1]), input.shape[-1])
         flat = simulate(rows, weight, bias, _LINEAR, plan, seed, weight_seed, owner)
         return flat.reshape(*input.shape[:-1], weight.shape[0])
     return simulate(input, weight, bias, _LINEAR, plan, seed, weight_seed, owner)
@@ -89,7 +91,9 @@ def planned_conv(
 ) -> Tensor:
     """A convolution under a plan; the input is rounded before it is padded."""
     dimensions = weight.dim() - 2
-    strides, dilations = _tuple(stride, dimensions), _tuple(dilation, dimensions)
+    check_convolution(input, weight, dimensions, groups)
+    strides = in_each("stride", stride, dimensions, 1)
+    dilations = in_each("dilation", dilation, dimensions, 1)
     before, after = _padding(padding, weight.shape[2:], dilations, strides)
     enlarge: Callable[[Tensor], Tensor] | None = None
     inside = before
@@ -103,12 +107,6 @@ def planned_conv(
         y = simulate(batch, weight, bias, product, plan, seed, weight_seed, owner, enlarge)
         return y.squeeze(0)
     return simulate(input, weight, bias, product, plan, seed, weight_seed, owner, enlarge)
-
-
-def _tuple(size: Size, dimensions: int) -> tuple[int, ...]:
-    """One number for each dimension."""
-    values = (size,) * dimensions if isinstance(size, int) else tuple(size)
-    return values * dimensions if len(values) == 1 else values
 
 
 def _padding(
@@ -125,7 +123,7 @@ def _padding(
             raise value_error("padding", "not be 'same' for a strided convolution", padding, remedy)
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-    values = _tuple(padding, len(kernel))
+    values = in_each("padding", padding, len(kernel), 0)
     return values, values
 
 
@@ -143,8 +141,8 @@ def _conv(
     seed: int | Tensor | None,
 ) -> Tensor:
     """The three convolutions."""
-    if weight.dim() != dimensions + 2:
-        raise value_error("weight", f"have {dimensions + 2} dimensions", tuple(weight.shape))
+    check_tensors(input=input, weight=weight)
+    check_convolution(input, weight, dimensions, groups)
     axes = conv_axes(dimensions)
     plan, seeds = plan_and_seed(input, scheme, axes, training=training, seed=seed)
     return planned_conv(input, weight, bias, stride, padding, dilation, groups, "zeros", plan, seeds, seeds)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lowprec.arithmetic import Arithmetic
+from lowprec.errors import value_error
 from lowprec.kernels.dispatch import multiply
 from lowprec.kernels.operands import Operand
 from lowprec.ops.constant import constant
@@ -67,6 +68,13 @@ def arithmetic_of(key: str) -> Arithmetic:
     return Arithmetic.from_value(json.loads(key))
 
 
+def _check(a: Tensor, b: Tensor) -> None:
+    """Refuse what has no product: kernels read memory by these sizes."""
+    if a.dim() != 3 or b.dim() != 3 or a.shape[0] != b.shape[0] or a.shape[2] != b.shape[1]:
+        must = f"have as many matrices as `a`, {tuple(a.shape)}, with as many rows as those have columns"
+        raise value_error("b", must, tuple(b.shape))
+
+
 def _operand(x: Tensor) -> Operand:
     """A batch of matrices as kernels take it."""
     batch, rows, columns = x.shape
@@ -87,6 +95,7 @@ def _product(
     roles: str = "",
 ) -> Tensor:
     """The CPU kernel."""
+    _check(a, b)
     own = arithmetic_of(arithmetic)
     out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
     multiply(
@@ -105,4 +114,5 @@ _library.impl("product", _product, "CPU")
 
 @torch.library.register_fake("lowprec::product", lib=_library)
 def _(a: Tensor, b: Tensor, *_: Any) -> Tensor:
+    _check(a, b)
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
