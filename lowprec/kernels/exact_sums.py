@@ -68,7 +68,7 @@ def multiply(
     narrow = in_float64(of_left, of_right) and is_bounded(of_bias)
     narrow = narrow and sums_in_float64(arithmetic, products, min(depth, chunk))
     held: list[npt.NDArray[Any]] = [left, right]
-    count, width = 1, min(n, _NARROW_WIDTH if narrow else _WIDE_WIDTH)
+    count, width = 0, min(n, _NARROW_WIDTH if narrow else _WIDE_WIDTH)
     if not narrow:
         span = [(of_bias.low, of_bias.top + 1)]
         span += [span_of(f) for f in (arithmetic.multiply, arithmetic.chunk_accumulate) if f is not None]
@@ -84,15 +84,17 @@ def multiply(
         base = min(low for low, _ in span)
         count = (max(top for _, top in span) + depth.bit_length() - base) // 32 + 4
         geometry[[quire.BASE, quire.LIMBS]] = base, count
-    loop, *numbers = _loop_of(arithmetic, narrow, carrier)
+    loop, *numbers = _loop_of(arithmetic, carrier)
     for entry, memory in zip((*_OPERANDS, quire.BIAS, quire.NUMBERS, quire.PRODUCT_NUMBERS),
                              (*_filled(held), row, *numbers), strict=True):  # fmt: skip
         geometry[entry] = memory.ctypes.data
-    geometry[[quire.OUT, quire.WIDTH, quire.TOTALS_AT]] = out, width, 8 * width * count
+    limbs = 8 * width * count
+    geometry[[quire.OUT, quire.WIDTH, quire.NARROW]] = out, width, narrow
+    geometry[[quire.SUMS_AT, quire.TOTALS_AT]] = limbs, limbs + 8 * width
     units = batches * m * -(-n // width)
     serial = threads == 1 or batches * m * n * depth < SERIAL_BELOW
     parts = ranges(units, 1 if serial else PARTS * threads)
-    scratch = np.empty((len(parts), -(-8 * width * (count + 1) // 64) * 64), np.uint8)
+    scratch = np.empty((len(parts), -(-(limbs + 16 * width) // 64) * 64), np.uint8)
     calls = [
         (geometry.ctypes.data, scratch[i:].ctypes.data, *part, seed, stream) for i, part in enumerate(parts)
     ]
@@ -108,7 +110,7 @@ def _filled(held: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
 
 
 @lru_cache(maxsize=256)
-def _loop_of(arithmetic: Arithmetic, narrow: bool, carrier: str) -> tuple[Any, ...]:
+def _loop_of(arithmetic: Arithmetic, carrier: str) -> tuple[Any, ...]:
     """The loop for an arithmetic, the numbers of the format that sums are rounded to, those of products."""
     mode, bits = arithmetic.rounding, arithmetic.random_bits
     final = format_of(carrier) if arithmetic.chunk_accumulate is None else arithmetic.chunk_accumulate
@@ -116,7 +118,7 @@ def _loop_of(arithmetic: Arithmetic, narrow: bool, carrier: str) -> tuple[Any, .
     of_products, product = numbers, None
     if arithmetic.multiply is not None and arithmetic.multiply_rounding is not None:
         of_products, product = _numbers(arithmetic.multiply, arithmetic.multiply_rounding, bits)
-    kind = Kind(narrow, step._replace(depth=WIDE), product, arithmetic.chunk is not None, carrier)
+    kind = Kind(step._replace(depth=WIDE), product, arithmetic.chunk is not None, carrier)
     return quire.summing(kind), numbers, of_products
 
 

@@ -1,7 +1,7 @@
 """Loops over matrix products whose sums are exact, and rounded once.
 
 A unit is a row of the result by a block of its columns. Where paths.py knows that binary64 holds all sums
-of products, these are multiplied and added there. Else a sum is an integer in limbs of 64 bits, each a
+of products, they are narrow: multiplied and added there. Else a sum is an integer in limbs of 64 bits, each a
 digit of 32 bits that has room for 2^29 carries: a product of significands, or a product that was rounded,
 is cut at multiples of 32 places and added to three of them. At the end carries go up, and wide.py rounds
 the first 128 bits. What is no number is summed apart.
@@ -23,11 +23,12 @@ from lowprec.kernels.sums import number, pattern, to_source
 from lowprec.kernels.wide import added_exactly, quantize_wide
 
 # What a loop finds at its geometry: addresses, sizes of the product and of its units, those of sums.
-(A, B, A_DIGITS, B_DIGITS, A_PLACES, B_PLACES, BIAS, OUT, NUMBERS, PRODUCT_NUMBERS, TOTALS_AT,
- M, N, K, CHUNK, WIDTH, LIMBS, BASE, HALVED, STRANGE, BIAS_STEP, BIAS_COUNT, SIZE) = range(23)  # fmt: skip
+(A, B, A_DIGITS, B_DIGITS, A_PLACES, B_PLACES, BIAS, OUT, NUMBERS, PRODUCT_NUMBERS, TOTALS_AT, SUMS_AT,
+ M, N, K, CHUNK, WIDTH, LIMBS, BASE, NARROW, HALVED, STRANGE, BIAS_STEP, BIAS_COUNT, SIZE) = range(25)  # fmt: skip
 
 HALF = 27
 """Low bits of a significand of 53, where two of them make products of more than 62 bits."""
+_LOWER = (1 << HALF) - 1
 _DIGIT = np.int64(0xFFFFFFFF)
 
 round_product = quantize_bits
@@ -36,8 +37,6 @@ round_product = quantize_bits
 class Kind(NamedTuple):
     """What a loop holds constant."""
 
-    narrow: bool
-    """Whether binary64 holds all sums."""
     step: Family
     """Of the whole sum, or of the sums of chunks."""
     product: Family | None
@@ -112,7 +111,7 @@ def gather(limbs, first, count):
 @cache
 def summing(kind: Kind) -> Any:
     """The loop of one kind."""
-    stored, narrow, chunked = WIDTHS[kind.out].memory, kind.narrow, kind.chunked
+    stored, chunked = WIDTHS[kind.out].memory, kind.chunked
     rounds_products = kind.product is not None
     draws_products = kind.product is not None and is_drawn(kind.product.mode)
     draws_sums, down = is_drawn(kind.step.mode), kind.step.mode == DOWN
@@ -124,11 +123,11 @@ def summing(kind: Kind) -> Any:
         a_digits, b_digits = at(g[A_DIGITS], np.int64), at(g[B_DIGITS], np.int64)
         a_places, b_places = at(g[A_PLACES], np.int64), at(g[B_PLACES], np.int64)
         out, totals = at(g[OUT], stored), at(scratch + g[TOTALS_AT], np.float64)
-        sums, limbs = at(scratch, np.float64), at(scratch, np.int64)
+        sums, limbs = at(scratch + g[SUMS_AT], np.float64), at(scratch, np.int64)
         numbers = to_fixed_tuple(at(g[NUMBERS], np.uint64), COUNT)
         if rounds_products:
             of_products = to_fixed_tuple(at(g[PRODUCT_NUMBERS], np.uint64), COUNT)
-        n, depth, count, base = g[N], g[K], g[LIMBS], g[BASE]
+        n, depth, count, base, narrow = g[N], g[K], g[LIMBS], g[BASE], g[NARROW] != 0
         blocks = -(-n // g[WIDTH])
         for unit in range(first, last):
             row, j_first = unit // blocks, unit % blocks * g[WIDTH]
@@ -142,7 +141,9 @@ def summing(kind: Kind) -> Any:
             for start in range(0, depth if depth > 0 else 1, g[CHUNK]):
                 stop = smaller(start + g[CHUNK], depth)
                 strange = g[STRANGE] != 0
-                for j in range(columns * (1 if narrow else count)):
+                for j in range(columns):
+                    sums[j] = 0.0
+                for j in range(columns * count):
                     limbs[j] = 0
                 for k in range(start, stop):
                     x, b_row = a[a_at + k], b_at + k * n
@@ -169,16 +170,13 @@ def summing(kind: Kind) -> Any:
                             deposit(limbs, j * count, digits * read_apart(b_digits, there), place)
                     else:
                         digits, here = a_digits[a_at + k], a_places[a_at + k] - base
-                        upper = digits >> HALF
-                        lower = digits - (upper << HALF)
                         for j in range(columns):
                             other, place = b_digits[b_row + j], here + b_places[b_row + j]
-                            left = other >> HALF
-                            right = other - (left << HALF)
-                            deposit(limbs, j * count, lower * right, place)
-                            deposit(limbs, j * count, upper * right, place + HALF)
-                            deposit(limbs, j * count, lower * left, place + HALF)
-                            deposit(limbs, j * count, upper * left, place + 2 * HALF)
+                            for half in range(4):
+                                mine, theirs = half & 1, half >> 1
+                                left = digits >> HALF if mine else digits & _LOWER
+                                right = other >> HALF if theirs else other & _LOWER
+                                deposit(limbs, j * count, left * right, place + (mine + theirs) * HALF)
                 for j in range(columns):
                     ceiling, total, limb = U32(0), totals[j], j * count
                     if draws_sums:
@@ -198,19 +196,17 @@ def summing(kind: Kind) -> Any:
                             plain = plain and pattern(y) == np.uint64(0)
                             part += 0.0 if np.isfinite(y) else y
                     zero = 0.0 if plain or not down else -0.0
+                    high, low, lead, negative = np.uint64(0), np.uint64(0), np.int64(-1), False
                     if narrow:
                         part = sums[j] if sums[j] != 0.0 else zero
-                        bits = added_exactly(total, part, ceiling, numbers)
+                    elif np.isfinite(part) and np.isfinite(total):
+                        deposit_number(limbs, limb, pattern(total), base)
+                        high, low, lead, negative = gather(limbs, limb, count)
+                        total, part = total if total == 0.0 else 0.0, zero
+                    if lead >= 0:
+                        bits = quantize_wide(high, low, lead + base + 1023, negative, ceiling, numbers)
                     else:
-                        high, low, lead, negative = np.uint64(0), np.uint64(0), np.int64(-1), False
-                        if np.isfinite(part) and np.isfinite(total):
-                            deposit_number(limbs, limb, pattern(total), base)
-                            high, low, lead, negative = gather(limbs, limb, count)
-                            total, part = total if total == 0.0 else 0.0, zero
-                        if lead >= 0:
-                            bits = quantize_wide(high, low, lead + base + 1023, negative, ceiling, numbers)
-                        else:
-                            bits = added_exactly(total, part, ceiling, numbers)
+                        bits = added_exactly(total, part, ceiling, numbers)
                     totals[j] = number(np.uint64(bits))
             for j in range(columns):
                 out[element + j] = stored(to_source(pattern(totals[j])))

@@ -32,7 +32,7 @@ MORE_SUMS = [
     Arithmetic("e8m23ieee", rounding="stochastic_midpoint", random_bits=31, order="pairwise"),
     Arithmetic("e5m20ieee", rounding="stochastic_nearest", compensation="kahan", chunk=7),
     Arithmetic("fixed32f20", rounding="stochastic"),
-    Arithmetic("fixed40f20<wrap>", rounding="stochastic"),
+    Arithmetic("fixed32f20<wrap>", rounding="stochastic"),
     Arithmetic("e5m2", rounding="to_odd", chunk=3),
     Arithmetic("binary16", rounding="down", compensation="kahan"),
     Arithmetic("ufixed8f2<wrap>", rounding="up"),
