@@ -219,42 +219,50 @@ def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, 
         elif operand.dtype not in CARRIER_DTYPES:
             raise value_error("dtype", "be a carrier under torch.autocast", operand.dtype)
         check_tensor(operand, name)
-    held = [held for held in (*plan, *(plan.arithmetics or ())) if isinstance(held, Spec | Sums)]
-    for format in held:
-        _check_carrier(format, x.dtype)
+    for held in (*plan, *(plan.arithmetics or ())):
+        if isinstance(held, Spec):  # whose fields a compiled function knows, and not always itself
+            fields: _Fields = held.format, held.rounding, held.random_bits
+        elif isinstance(held, Sums):
+            fields = held.key, held.is_stochastic
+        else:
+            continue
+        _check_carrier(fields, x.dtype)
         if weight.dtype != x.dtype:
-            _check_carrier(format, weight.dtype)
-    if autocast is not None and x.dtype != torch.float64:
-        for format in held:
-            _check_autocast(format, autocast)
+            _check_carrier(fields, weight.dtype)
+        if autocast is not None and x.dtype != torch.float64:
+            _check_autocast(fields, autocast)
 
 
-def _check_carrier(held: Spec | Sums, dtype: torch.dtype) -> None:
-    """Refuse a carrier that does not hold what a cast or a last sum gives."""
-    if isinstance(held, Spec):
-        check_carrier(held, dtype)
-    else:
-        check_result(held, dtype)
+_Fields = tuple[str, str, int] | tuple[str, bool]
+"""Those of a Spec, or of Sums."""
 
 
 @constant
-def _check_autocast(held: Spec | Sums, dtype: torch.dtype) -> None:
+def _check_carrier(fields: _Fields, dtype: torch.dtype) -> None:
+    """Refuse a carrier that does not hold what a cast or a last sum gives."""
+    if len(fields) == len(Spec._fields):
+        check_carrier(Spec(*fields), dtype)
+    else:
+        check_result(Sums(*fields), dtype)
+
+
+@constant
+def _check_autocast(fields: _Fields, dtype: torch.dtype) -> None:
     """Refuse an autocast dtype that does not, in a message that names both."""
-    if _holds(held, dtype):
+    if _holds(fields, dtype):
         return
-    format = held.format if isinstance(held, Spec) else str(arithmetic_of(held.key).final)
-    others = [f"dtype={other}" for other in _AUTOCAST if _holds(held, other)]
+    name = fields[0] if len(fields) == len(Spec._fields) else str(arithmetic_of(fields[0]).final)
+    others = [f"dtype={other}" for other in _AUTOCAST if _holds(fields, other)]
     remedy = "Leave the product out: with torch.autocast(device_type, enabled=False)."
     if others:
         remedy = f"Pass {others[0]} to torch.autocast, or leave the product out, with enabled=False."
-    must = f"hold the format {format} of the scheme under torch.autocast"
-    raise value_error("dtype", must, dtype, remedy)
+    raise value_error("dtype", f"hold the format {name} of the scheme under torch.autocast", dtype, remedy)
 
 
-def _holds(held: Spec | Sums, dtype: torch.dtype) -> bool:
+def _holds(fields: _Fields, dtype: torch.dtype) -> bool:
     """Whether a carrier holds a format, and can follow its rounding."""
     try:
-        _check_carrier(held, dtype)
+        _check_carrier(fields, dtype)
     except ValueError:
         return False
     return True

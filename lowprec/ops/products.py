@@ -35,9 +35,15 @@ class Sums(NamedTuple):
     is_stochastic: bool
 
 
-def make_sums(arithmetic: Arithmetic) -> Sums:
-    """An arithmetic as a string, which a compiled graph holds as a constant."""
-    return Sums(json.dumps(arithmetic.to_value()), arithmetic.is_stochastic)
+def make_sums(arithmetic: Arithmetic, shift: int = 0) -> Sums:
+    """An arithmetic, moved by 2**shift, as a string, which a compiled graph holds as a constant."""
+    return Sums(_key(arithmetic, shift), arithmetic.is_stochastic)
+
+
+@constant
+def _key(arithmetic: Arithmetic, shift: int) -> str:
+    """The string."""
+    return json.dumps(arithmetic.shifted(shift).to_value())
 
 
 @constant
