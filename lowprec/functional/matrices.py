@@ -4,7 +4,7 @@ from torch import Tensor
 
 from lowprec.errors import type_error, value_error
 from lowprec.functional.bilinear import MatmulProduct
-from lowprec.functional.plan import MATMUL_AXES, plan_and_seed
+from lowprec.functional.plan import MATMUL_AXES, Plan, plan_and_seed
 from lowprec.functional.products import simulate
 from lowprec.scheme import Scheme
 
@@ -48,6 +48,12 @@ def matmul(
     """
     _check(input, other)
     plan, seeds = plan_and_seed(input, scheme, MATMUL_AXES, training=training, seed=seed)
+    return planned_matmul(input, other, plan, seeds)
+
+
+def planned_matmul(input: Tensor, other: Tensor, plan: Plan, seeds: Tensor | None) -> Tensor:
+    """The same under a plan, with the seed of all noise."""
+    _check(input, other)
     rows = input.unsqueeze(0) if input.dim() == 1 else input
     columns = other.unsqueeze(-1) if other.dim() == 1 else other
     y = simulate(rows, columns, None, _MATMUL, plan, seeds, seeds)

@@ -1,0 +1,255 @@
+"""Sums and products of tensors in an arithmetic, with the names that torch gives them.
+
+All end in ``torch.ops.lowprec.product``: a sum is a product with ones.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lowprec.arithmetic import Arithmetic
+from lowprec.errors import type_error, value_error
+from lowprec.formats import FormatLike
+from lowprec.functional.matrices import planned_matmul
+from lowprec.functional.plan import MATMUL_AXES, Plan, make_plan
+from lowprec.ops.constant import constant
+from lowprec.ops.products import Sums, check_result, make_sums, product
+from lowprec.ops.quantize import Spec, check_tensor, make_spec, seed_tensor
+from lowprec.scheme import Scheme
+
+ArithmeticLike = Arithmetic | FormatLike
+"""An arithmetic, or the format of sums that are otherwise as an arithmetic has them."""
+
+_MEAN = 4
+"""The stream of the quotient's noise, after those of a sum."""
+
+
+def matmul(a: Tensor, b: Tensor, arithmetic: ArithmeticLike, *, seed: int | Tensor | None = None) -> Tensor:
+    """``torch.matmul`` with products and sums rounded as an arithmetic says.
+
+    NaN, infinities and overflow follow IEEE 754, then the formats of the arithmetic; an empty sum is +0.
+
+    Args:
+        a: Float32, bfloat16, float16 or float64, of one dimension or more; ``(*, i, k)``.
+        b: The same dtype; ``(*, k, j)``. Batch dimensions broadcast.
+        arithmetic: An Arithmetic, or the format of its sums.
+        seed: Seed of the noise; None to draw one.
+
+    Returns:
+        The product in the dtype of a, of the shape that torch.matmul gives it.
+
+    Raises:
+        TypeError: If an operand is no tensor, or dtypes differ or are no carrier.
+        ValueError: If sizes do not fit, the dtype cannot hold the last sum, the arithmetic is none, or a
+            seed is given where nothing is stochastic.
+
+    Gradient:
+        The two backward products, in the same arithmetic; there is no second derivative.
+
+    Example:
+        >>> ones = torch.ones(3, 3000)
+        >>> matmul(ones, ones.T, "binary16")[0]
+        tensor([2048., 2048., 2048.])
+    """
+    plan = _plan(arithmetic)
+    if seed is not None and not plan.is_stochastic:
+        raise value_error("seed", "be None where nothing in the arithmetic is stochastic", seed)
+    seeds = seed_tensor(a, seed) if plan.is_stochastic and isinstance(a, Tensor) else None
+    return planned_matmul(a, b, plan, seeds)
+
+
+def dot(x: Tensor, y: Tensor, arithmetic: ArithmeticLike, *, seed: int | Tensor | None = None) -> Tensor:
+    """``torch.dot`` with products and sums rounded as an arithmetic says; see ``matmul``.
+
+    Args:
+        x: One dimension; dtypes as for ``matmul``.
+        y: Likewise, as long as x.
+        arithmetic: As for ``matmul``.
+        seed: As for ``matmul``.
+
+    Returns:
+        The product, a tensor without dimensions.
+
+    Raises:
+        TypeError: As ``matmul``.
+        ValueError: As ``matmul``, and if an operand has not one dimension.
+
+    Gradient:
+        As for ``matmul``: products with the error, in the same arithmetic.
+
+    Example:
+        >>> dot(torch.ones(20), torch.ones(20), "e4m3fn")
+        tensor(16.)
+    """
+    for name, operand in (("x", x), ("y", y)):
+        if isinstance(operand, Tensor) and operand.dim() != 1:
+            raise value_error(name, "have one dimension", tuple(operand.shape), "Use matmul for matrices.")
+    return matmul(x, y, arithmetic, seed=seed)
+
+
+def sum(
+    x: Tensor,
+    arithmetic: ArithmeticLike,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,  # noqa: FBT001, FBT002  as in torch.sum
+    *,
+    seed: int | Tensor | None = None,
+) -> Tensor:
+    """``torch.sum`` with every sum rounded as an arithmetic says.
+
+    Elements are added in row-major order of the dimensions that are summed over, from +0 on. NaN,
+    infinities and overflow follow IEEE 754, then the formats; a sum of nothing is +0.
+
+    Args:
+        x: Float32, bfloat16, float16 or float64.
+        arithmetic: An Arithmetic that rounds no products, of which there are none, or the format of its
+            sums.
+        dim: The dimensions to sum over; None for all.
+        keepdim: Keep them, of size 1.
+        seed: As for ``matmul``.
+
+    Returns:
+        The sums in the dtype of x.
+
+    Raises:
+        TypeError: If x is no such tensor.
+        ValueError: If the arithmetic is none or has ``multiply``, a dimension does not exist or is given
+            twice, the dtype cannot hold the last sum, or a seed is given where nothing is stochastic.
+
+    Gradient:
+        Straight-through: that of the exact sum, the error for each element.
+
+    Example:
+        >>> sum(torch.ones(2, 5000), "bfloat16", dim=1)
+        tensor([256., 256.])
+    """
+    dims, own, seeds = _checked(x, arithmetic, dim, seed)
+    y: Tensor = _Total.apply(x, dims, keepdim, seeds, own.sums, None)
+    return y
+
+
+def mean(
+    x: Tensor,
+    arithmetic: ArithmeticLike,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,  # noqa: FBT001, FBT002  as in torch.mean
+    *,
+    seed: int | Tensor | None = None,
+) -> Tensor:
+    """``torch.mean``: the ``sum`` in an arithmetic, over the count, rounded once more to the last sum's format.
+
+    Args:
+        x: As for ``sum``.
+        arithmetic: As for ``sum``; it also says how the quotient is rounded.
+        dim: As for ``sum``.
+        keepdim: As for ``sum``.
+        seed: As for ``sum``.
+
+    Returns:
+        The means in the dtype of x; NaN of nothing.
+
+    Raises:
+        TypeError: As ``sum``.
+        ValueError: As ``sum``.
+
+    Gradient:
+        Straight-through: that of the exact mean.
+
+    Example:
+        >>> mean(torch.tensor([1.0, 1.0, 2.0]), "e4m3fn")
+        tensor(1.3750)
+    """
+    dims, own, seeds = _checked(x, arithmetic, dim, seed)
+    y: Tensor = _Total.apply(x, dims, keepdim, seeds, own.sums, own.quotient)
+    return y
+
+
+class _Own(NamedTuple):
+    """An arithmetic of sums as the operators take it."""
+
+    sums: Sums
+    quotient: Spec
+    """How a mean is rounded."""
+
+
+class _Total(torch.autograd.Function):
+    """A sum over dimensions, or a mean if it is said how its quotient is rounded."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool, seed: Tensor | None, sums: Sums,
+        quotient: Spec | None,
+    ) -> Tensor:  # fmt: skip
+        """The product with ones, and its quotient by their number."""
+        ctx.shape, ctx.dims = x.shape, dims
+        ctx.count = count = prod([x.shape[d] for d in dims])
+        others = [d for d in range(x.dim()) if d not in dims]
+        rows = x.permute(*others, *dims).reshape(1, prod([x.shape[d] for d in others]), count)
+        y = product(rows, x.new_ones(1, count, 1), None, seed, sums, 0)
+        y = y.reshape([1 if d in dims else size for d, size in enumerate(x.shape)])
+        if quotient is not None:  # in float64, which holds the count and the format
+            words = seed if quotient.is_stochastic else None
+            terms = [y.double(), torch.full_like(y, count, dtype=torch.float64)]
+            y = torch.ops.lowprec.elementary("div", terms, words, *quotient, _MEAN).to(x.dtype)
+            ctx.mean = True
+        else:
+            ctx.mean = False
+        return y if keepdim else y.reshape([x.shape[d] for d in others])
+
+    @staticmethod
+    def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
+        """The error for each element, over their number for a mean."""
+        shape = [1 if d in ctx.dims else size for d, size in enumerate(ctx.shape)]
+        error = errors[0].reshape(shape).expand(ctx.shape)
+        return (error / ctx.count if ctx.mean else error), None, None, None, None, None
+
+
+def _checked(
+    x: Tensor, arithmetic: ArithmeticLike, dim: int | Sequence[int] | None, seed: int | Tensor | None
+) -> tuple[tuple[int, ...], _Own, Tensor | None]:
+    """The dimensions of a sum in ascending order, its arithmetic, and its seed if it draws noise."""
+    if not isinstance(x, Tensor):
+        raise type_error("x", "be a tensor to be summed", type(x), "Wrap it with torch.tensor.")
+    check_tensor(x)
+    own = _totals(arithmetic, x.dtype)
+    if seed is not None and not own.sums.is_stochastic:
+        raise value_error("seed", "be None where no sum of the arithmetic is stochastic", seed)
+    seeds = seed_tensor(x, seed) if own.sums.is_stochastic else None
+    return _dimensions(x.dim(), dim), own, seeds
+
+
+def _dimensions(count: int, dim: int | Sequence[int] | None) -> tuple[int, ...]:
+    """The dimensions that are meant."""
+    if dim is None:
+        return tuple(range(count))
+    given = (dim,) if isinstance(dim, int) else tuple(dim)
+    for d in given:
+        if not isinstance(d, int) or not -max(count, 1) <= d < max(count, 1):
+            raise value_error("dim", f"be one of the {count} dimensions, or some of them", d)
+    found = sorted({d % max(count, 1) for d in given})
+    if len(found) != len(given):
+        raise value_error("dim", "name each dimension once", given, "Leave the others out.")
+    return tuple(found) if count else ()
+
+
+@constant
+def _totals(arithmetic: ArithmeticLike, dtype: torch.dtype) -> _Own:
+    """An arithmetic without products, of which a carrier holds the last sums."""
+    own = Arithmetic.from_value(arithmetic)
+    if own.multiply is not None:
+        remedy = "A sum has no products: leave `multiply` out."
+        raise value_error("arithmetic", "be one that rounds no products", own.describe(), remedy)
+    bits = own.random_bits if own.rounding.takes_random_bits else None
+    sums = make_sums(own)
+    check_result(sums, dtype)
+    return _Own(sums, make_spec(own.final, own.rounding, bits))
+
+
+@constant
+def _plan(arithmetic: ArithmeticLike) -> Plan:
+    """The plan that rounds nothing but products and sums."""
+    own = Arithmetic.from_value(arithmetic)
+    return make_plan(Scheme(arithmetic=own), MATMUL_AXES, training=True)
