@@ -13,12 +13,11 @@ from torch import Tensor
 from lowprec.arithmetic import Arithmetic
 from lowprec.errors import type_error, value_error
 from lowprec.formats import FormatLike
-from lowprec.functional.matrices import planned_matmul
-from lowprec.functional.plan import MATMUL_AXES, Plan, make_plan
+from lowprec.functional.matrices import matmul_in
+from lowprec.functional.plan import Arithmetics
 from lowprec.ops.constant import constant
 from lowprec.ops.products import Sums, check_result, make_sums, product
-from lowprec.ops.quantize import Spec, check_tensor, make_spec, seed_tensor
-from lowprec.scheme import Scheme
+from lowprec.ops.quantize import CARRIER_DTYPES, Spec, check_tensor, make_spec, seed_tensor
 
 ArithmeticLike = Arithmetic | FormatLike
 """An arithmetic, or the format of sums that are otherwise as an arithmetic has them."""
@@ -54,11 +53,11 @@ def matmul(a: Tensor, b: Tensor, arithmetic: ArithmeticLike, *, seed: int | Tens
         >>> matmul(ones, ones.T, "binary16")[0]
         tensor([2048., 2048., 2048.])
     """
-    plan = _plan(arithmetic)
-    if seed is not None and not plan.is_stochastic:
-        raise value_error("seed", "be None where nothing in the arithmetic is stochastic", seed)
-    seeds = seed_tensor(a, seed) if plan.is_stochastic and isinstance(a, Tensor) else None
-    return planned_matmul(a, b, plan, seeds)
+    for name, x in (("a", a), ("b", b)):
+        if not isinstance(x, Tensor):
+            raise type_error(name, "be a tensor to be multiplied", type(x), "Wrap it with torch.tensor.")
+    sums = _sums(arithmetic, a.dtype)
+    return matmul_in(a, b, Arithmetics(sums, sums, sums), _seeds(a, seed, sums))
 
 
 def dot(x: Tensor, y: Tensor, arithmetic: ArithmeticLike, *, seed: int | Tensor | None = None) -> Tensor:
@@ -215,10 +214,7 @@ def _checked(
         raise type_error("x", "be a tensor to be summed", type(x), "Wrap it with torch.tensor.")
     check_tensor(x)
     own = _totals(arithmetic, x.dtype)
-    if seed is not None and not own.sums.is_stochastic:
-        raise value_error("seed", "be None where no sum of the arithmetic is stochastic", seed)
-    seeds = seed_tensor(x, seed) if own.sums.is_stochastic else None
-    return _dimensions(x.dim(), dim), own, seeds
+    return _dimensions(x.dim(), dim), own, _seeds(x, seed, own.sums)
 
 
 def _dimensions(count: int, dim: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -243,13 +239,20 @@ def _totals(arithmetic: ArithmeticLike, dtype: torch.dtype) -> _Own:
         remedy = "A sum has no products: leave `multiply` out."
         raise value_error("arithmetic", "be one that rounds no products", own.describe(), remedy)
     bits = own.random_bits if own.rounding.takes_random_bits else None
-    sums = make_sums(own)
-    check_result(sums, dtype)
-    return _Own(sums, make_spec(own.final, own.rounding, bits))
+    return _Own(_sums(own, dtype), make_spec(own.final, own.rounding, bits))
 
 
 @constant
-def _plan(arithmetic: ArithmeticLike) -> Plan:
-    """The plan that rounds nothing but products and sums."""
-    own = Arithmetic.from_value(arithmetic)
-    return make_plan(Scheme(arithmetic=own), MATMUL_AXES, training=True)
+def _sums(arithmetic: ArithmeticLike, dtype: torch.dtype) -> Sums:
+    """An arithmetic of which a carrier holds the last sums."""
+    sums = make_sums(Arithmetic.from_value(arithmetic))
+    if dtype in CARRIER_DTYPES:  # else it is the operand's fault
+        check_result(sums, dtype)
+    return sums
+
+
+def _seeds(x: Tensor, seed: int | Tensor | None, sums: Sums) -> Tensor | None:
+    """The seed of a call if it draws noise."""
+    if seed is not None and not sums.is_stochastic:
+        raise value_error("seed", "be None where nothing in the arithmetic is stochastic", seed)
+    return seed_tensor(x, seed) if sums.is_stochastic else None

@@ -1,11 +1,14 @@
 """Products of matrices, with the signatures of torch and a scheme."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
 from lowprec.functional.bilinear import MatmulProduct
-from lowprec.functional.plan import MATMUL_AXES, Plan, plan_and_seed
-from lowprec.functional.products import simulate
+from lowprec.functional.plan import MATMUL_AXES, Arithmetics, plan_and_seed
+from lowprec.functional.products import _RoundedProduct, simulate
+from lowprec.ops.quantize import check_tensor
 from lowprec.scheme import Scheme
 
 _MATMUL = MatmulProduct()
@@ -48,15 +51,29 @@ def matmul(
     """
     _check(input, other)
     plan, seeds = plan_and_seed(input, scheme, MATMUL_AXES, training=training, seed=seed)
-    return planned_matmul(input, other, plan, seeds)
+    return _of_matrices(
+        input, other, lambda rows, columns: simulate(rows, columns, None, _MATMUL, plan, seeds, seeds)
+    )
 
 
-def planned_matmul(input: Tensor, other: Tensor, plan: Plan, seeds: Tensor | None) -> Tensor:
-    """The same under a plan, with the seed of all noise."""
+def matmul_in(input: Tensor, other: Tensor, arithmetics: Arithmetics, seed: Tensor | None) -> Tensor:
+    """``torch.matmul`` of operands as they are, with its sums and those of the gradients in arithmetics."""
     _check(input, other)
+    check_tensor(input, "input")
+    if other.dtype != input.dtype:
+        raise type_error("other", f"have the dtype of the first operand, {input.dtype}", other.dtype)
+    return _of_matrices(
+        input,
+        other,
+        lambda rows, columns: _RoundedProduct.apply(rows, columns, None, seed, _MATMUL, arithmetics),
+    )
+
+
+def _of_matrices(input: Tensor, other: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """A product of what may be vectors."""
     rows = input.unsqueeze(0) if input.dim() == 1 else input
     columns = other.unsqueeze(-1) if other.dim() == 1 else other
-    y = simulate(rows, columns, None, _MATMUL, plan, seeds, seeds)
+    y = multiply(rows, columns)
     y = y.squeeze(-1) if other.dim() == 1 else y
     return y.squeeze(-1 if other.dim() == 1 else -2) if input.dim() == 1 else y
 
