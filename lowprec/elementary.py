@@ -44,7 +44,8 @@ def add(
         out: Where the result goes, of its shape, dtype and device; it may be an operand.
 
     Returns:
-        Values of the format in the promoted dtype, contiguous; an array where operands are. ``out``, if given.
+        Values of the format in the promoted dtype, contiguous; an array where operands are arrays. ``out``,
+        if given.
 
     Raises:
         TypeError: If an operand is none of these, or an option has the wrong type.

@@ -4,8 +4,7 @@ All end in ``torch.ops.lowprec.product``: a sum is a product with ones.
 """
 
 from collections.abc import Sequence
-from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,15 +14,13 @@ from lowprec.errors import type_error, value_error
 from lowprec.formats import FormatLike
 from lowprec.functional.matrices import matmul_in
 from lowprec.functional.plan import Arithmetics
+from lowprec.functional.totals import total
 from lowprec.ops.constant import constant
-from lowprec.ops.products import Sums, check_result, make_sums, product
+from lowprec.ops.products import Sums, check_result, make_sums
 from lowprec.ops.quantize import CARRIER_DTYPES, Spec, check_tensor, make_spec, seed_tensor
 
 ArithmeticLike = Arithmetic | FormatLike
 """An arithmetic, or the format of sums that are otherwise as an arithmetic has them."""
-
-_MEAN = 4
-"""The stream of the quotient's noise, after those of a sum."""
 
 
 def matmul(a: Tensor, b: Tensor, arithmetic: ArithmeticLike, *, seed: int | Tensor | None = None) -> Tensor:
@@ -93,7 +90,7 @@ def sum(
     x: Tensor,
     arithmetic: ArithmeticLike,
     dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,  # noqa: FBT001, FBT002  as in torch.sum
+    keepdim: bool = False,  # noqa: FBT002  as in torch.sum
     *,
     seed: int | Tensor | None = None,
 ) -> Tensor:
@@ -126,19 +123,18 @@ def sum(
         tensor([256., 256.])
     """
     dims, own, seeds = _checked(x, arithmetic, dim, seed)
-    y: Tensor = _Total.apply(x, dims, keepdim, seeds, own.sums, None)
-    return y
+    return total(x, dims, keepdim, seeds, own.sums, None)
 
 
 def mean(
     x: Tensor,
     arithmetic: ArithmeticLike,
     dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,  # noqa: FBT001, FBT002  as in torch.mean
+    keepdim: bool = False,  # noqa: FBT002  as in torch.mean
     *,
     seed: int | Tensor | None = None,
 ) -> Tensor:
-    """``torch.mean``: the ``sum`` in an arithmetic, over the count, rounded once more to the last sum's format.
+    """``torch.mean``: the ``sum`` in an arithmetic, over the count, rounded once more to its last format.
 
     Args:
         x: As for ``sum``.
@@ -162,8 +158,7 @@ def mean(
         tensor(1.3750)
     """
     dims, own, seeds = _checked(x, arithmetic, dim, seed)
-    y: Tensor = _Total.apply(x, dims, keepdim, seeds, own.sums, own.quotient)
-    return y
+    return total(x, dims, keepdim, seeds, own.sums, own.quotient)
 
 
 class _Own(NamedTuple):
@@ -172,38 +167,6 @@ class _Own(NamedTuple):
     sums: Sums
     quotient: Spec
     """How a mean is rounded."""
-
-
-class _Total(torch.autograd.Function):
-    """A sum over dimensions, or a mean if it is said how its quotient is rounded."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, dims: tuple[int, ...], keepdim: bool, seed: Tensor | None, sums: Sums,
-        quotient: Spec | None,
-    ) -> Tensor:  # fmt: skip
-        """The product with ones, and its quotient by their number."""
-        ctx.shape, ctx.dims = x.shape, dims
-        ctx.count = count = prod([x.shape[d] for d in dims])
-        others = [d for d in range(x.dim()) if d not in dims]
-        rows = x.permute(*others, *dims).reshape(1, prod([x.shape[d] for d in others]), count)
-        y = product(rows, x.new_ones(1, count, 1), None, seed, sums, 0)
-        y = y.reshape([1 if d in dims else size for d, size in enumerate(x.shape)])
-        if quotient is not None:  # in float64, which holds the count and the format
-            words = seed if quotient.is_stochastic else None
-            terms = [y.double(), torch.full_like(y, count, dtype=torch.float64)]
-            y = torch.ops.lowprec.elementary("div", terms, words, *quotient, _MEAN).to(x.dtype)
-            ctx.mean = True
-        else:
-            ctx.mean = False
-        return y if keepdim else y.reshape([x.shape[d] for d in others])
-
-    @staticmethod
-    def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
-        """The error for each element, over their number for a mean."""
-        shape = [1 if d in ctx.dims else size for d, size in enumerate(ctx.shape)]
-        error = errors[0].reshape(shape).expand(ctx.shape)
-        return (error / ctx.count if ctx.mean else error), None, None, None, None, None
 
 
 def _checked(

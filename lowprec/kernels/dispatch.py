@@ -15,6 +15,7 @@ from lowprec.arithmetic import Arithmetic
 from lowprec.formats import Format, GroupedFormat, Scaled, resolve
 from lowprec.kernels import blocks, cpu, elementary, elementwise, grouped, operands, products
 from lowprec.kernels import multiply as of_matrices
+from lowprec.kernels import operate as of_elements
 from lowprec.kernels.layout import Integers, layout, row_major
 from lowprec.kernels.threads import layer
 from lowprec.modes import Rounding
@@ -140,7 +141,7 @@ def operate(
 ) -> bool:  # fmt: skip
     """Write the results of one operation on contiguous numbers; see elementary.py."""
     _announce_compilation()
-    return elementary.operate(
+    return of_elements.operate(
         operation, operands, carrier, out, target, size, format, rounding, random_bits,
         (seed, stream, word), threads,
     )  # fmt: skip

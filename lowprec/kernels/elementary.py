@@ -1,4 +1,4 @@
-"""Loops over the elements of one operation, and their calls.
+"""Loops over the elements of one operation; operate.py calls them.
 
 An operation is done in binary64, whose result, rounded to odd, tells how the exact one is rounded to a
 format: floating-point operations find what the rounded result lost, and integers (exact.py) decide where
@@ -6,38 +6,28 @@ that might not be a normal number. Formats too wide for that have the significan
 One unit passes through all loops before the next, so what lies between them stays in the cache.
 """
 
-import threading
-from collections.abc import Sequence
-from functools import cache, lru_cache
-from itertools import pairwise
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from lowprec.arithmetic import digits, guard_bits
-from lowprec.formats import FixedPoint, FloatingPoint, Format, Logarithmic, Posit, TabledFormat, resolve
-from lowprec.kernels import cpu
 from lowprec.kernels.cpu import draw, is_drawn, jit
-from lowprec.kernels.elementwise import SERIAL_BELOW, kernel_of, walk_of
 from lowprec.kernels.exact import (
     ADD,
     DIVIDE,
-    EXACT,
+    EXACTLY,
     FUSE,
     LEADING,
     MULTIPLY,
     ROOT,
-    EXACTLY,
     pattern_of,
     to_odd,
 )
 from lowprec.kernels.fused import fused
 from lowprec.kernels.memory import at, get, put
-from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.products import conversions
-from lowprec.kernels.program import BUFFERS, NEXT_NUMBER, UNIT_NUMBER, Argument, Program, stage
 from lowprec.kernels.scalar import (
     ABOVE,
     COUNT,
@@ -67,64 +57,14 @@ from lowprec.kernels.scalar import (
 )
 from lowprec.kernels.specialize import WIDTHS, inline, rebound, specialized
 from lowprec.kernels.sums import bits_of_sum, from_source, number, pattern, to_source
-from lowprec.modes import Overflow, Rounding
-
-OPERATIONS = {"add": ADD, "mul": MULTIPLY, "div": DIVIDE, "sqrt": ROOT, "fma": FUSE}
 
 UNIT = 8 * TILE
 """Elements that pass through all loops before the next ones are read."""
-_RESULTS, _PLACES, _ROOM = BUFFERS, BUFFERS + 8 * UNIT, BUFFERS + 16 * UNIT
-"""Where in a runner's own memory the results of a unit lie, and the places of significands."""
-
-_HELD = 53
-"""Significant bits of binary64, in which results are rounded to odd."""
-_HIGHEST, _LOWEST = 2.0**900, 2.0**-900
-"""Between these, no result that matters is past the range of binary64."""
 
 # Within these magnitudes, zero aside, whatever the operation makes of binary64 numbers is normal.
-_BOUNDS = {ADD: (-900, 1000), MULTIPLY: (-400, 400), DIVIDE: (-400, 400), ROOT: (-900, 1000), FUSE: (-400, 400)}
-
-
-def significant(format: FloatingPoint | FixedPoint | Posit) -> int:
-    """How many bits of a result may lie above the place it is rounded at."""
-    return format.bits if isinstance(format, Posit) else digits(format)
-
-
-def is_quick(format: Format, rounding: Rounding, random_bits: int | None) -> bool:
-    """Whether a result rounded to odd in binary64 is rounded to the format as the exact one is.
-
-    Args:
-        format: One without groups.
-        rounding: The mode.
-        random_bits: How many bits of noise it looks at; None for 32.
-    """
-    guard = guard_bits(rounding, random_bits)
-    if isinstance(format, Logarithmic) or format.overflow in (Overflow.WRAP, Overflow.UNBOUNDED):
-        return False  # boundaries that are no binary numbers; numbers past all that binary64 tells apart
-    if isinstance(format, TabledFormat):
-        return _crowding(format) + guard <= _HELD
-    if not isinstance(format, FloatingPoint | FixedPoint | Posit):
-        return False
-    middle = max(format.max, -format.min) <= _HIGHEST and format.smallest_subnormal >= _LOWEST
-    return middle and significant(format) + guard <= _HELD
-
-
-@lru_cache(maxsize=256)
-def _crowding(format: TabledFormat) -> int:
-    """How many significant bits two neighbors have at most, of which the last is worth the same in both."""
-    most = 0
-    for low, high in pairwise(format.table.exact):
-        scale = max(low.denominator, high.denominator)
-        a, b = abs(int(low * scale)), abs(int(high * scale))
-        most = max(most, (max(a, b) // ((a | b) & -(a | b))).bit_length())
-    return most
-
-
-def is_wide(format: Format, rounding: Rounding, random_bits: int | None) -> bool:
-    """Whether a significand of exact.py is."""
-    if not isinstance(format, FloatingPoint | FixedPoint) or format.overflow is Overflow.UNBOUNDED:
-        return False
-    return significant(format) + guard_bits(rounding, random_bits) <= EXACT
+_BOUNDS = {
+    ADD: (-900, 1000), MULTIPLY: (-400, 400), DIVIDE: (-400, 400), ROOT: (-900, 1000), FUSE: (-400, 400),
+}  # fmt: skip
 
 
 @inline
@@ -158,7 +98,7 @@ def operating(operation: int, carrier: str) -> Any:
     """The loop of an operation on numbers of a carrier, to patterns of binary64 or to significands."""
     dtype = WIDTHS[carrier].memory
     low, high = (1023 + exponent << 52 for exponent in _BOUNDS[operation])
-    narrow, wide = carrier == "float32", carrier == "float64"
+    wide = carrier == "float64"  # else operations on the numbers of binary32 give normal ones always
     binary, ternary = operation != ROOT, operation == FUSE
 
     def loop(x_address, y_address, z_address, out_address, places_address, down, size, first, last,
@@ -228,7 +168,9 @@ def bits_of_three(product, rest, term):
     """The pattern of a product, given as a rounded one and what it lost, plus a term, to odd.
 
     Boldo and Melquiond, Emulation of FMA and correctly rounded sums: proved algorithms using rounding to
-    odd, 2008. What is left of two exact sums is added to odd, and that to the leading part.
+    odd, 2008. What is left of two exact sums is added to odd, and that to the leading part: where the sum
+    to odd is inexact, so is that of the leading parts, which did not cancel, and what is left is less than
+    two of its last places, so that no boundary lies between the number and what stands for it.
     """
     inner = np.float64(term + rest)
     part = np.float64(inner - term)
@@ -243,7 +185,7 @@ def bits_of_three(product, rest, term):
 
 
 def on_grid(significand, place, negative, ceiling, numbers):
-    """A significand rounded in a format continued past its largest value, its place, and how many bits fell."""
+    """A significand rounded in a format continued past its largest value, its place, how many bits fell."""
     field = I(I(place) + I(LEADING + 1023))
     lowest = I(numbers[LOWEST_FIELD])
     unit = I(numbers[UNIT_FIELD])
@@ -292,7 +234,7 @@ def rounding_wide(mode: int, ending: int, full: bool) -> Any:
                 rounded, place, drop = on_grid(significand, place >> 1, negative, ceiling, numbers)
                 if wraps:
                     guard = np.int64(numbers[RANDOM_BITS]) + 2 if drawn else 2
-                    if drop < guard and significand & U64(1) != U64(0):  # there may be more than is told apart
+                    if drop < guard and significand & U64(1) != U64(0):  # more may lie below
                         lost[0] = 1
                     bits = drop + np.int64(numbers[WORD_BITS])
                     kept = low_bits(U64(bits)) if bits > 0 else U64(0)
@@ -320,82 +262,3 @@ def narrowing(carrier: str) -> Any:
             put(out, at_j, stored(to_source(get(x, at_j))))
 
     return jit(5, loop, conversions(carrier), "narrowing", carrier)
-
-
-class _Own(threading.local):
-    """The memory that each thread of Python keeps for its own calls."""
-
-    def __init__(self) -> None:
-        self.memory = np.empty(_ROOM, np.uint8)
-        self.address = self.memory.ctypes.data
-
-
-_own = _Own()
-
-
-def operate(
-    operation: str, operands: Sequence[int], carrier: str, out: int, target: str, size: int,
-    format: str, rounding: str, random_bits: int, noise: Sequence[int], threads: int,
-) -> bool:  # fmt: skip
-    """Write the results of one operation on contiguous operands; whether all are known.
-
-    Args:
-        operation: A name of OPERATIONS.
-        operands: The addresses of their first elements.
-        carrier: Theirs, float32 or float64.
-        out: The address of the first result.
-        target: The carrier of the results, which holds the format.
-        size: How many elements there are.
-        format: That results are rounded to, such that ``is_quick`` or ``is_wide``.
-        rounding: The mode.
-        random_bits: How many bits of noise it looks at.
-        noise: Seed, stream, and the word of all elements or -1.
-        threads: At most so many are used.
-
-    Returns:
-        False where a sum or quotient is too large for its integer part to be known modulo a wrapped word.
-    """
-    parsed, mode, kind = resolve(format), Rounding(rounding), OPERATIONS[operation]
-    own = Argument(_RESULTS, -8 * UNIT, own=True), Argument(_PLACES, -8 * UNIT, own=True)
-    results, places = own
-    scratch, units = Argument(0, own=True), (UNIT_NUMBER, NEXT_NUMBER)
-    rounded: Argument | int = out if target == "float64" else results
-    x, y, z = (*operands, *operands[:1] * 2)[:3]
-    quick = is_quick(parsed, mode, random_bits)
-    down = int(mode is Rounding.DOWN)
-    first = (x, y, z, results, 0 if quick else places, down, size, *units, 0, 0, 0)
-    lost = np.zeros(1, np.int64)
-    kept: Any
-    second: tuple[Any, tuple[Argument | int, ...]]
-    if quick:
-        kernel, kept = kernel_of(format, rounding, random_bits, "float64", cpu.VALUES), walk_of(size, UNIT)
-        walk = (kernel.numbers, kept[0].ctypes.data, kept[1].ctypes.data, 0)
-        second = kernel.loop, (results, rounded, *walk, scratch, *units, *noise)
-    else:
-        kept, _, ending = describe(parsed, mode, random_bits, "float64")
-        loop = rounding_wide(MODES[mode], ending, random_bits == 32)
-        numbers = kept.ctypes.data, size, lost.ctypes.data
-        second = loop, (results, places, rounded, *numbers, scratch, *units, *noise)
-    stages = [(operating(kind, carrier), first), second]
-    if target != "float64":
-        stages.append((narrowing(target), (results, out, size, *units)))
-    _run(stages, -(-size // UNIT), threads if size >= SERIAL_BELOW else 1)
-    return not lost[0]
-
-
-def _run(stages: list[tuple[Any, tuple[Argument | int, ...]]], units: int, threads: int) -> None:
-    """All stages on every unit."""
-    if threads > 1:
-        rows = [stage(loop, arguments) for loop, arguments in stages]
-        Program(rows, [(0, len(rows), units)], _ROOM).run(threads)
-        return
-    for unit in range(units):
-        for loop, arguments in stages:
-            loop(*(_at(argument, unit) for argument in arguments))
-
-
-def _at(argument: Argument | int, unit: int) -> int:
-    """An argument for one unit, where the memory is this thread's."""
-    if isinstance(argument, int):
-        return argument
-    return argument.start + unit * argument.step + argument.own * _own.address

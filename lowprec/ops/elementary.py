@@ -18,7 +18,7 @@ from lowprec.arithmetic import guard_bits
 from lowprec.errors import type_error, value_error
 from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, GroupedFormat, resolve
 from lowprec.kernels.dispatch import operate
-from lowprec.kernels.elementary import EXACT, is_quick, is_wide, significant
+from lowprec.kernels.operate import is_quick, is_wide, most_random_bits, overflow_of
 from lowprec.modes import Overflow, Rounding
 from lowprec.ops.constant import constant
 from lowprec.ops.library import CARRIERS
@@ -141,18 +141,21 @@ def _check_results(spec: Spec) -> None:
     if isinstance(format, GroupedFormat):
         remedy = "Let torch compute, and quantize the whole result."
         raise value_error("format", "be one that rounds each element alone", spec.format, remedy)
-    if format.overflow is Overflow.UNBOUNDED:
-        raise value_error("format", "be bounded where results are rounded to it", spec.format, "Give it a width.")
+    if overflow_of(format) is Overflow.UNBOUNDED:
+        must = "be bounded where results are rounded to it"
+        raise value_error("format", must, spec.format, "Give it a width.")
     format.check_rounding(mode, "float64")
     if is_quick(format, mode, spec.random_bits) or is_wide(format, mode, spec.random_bits):
         return
     if not isinstance(format, FloatingPoint | FixedPoint):
+        must = f"have boundaries that 52 significant bits tell apart under {mode} rounding"
         remedy = "Pass fewer random bits, or a floating-point or fixed-point format."
-        raise value_error("format", "be told apart by 52 significant bits under this rounding", spec.format, remedy)
-    most = EXACT - 2 - significant(format)
-    remedy = f"Set random_bits to at most {most}." if most > 0 and mode.takes_random_bits else "Take a narrower one."
+        raise value_error("format", must, spec.format, remedy)
+    most = most_random_bits(format)
+    remedy = f"Set random_bits to at most {most}." if mode.takes_random_bits and most > 0 else ""
+    remedy = remedy or "Take a narrower format."
     guard = guard_bits(mode, spec.random_bits)
-    must = f"have at most {EXACT - guard} significant bits under {mode} rounding of results"
+    must = f"leave {guard} of 62 significant bits for {mode} rounding of results"
     raise value_error("format", must, spec.format, remedy)
 
 
@@ -200,19 +203,29 @@ def _promoted(tensors: Sequence[Tensor]) -> torch.dtype:
     return reduce(torch.promote_types, dtypes)
 
 
-def _of_arrays(operation: str, operands: dict[str, Operand], *options: Any) -> Any:
+def _of_arrays(
+    operation: str,
+    operands: dict[str, Operand],
+    format: FormatLike,
+    rounding: Rounding | str,
+    random_bits: int | None,
+    generator: torch.Generator | None,
+    seed: int | Tensor | None,
+    out: Any,
+) -> Any:
     """The same on the memory of arrays, whose result is one."""
     given: dict[str, Operand] = {}
     for name, x in operands.items():
         if isinstance(x, Tensor):
-            raise type_error(name, "be an array where another operand is one", type(x), "Use torch.from_numpy.")
+            raise type_error(
+                name, "be an array where another operand is one", type(x), "Use torch.from_numpy."
+            )
         if isinstance(x, np.ndarray):
             if isinstance(x, np.ma.MaskedArray) or x.dtype not in (np.float16, np.float32, np.float64):
                 must = "be a plain float16, float32 or float64 array"
                 raise type_error(name, must, x.dtype, "Convert it, as with x.astype(np.float32).")
             x = torch.from_numpy(x if x.flags.writeable and all(s >= 0 for s in x.strides) else x.copy())
         given[name] = x
-    *rest, out = options
     if out is not None:
         raise value_error("out", "be None for arrays", type(out), "Assign the result: out[...] = result.")
-    return operated(operation, given, *rest, None).numpy()
+    return operated(operation, given, format, rounding, random_bits, generator, seed, None).numpy()
