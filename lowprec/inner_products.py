@@ -103,7 +103,7 @@ def sum(
         x: Float32, bfloat16, float16 or float64.
         arithmetic: An Arithmetic that rounds no products, of which there are none, or the format of its
             sums.
-        dim: The dimensions to sum over; None for all.
+        dim: The dimensions to sum over; None, or an empty tuple, for all.
         keepdim: Keep them, of size 1.
         seed: As for ``matmul``.
 
@@ -182,9 +182,9 @@ def _checked(
 
 def _dimensions(count: int, dim: int | Sequence[int] | None) -> tuple[int, ...]:
     """The dimensions that are meant."""
-    if dim is None:
+    given = () if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
+    if not given:  # as torch reads it
         return tuple(range(count))
-    given = (dim,) if isinstance(dim, int) else tuple(dim)
     for d in given:
         if not isinstance(d, int) or not -max(count, 1) <= d < max(count, 1):
             raise value_error("dim", f"be one of the {count} dimensions, or some of them", d)

@@ -26,7 +26,7 @@ class _Total(torch.autograd.Function):
         ctx.shape, ctx.dims = x.shape, dims
         ctx.count = count = prod([x.shape[d] for d in dims])
         others = [d for d in range(x.dim()) if d not in dims]
-        rows = x.permute(*others, *dims).reshape(1, prod([x.shape[d] for d in others]), count)
+        rows = x.permute([*others, *dims]).reshape(1, prod([x.shape[d] for d in others]), count)
         y = product(rows, x.new_ones(1, count, 1), None, seed, sums, 0)
         y = y.reshape([1 if d in dims else size for d, size in enumerate(x.shape)])
         if quotient is not None:  # in float64, which holds the count and the format

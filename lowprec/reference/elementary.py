@@ -75,7 +75,7 @@ def elementary(
     element = Stepped(parsed)
     out = []
     for word, *numbers in zip(drawn, *(x.ravel().tolist() for x in operands), strict=True):
-        exact = _result(operation, numbers, mode)
+        exact = exact_result(operation, numbers, mode)
         if isinstance(exact, Fraction):
             out.append(element.exactly(exact, mode, bits, word))
         else:
@@ -83,7 +83,7 @@ def elementary(
     return np.array(out, np.float64).reshape(first.shape).astype(first.dtype)
 
 
-def _result(operation: str, numbers: list[float], rounding: Rounding) -> Number:
+def exact_result(operation: str, numbers: list[float], rounding: Rounding) -> Number:
     """The exact result; a root between two numbers of so many digits as one between the same two."""
     match operation:
         case "add":
