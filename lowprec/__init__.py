@@ -14,6 +14,12 @@ from lowprec.convert import convert as convert
 from lowprec.convert import describe as describe
 from lowprec.convert import prepare as prepare
 from lowprec.convert import revert as revert
+from lowprec.elementary import add as add
+from lowprec.elementary import div as div
+from lowprec.elementary import fma as fma
+from lowprec.elementary import mul as mul
+from lowprec.elementary import sqrt as sqrt
+from lowprec.elementary import sub as sub
 from lowprec.formats import BlockFloatingPoint as BlockFloatingPoint
 from lowprec.formats import FixedPoint as FixedPoint
 from lowprec.formats import FloatingPoint as FloatingPoint
@@ -23,6 +29,10 @@ from lowprec.formats import PerGroup as PerGroup
 from lowprec.formats import PerTensor as PerTensor
 from lowprec.formats import Scaled as Scaled
 from lowprec.formats import finfo as finfo
+from lowprec.inner_products import dot as dot
+from lowprec.inner_products import matmul as matmul
+from lowprec.inner_products import mean as mean
+from lowprec.inner_products import sum as sum
 from lowprec.modes import Overflow as Overflow
 from lowprec.modes import Rounding as Rounding
 from lowprec.modes import Specials as Specials
@@ -58,9 +68,10 @@ _LATER = {
 __all__ = [
     "SCHEMES", "Arithmetic", "BlockFloatingPoint", "Cast", "Counters", "FixedPoint", "FloatingPoint",
     "Operands", "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding",
-    "Rule", "Scaled", "Scheme", "Specials", "audit", "convert", "decode", "describe", "encode", "explore",
-    "finfo", "formats", "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare",
-    "quantize", "record", "revert", "save_packed", "scales", "sensitivity", "unpack",
+    "Rule", "Scaled", "Scheme", "Specials", "add", "audit", "convert", "decode", "describe", "div", "dot",
+    "encode", "explore", "finfo", "fma", "formats", "functional", "load_packed", "matmul", "mean", "mul",
+    "nn", "observers", "optim", "pack", "prepare", "quantize", "record", "revert", "save_packed", "scales",
+    "sensitivity", "sqrt", "sub", "sum", "unpack",
 ]  # fmt: skip
 
 

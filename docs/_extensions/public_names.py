@@ -25,6 +25,8 @@ INTERNAL = {
     "lowprec.auditing",
     "lowprec.cast",
     "lowprec.convert",
+    "lowprec.elementary",
+    "lowprec.inner_products",
     "lowprec.modes",
     "lowprec.observed",
     "lowprec.quantizer",

@@ -1,12 +1,15 @@
 """Products of matrices, with the signatures of torch and a scheme."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
 from lowprec.functional.bilinear import MatmulProduct
-from lowprec.functional.plan import MATMUL_AXES, plan_and_seed
-from lowprec.functional.products import simulate
+from lowprec.functional.plan import MATMUL_AXES, Arithmetics, plan_and_seed
+from lowprec.functional.products import _RoundedProduct, simulate
+from lowprec.ops.quantize import check_tensor
 from lowprec.scheme import Scheme
 
 _MATMUL = MatmulProduct()
@@ -49,9 +52,29 @@ def matmul(
     """
     _check(input, other)
     plan, seeds = plan_and_seed(input, scheme, MATMUL_AXES, training=training, seed=seed)
+    return _of_matrices(
+        input, other, lambda rows, columns: simulate(rows, columns, None, _MATMUL, plan, seeds, seeds)
+    )
+
+
+def matmul_in(input: Tensor, other: Tensor, arithmetics: Arithmetics, seed: Tensor | None) -> Tensor:
+    """``torch.matmul`` of operands as they are, with its sums and those of the gradients in arithmetics."""
+    _check(input, other)
+    check_tensor(input, "input")
+    if other.dtype != input.dtype:
+        raise type_error("other", f"have the dtype of the first operand, {input.dtype}", other.dtype)
+    return _of_matrices(
+        input,
+        other,
+        lambda rows, columns: _RoundedProduct.apply(rows, columns, None, seed, _MATMUL, arithmetics),
+    )
+
+
+def _of_matrices(input: Tensor, other: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """A product of what may be vectors."""
     rows = input.unsqueeze(0) if input.dim() == 1 else input
     columns = other.unsqueeze(-1) if other.dim() == 1 else other
-    y = simulate(rows, columns, None, _MATMUL, plan, seeds, seeds)
+    y = multiply(rows, columns)
     y = y.squeeze(-1) if other.dim() == 1 else y
     return y.squeeze(-1 if other.dim() == 1 else -2) if input.dim() == 1 else y
 

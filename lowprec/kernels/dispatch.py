@@ -6,14 +6,16 @@ is done where the user called.
 """
 
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 
 from numba.core import event
 
 from lowprec.arithmetic import Arithmetic
 from lowprec.formats import Format, GroupedFormat, Scaled, resolve
-from lowprec.kernels import blocks, cpu, elementwise, grouped, operands, products, quire
+from lowprec.kernels import blocks, cpu, elementary, elementwise, grouped, operands, products, quire
 from lowprec.kernels import multiply as of_matrices
+from lowprec.kernels import operate as of_elements
 from lowprec.kernels.layout import Integers, layout, row_major
 from lowprec.kernels.threads import layer
 from lowprec.modes import Rounding
@@ -133,7 +135,19 @@ def multiply(
     )  # fmt: skip
 
 
-_COMPILED = {module.__name__ for module in (cpu, blocks, operands, products, quire)}
+def operate(
+    operation: str, operands: Sequence[int], carrier: str, out: int, target: str, size: int, format: str,
+    rounding: str, *, random_bits: int = 32, seed: int = 0, stream: int = 0, word: int = -1, threads: int = 1,
+) -> bool:  # fmt: skip
+    """Write the results of one operation on contiguous numbers; see elementary.py."""
+    _announce_compilation()
+    return of_elements.operate(
+        operation, operands, carrier, out, target, size, format, rounding, random_bits,
+        (seed, stream, word), threads,
+    )  # fmt: skip
+
+
+_COMPILED = {module.__name__ for module in (cpu, blocks, elementary, operands, products, quire)}
 """The modules of loops whose compilation is announced."""
 
 

@@ -1,13 +1,12 @@
 """Every rounding decision, once: bits and a random word in, bits out.
 
 It is integer work on the carrier's own patterns, so no decision depends on how the hardware rounds,
-contracts or flushes, and one source serves every carrier, the CPU and the CUDA compiler. (To nearest
-even there is a shorter way for most formats: one addition of normal numbers, see ``added_power``.)
-A pattern without its sign orders magnitudes and carries from the mantissa into the exponent, so a
-value is rounded by adding to its pattern and cutting the low bits; only magnitudes below one unit of
-the format's last place, which may lie any number of binades down, are compared with it instead.
-Fixed point and block floating point are the subnormal range of a floating-point format whose normal
-range they never reach, so one function rounds for all three families.
+contracts or flushes, and one source serves every carrier, the CPU and the CUDA compiler. (A shorter way to
+nearest even for most formats: ``added_power``.) A pattern without its sign orders magnitudes and carries
+from the mantissa into the exponent, so a value is rounded by adding to its pattern and cutting the low
+bits; only magnitudes below one unit of the format's last place, which may lie any number of binades down,
+are compared with it instead. Fixed point and block floating point are the subnormal range of a
+floating-point format whose normal range they never reach: one function rounds for all three families.
 
 These are plain functions of the constants below. ``specialize.py`` makes a copy of them for each
 carrier, mode, depth and ending, in which a compiler sees no branch that is not taken. ``numbers`` is a
@@ -351,27 +350,30 @@ def wrapped(rounded, negative, numbers):
     return U(result | (SIGN if below else U(0))) if count > U(0) else U(0)
 
 
-def quantize_bits(bits, ceiling, numbers):
-    """The pattern of one quantized value: rounding, then overflow, then the specials."""
-    magnitude, sign = split(bits)
+def ended(magnitude, sign, rounded, numbers):
+    """The pattern that a rounded magnitude ends as, given the one that it was rounded from."""
     negative = sign != U(0)
-    rounded = round_magnitude(magnitude, negative, ceiling, numbers)
     if ENDING == PLAIN:
         rounded = rounded if rounded <= numbers[MAX_POSITIVE] else numbers[OVER_POSITIVE]
-        result = U(rounded | sign)
+        return U(rounded | sign)
     elif ENDING == CLAMPED:
         rounded = smaller(rounded, numbers[MAX_NEGATIVE] if negative else numbers[MAX_POSITIVE])
-        result = U(rounded | (sign if rounded != U(0) else U(0)))
+        return U(rounded | (sign if rounded != U(0) else U(0)))
     elif ENDING == GENERAL:
         over = numbers[OVER_NEGATIVE] if negative else numbers[OVER_POSITIVE]
         infinite = numbers[INFINITE_NEGATIVE] if negative else numbers[INFINITE_POSITIVE]
         over = infinite if magnitude == INFINITY else over
         largest = numbers[MAX_NEGATIVE] if negative else numbers[MAX_POSITIVE]
         rounded = rounded if rounded <= largest else over
-        result = U(rounded | (sign if rounded != U(0) else U(sign & numbers[ZERO_SIGN])))
-    else:
-        result = wrapped(rounded, negative, numbers)
-        result = QUIET_NAN if magnitude == INFINITY else result
+        return U(rounded | (sign if rounded != U(0) else U(sign & numbers[ZERO_SIGN])))
+    result = wrapped(rounded, negative, numbers)
+    return QUIET_NAN if magnitude == INFINITY else result
+
+
+def quantize_bits(bits, ceiling, numbers):
+    """The pattern of one quantized value: rounding, then overflow, then the specials."""
+    magnitude, sign = split(bits)
+    result = ended(magnitude, sign, round_magnitude(magnitude, sign != U(0), ceiling, numbers), numbers)
     return bits if magnitude > INFINITY else result
 
 

@@ -75,6 +75,7 @@ def specialized(
     exact: bool = False,
     hardware: bool = False,
     odd: bool = False,
+    digits: int | None = None,
     compiler: Callable[..., Any] = inline,
 ) -> dict[str, Any]:
     """The names of all decisions, each compiled for these constants when it is first called.
@@ -92,6 +93,7 @@ def specialized(
         side: Whose magnitudes count for a group's largest.
         hardware: Whether subnormals of the source may be flushed.
         odd: Whether sums are rounded to odd.
+        digits: Bits below the leading one of what increments are found for, where that is no pattern.
         exact: Whether quotients are needed to more bits than elements look at.
         compiler: What makes a device function of a Python one; none for a copy in Python.
     """
@@ -100,7 +102,7 @@ def specialized(
     constants = {
         "U": U,
         "I": WIDTHS[carrier].signed,
-        "MANTISSA": mantissa,
+        "MANTISSA": mantissa if digits is None else digits,
         "PLACE": place,
         "MODE": mode,
         "DEPTH": depth,

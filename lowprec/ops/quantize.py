@@ -258,7 +258,7 @@ def quantize(
         return _quantize_with(x, scaling.given_scales(scale, spec.format, x.device), seeds, spec, out)
     if out is None:
         return library.quantized(x, seeds, spec)
-    _check_out(x, out)
+    check_out(x, out)
     quantize_into(x, seeds, spec, out)
     return out
 
@@ -268,7 +268,7 @@ def _quantize_with(
 ) -> Tensor:
     """Quantize with scales that are given."""
     if out is not None:
-        _check_out(x, out)
+        check_out(x, out)
     y: Tensor = torch.ops.lowprec.quantize_with(x, scales, seeds, *spec)
     return y if out is None else out.copy_(y)
 
@@ -280,7 +280,7 @@ def quantize_into(x: Tensor, seed: Tensor | None, spec: Spec, out: Tensor, strea
         torch.autograd.graph.increment_version(out)
 
 
-def _check_out(x: Tensor, out: Any) -> None:
+def check_out(x: Tensor, out: Any) -> None:
     """Refuse an ``out`` that the result does not fit or that autograd would have to follow."""
     if not isinstance(out, Tensor):
         raise type_error("out", "be a tensor", type(out))

@@ -14,6 +14,7 @@ from lowprec.reference.codes import code_of as code_of
 from lowprec.reference.codes import decode as decode
 from lowprec.reference.codes import encode as encode
 from lowprec.reference.codes import value_of as value_of
+from lowprec.reference.elementary import elementary as elementary
 from lowprec.reference.grid import Neighbors as Neighbors
 from lowprec.reference.grid import neighbors as neighbors
 from lowprec.reference.noise import philox4x32 as philox4x32
