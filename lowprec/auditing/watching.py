@@ -324,7 +324,8 @@ def _is_layer(kind: type) -> bool:
 
 def _gradient_of(roles: list[str]) -> str:
     """Which operand's gradient an error and another operand make."""
-    pair = ("left", "right") if {"left", "right"} & {*roles} else ("input", "weight")
+    pairs = (("left", "right"), ("query", "key"), ("attention", "value"), ("input", "weight"))
+    pair = next(pair for pair in pairs if {*pair} & {*roles})
     return next(role for role in pair if role not in roles)
 
 

@@ -45,8 +45,8 @@ class _SplitProduct(torch.autograd.Function):
         ctx.save_for_backward(x, weight, seed, weight_seed)
         ctx.product, ctx.plan, ctx.owner = product, plan, owner
         return product.forward(
-            _cast(x, plan.input, seed, _INPUT, "input", owner),
-            _cast(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner),
+            _cast(x, plan.input, seed, _INPUT, product.roles[0], owner),
+            _cast(weight, plan.weight, weight_seed, _WEIGHT, product.roles[1], owner),
             bias,
             plan.arithmetics,
             seed,
@@ -68,7 +68,7 @@ class _SplitProduct(torch.autograd.Function):
         if wanted_x or wanted_bias:
             own = _cast(error, plan.grad_input_error, seed, _ERROR, "error", owner)
             stream = _WEIGHT if plan.grad_input_weight == plan.weight else _GRAD_INPUT_WEIGHT
-            read = _cast(weight, plan.grad_input_weight, weight_seed, stream, "weight", owner)
+            read = _cast(weight, plan.grad_input_weight, weight_seed, stream, product.roles[1], owner)
             wanted = [wanted_x, False, wanted_bias]
             gradients[0], _, gradients[2] = product.gradients(
                 x.to(dtype), read.to(dtype), own, wanted, plan.arithmetics, seed
@@ -77,7 +77,7 @@ class _SplitProduct(torch.autograd.Function):
             stream = _ERROR if plan.grad_weight_error == plan.grad_input_error else _GRAD_WEIGHT_ERROR
             own = _cast(error, plan.grad_weight_error, seed, stream, "error", owner)
             stream = _INPUT if plan.grad_weight_input == plan.input else _GRAD_WEIGHT_INPUT
-            read = _cast(x, plan.grad_weight_input, seed, stream, "input", owner)
+            read = _cast(x, plan.grad_weight_input, seed, stream, product.roles[0], owner)
             gradients[1] = product.gradients(
                 read.to(dtype), weight.to(dtype), own, [False, True, False], plan.arithmetics, seed
             )[1]
@@ -187,11 +187,11 @@ def simulate(
             owner,
         )
     else:
-        own = _cast_clipped(x, plan.input, seed, _INPUT, "input", owner, clip_input)
-        read = _cast_clipped(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner, clip_weight)
+        own = _cast_clipped(x, plan.input, seed, _INPUT, product.roles[0], owner, clip_input)
+        read = _cast_clipped(weight, plan.weight, weight_seed, _WEIGHT, product.roles[1], owner, clip_weight)
         own = own if reshape is None else reshape(own)
         if plan.arithmetics is None:
-            y = product.product(own, read, bias)
+            y = product.in_carrier(own, read, bias)
         else:
             y = _RoundedProduct.apply(own, read, bias, seed, product, plan.arithmetics)
         if plan.grad_input_error is not None:
@@ -212,9 +212,14 @@ def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) 
     for dtype in carriers:
         if dtype not in CARRIER_DTYPES:
             raise value_error("dtype", "be a carrier under torch.autocast", dtype)
-        for spec in plan:
-            if isinstance(spec, Spec):
-                check_carrier(spec, dtype)
-        for sums in plan.arithmetics or ():
-            if sums is not None:
-                check_result(sums, dtype)
+        check_plan(plan, dtype)
+
+
+def check_plan(plan: Plan, dtype: torch.dtype) -> None:
+    """Refuse a carrier that is too narrow for a plan."""
+    for spec in plan:
+        if isinstance(spec, Spec):
+            check_carrier(spec, dtype)
+    for sums in plan.arithmetics or ():
+        if sums is not None:
+            check_result(sums, dtype)
