@@ -17,7 +17,7 @@ Model = TypeVar("Model", bound=torch.nn.Module)
 WITHOUT_TWIN = tuple(
     getattr(torch.nn, name)
     for name in (
-        "Bilinear", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "RNNBase", "RNNCellBase",
+        "Bilinear", "RNNBase", "RNNCellBase",
         "MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer",
         "AdaptiveLogSoftmaxWithLoss",
     )
@@ -39,7 +39,7 @@ _WITHOUT_PRODUCTS = tuple(
 
 
 def convert(model: Model, scheme: Scheme | str, *, exclude: Sequence[str] = ()) -> Model:
-    """Simulate the products of a model's Linear and Conv layers, in place.
+    """Simulate the products of a model's Linear, Conv and ConvTranspose layers, in place.
 
     Each chosen layer gets the class of its ``lowprec.nn`` twin; parameters, keys, hooks and optimizers
     stay. Each weight is rounded once per call of ``model``, however often the layer is read.

@@ -36,7 +36,8 @@ def _convolution(a: Arguments) -> Product:
     x, weight = a["input"], a["weight"]
     padding, stride, dilation = a["padding"], a["stride"], a["dilation"]
     if a.get("transposed"):
-        return Product("transposed convolution", _positions(x) * weight.numel())
+        count = _positions(x) * weight.numel()
+        return Product("transposed convolution", count, (("input", x), ("weight", weight)))
     sizes = [
         (n + 2 * _at(padding, i) - _at(dilation, i) * (k - 1) - 1) // _at(stride, i) + 1
         for i, (n, k) in enumerate(zip(x.shape[2:], weight.shape[2:], strict=True))
@@ -63,7 +64,7 @@ def convolution_gradients(a: Arguments) -> list[tuple[str, Product]]:
     name = "transposed convolution" if transposed else "convolution"
     pairs = (("input", ("weight", weight)), ("weight", ("input", x)))
     return [
-        (target, Product(name, count, () if transposed else (("error", error), other)))
+        (target, Product(name, count, (("error", error), other)))
         for (target, other), wanted in zip(pairs, a["output_mask"][:2], strict=True)
         if wanted
     ]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -231,6 +231,8 @@ class Watch(TorchDispatchMode):
         casts = [f"{role} {self._casts.get(_memory(x)) or 'not cast'}" for role, x in operands]
         how = ", ".join(casts) + f"; sum {arithmetic_of(arguments['arithmetic']).describe()}"
         operation = "convolution" if issubclass(place.type, _ConvNd) else "matrix product"
+        if issubclass(place.type, _ConvTransposeNd):
+            operation = f"transposed {operation}"
         if "error" in roles:
             operation += f", gradient of {_gradient_of(roles)}"
         self._count(
@@ -339,6 +341,10 @@ def _unsimulated(product: Product, place: Place) -> tuple[str, str]:
         return CARRIER, "lowprec.convert can simulate it"
     if issubclass(place.type, WITHOUT_TWIN):
         return OUT_OF_REACH, f"nothing here simulates {place.type.__name__}"
-    functions = {"convolution": "conv", "batched matrix product": "matmul"}
+    functions = {
+        "convolution": "conv",
+        "transposed convolution": "conv_transpose",
+        "batched matrix product": "matmul",
+    }
     function = functions.get(product.operation, "linear")
     return CARRIER, f"lowprec.functional.{function} can simulate it"

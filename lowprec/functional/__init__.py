@@ -7,3 +7,6 @@ from lowprec.functional.layers import conv3d as conv3d
 from lowprec.functional.layers import linear as linear
 from lowprec.functional.matrices import bmm as bmm
 from lowprec.functional.matrices import matmul as matmul
+from lowprec.functional.transposed import conv_transpose1d as conv_transpose1d
+from lowprec.functional.transposed import conv_transpose2d as conv_transpose2d
+from lowprec.functional.transposed import conv_transpose3d as conv_transpose3d

@@ -18,7 +18,7 @@ from lowprec.functional.plan import Arithmetics
 from lowprec.ops.products import Sums, product
 
 # The first streams of the three products; the casts of a layer call have those below.
-_FORWARD, _GRAD_INPUT, _GRAD_WEIGHT = 16, 24, 32
+FORWARD, GRAD_INPUT, GRAD_WEIGHT = 16, 24, 32
 
 _NONE = Arithmetics(None, None, None)
 
@@ -43,7 +43,7 @@ class Product:
         sums = (arithmetics or _NONE).forward
         if sums is None:
             return self.in_carrier(x, weight, bias)
-        if torch.is_autocast_enabled(x.device.type):
+        if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # as torch itself does
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
             bias = None if bias is None else bias.to(dtype)
@@ -116,6 +116,12 @@ class Product:
         raise NotImplementedError
 
 
+def check_bias(bias: Tensor | None, outputs: int) -> None:
+    """Refuse a bias that is not one number for each output."""
+    if bias is not None and tuple(bias.shape) != (outputs,):
+        raise value_error("bias", f"have the shape ({outputs},)", tuple(bias.shape))
+
+
 class LinearProduct(Product):
     """Rows times a transposed matrix; operands have two dimensions."""
 
@@ -135,19 +141,22 @@ class LinearProduct(Product):
         self, x: Tensor, weight: Tensor, bias: Tensor | None, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over inputs."""
-        return _matrix_product(x, weight.t(), bias, seed, sums, _FORWARD, "input weight")
+        if x.shape[1] != weight.shape[1]:
+            raise value_error("weight", f"have {x.shape[1]} columns, as the input has", tuple(weight.shape))
+        check_bias(bias, weight.shape[0])
+        return _matrix_product(x, weight.t(), bias, seed, sums, FORWARD, "input weight")
 
     def simulated_input(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over outputs."""
-        return _matrix_product(error, weight, None, seed, sums, _GRAD_INPUT, "error weight")
+        return _matrix_product(error, weight, None, seed, sums, GRAD_INPUT, "error weight")
 
     def simulated_weight(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over rows."""
-        return _matrix_product(error.t(), x, None, seed, sums, _GRAD_WEIGHT, "error input")
+        return _matrix_product(error.t(), x, None, seed, sums, GRAD_WEIGHT, "error input")
 
 
 def _matrix_product(
@@ -179,20 +188,20 @@ class MatmulProduct(Product):
         self, x: Tensor, weight: Tensor, bias: Tensor | None, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over the columns of x."""
-        return _batched_product(x, weight, seed, sums, _FORWARD, " ".join(self.roles))
+        return _batched_product(x, weight, seed, sums, FORWARD, " ".join(self.roles))
 
     def simulated_input(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over the columns of the result."""
-        y = _batched_product(error, weight.mT, seed, sums, _GRAD_INPUT, f"error {self.roles[1]}")
+        y = _batched_product(error, weight.mT, seed, sums, GRAD_INPUT, f"error {self.roles[1]}")
         return y.sum_to_size(x.shape)
 
     def simulated_weight(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over the rows of the result."""
-        y = _batched_product(x.mT, error, seed, sums, _GRAD_WEIGHT, f"{self.roles[0]} error")
+        y = _batched_product(x.mT, error, seed, sums, GRAD_WEIGHT, f"{self.roles[0]} error")
         return y.sum_to_size(weight.shape)
 
 
@@ -238,12 +247,20 @@ class ConvProduct(Product):
     ) -> Tensor:
         """Summed over input channels and the window."""
         places = self._places(x, weight)
-        windows = _windows(
-            _padded(x, self.padding, self.padding), weight.shape[2:], places, self.stride, self.dilation
-        )
-        kernels = weight.reshape(self.groups, -1, prod(weight.shape[1:]))
-        y = self._per_example(kernels, windows, bias, sums, seed, _FORWARD, "weight input")
-        return y.reshape(x.shape[0], weight.shape[0], *places)
+        check_bias(bias, weight.shape[0])
+        return self.convolved(x, weight, bias, places, sums, seed, FORWARD, "weight input")
+
+    def simulated_input(
+        self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
+    ) -> Tensor:
+        """Summed over output channels and the window."""
+        return self.transposed(error, weight, None, x.shape, sums, seed, GRAD_INPUT, "weight error")
+
+    def simulated_weight(
+        self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
+    ) -> Tensor:
+        """Summed over examples and places."""
+        return self.correlated(x, error, weight.shape, sums, seed, GRAD_WEIGHT, "error input")
 
     def _places(self, x: Tensor, weight: Tensor) -> list[int]:
         """The spatial sizes of the result; shapes that do not fit are refused."""
@@ -257,6 +274,51 @@ class ConvProduct(Product):
             raise value_error("input", "be at least as large as the window", tuple(x.shape))
         return places
 
+    def convolved(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        places: Sequence[int],
+        sums: Sums,
+        seed: Tensor | None,
+        stream: int,
+        roles: str,
+    ) -> Tensor:
+        """Each group's kernels times the windows of each example."""
+        padded = _padded(x, self.padding, self.padding)
+        windows = _windows(padded, weight.shape[2:], places, self.stride, self.dilation)
+        kernels = weight.reshape(self.groups, weight.shape[0] // self.groups, prod(weight.shape[1:]))
+        y = self._per_example(kernels, windows, bias, sums, seed, stream, roles)
+        return y.reshape(x.shape[0], weight.shape[0], *places)
+
+    def transposed(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        shape: Sequence[int],
+        sums: Sums,
+        seed: Tensor | None,
+        stream: int,
+        roles: str,
+    ) -> Tensor:
+        """The transpose of a convolution: one of x, spread by zeros for a stride, with flipped kernels."""
+        reach = [d * (k - 1) for d, k in zip(self.dilation, weight.shape[2:], strict=True)]
+        spread = _spread(x, self.stride)
+        before = [r - pad for r, pad in zip(reach, self.padding, strict=True)]
+        after = [
+            size + r - have - first
+            for size, r, have, first in zip(shape[2:], reach, spread.shape[2:], before, strict=True)
+        ]
+        ones = [1] * len(reach)
+        windows = _windows(_padded(spread, before, after), weight.shape[2:], shape[2:], ones, self.dilation)
+        depth, window = weight.shape[0] // self.groups, weight.shape[2:]
+        grouped = weight.reshape(self.groups, depth, weight.shape[1], *window)
+        flipped = grouped.transpose(1, 2).flip(tuple(range(3, grouped.dim())))
+        kernels = flipped.reshape(self.groups, weight.shape[1], depth * prod(window))
+        return self._per_example(kernels, windows, bias, sums, seed, stream, roles).reshape(shape)
+
     def _per_example(
         self,
         kernels: Tensor,
@@ -268,45 +330,30 @@ class ConvProduct(Product):
         roles: str,
     ) -> Tensor:
         """Each group's kernels times the windows of each example: (example and group, channel, place)."""
-        batch, _, places = windows.shape
-        right = windows.reshape(batch * self.groups, -1, places)
+        batch, depth, places = windows.shape
+        right = windows.reshape(batch * self.groups, depth // self.groups, places)
         left = kernels.expand(batch, *kernels.shape).reshape(batch * self.groups, *kernels.shape[1:])
         return product(left, right, bias, seed, sums, stream, places, roles)
 
-    def simulated_input(
-        self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
+    def correlated(
+        self,
+        x: Tensor,
+        error: Tensor,
+        shape: Sequence[int],
+        sums: Sums,
+        seed: Tensor | None,
+        stream: int,
+        roles: str,
     ) -> Tensor:
-        """A convolution of the error, between whose elements a stride leaves zeros, with flipped kernels."""
-        reach = [d * (k - 1) for d, k in zip(self.dilation, weight.shape[2:], strict=True)]
-        spread = _spread(error, self.stride)
-        before = [r - pad for r, pad in zip(reach, self.padding, strict=True)]
-        after = [
-            size + r - have - first
-            for size, r, have, first in zip(x.shape[2:], reach, spread.shape[2:], before, strict=True)
-        ]
-        ones = [1] * len(reach)
-        windows = _windows(_padded(spread, before, after), weight.shape[2:], x.shape[2:], ones, self.dilation)
-        grouped = weight.reshape(self.groups, -1, *weight.shape[1:])
-        flipped = grouped.transpose(1, 2).flip(tuple(range(3, grouped.dim())))
-        kernels = flipped.reshape(self.groups, weight.shape[1], -1)
-        y = self._per_example(kernels, windows, None, sums, seed, _GRAD_INPUT, "weight error")
-        return y.reshape(x.shape)
-
-    def simulated_weight(
-        self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
-    ) -> Tensor:
-        """Summed over examples and places."""
-        places = error.shape[2:]
-        windows = _windows(
-            _padded(x, self.padding, self.padding), weight.shape[2:], places, self.stride, self.dilation
-        )
-        batch, _, count = windows.shape
-        left = error.reshape(batch, self.groups, -1, count).permute(1, 2, 0, 3)
-        right = windows.reshape(batch, self.groups, -1, count).permute(1, 0, 3, 2)
-        left = left.reshape(self.groups, -1, batch * count)
-        right = right.reshape(self.groups, batch * count, -1)
-        y = product(left, right, None, seed, sums, _GRAD_WEIGHT, roles="error input")
-        return y.reshape(weight.shape)
+        """Errors times the inputs that each element of a weight meets, over examples and places."""
+        padded = _padded(x, self.padding, self.padding)
+        windows = _windows(padded, shape[2:], error.shape[2:], self.stride, self.dilation)
+        batch, depth, count = windows.shape
+        left = error.reshape(batch, self.groups, shape[0] // self.groups, count).permute(1, 2, 0, 3)
+        right = windows.reshape(batch, self.groups, depth // self.groups, count).permute(1, 0, 3, 2)
+        left = left.reshape(self.groups, shape[0] // self.groups, batch * count)
+        right = right.reshape(self.groups, batch * count, depth // self.groups)
+        return product(left, right, None, seed, sums, stream, roles=roles).reshape(shape)
 
 
 def _padded(x: Tensor, before: Sequence[int], after: Sequence[int]) -> Tensor:

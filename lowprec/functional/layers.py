@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lowprec.errors import value_error
+from lowprec.errors import type_error, value_error
 from lowprec.functional.bilinear import ConvProduct, LinearProduct
 from lowprec.functional.plan import LINEAR_AXES, Plan, conv_axes, plan_and_seed
 from lowprec.functional.products import simulate
@@ -67,7 +68,7 @@ def planned_linear(
 ) -> Tensor:
     """``linear`` under a plan; ``owner`` is the id of the layer that asks."""
     if input.dim() != 2:  # a matrix of rows, whose groups are the same for every product and plan
-        rows = input.reshape(-1, input.shape[-1])
+        rows = input.reshape(prod(input.shape[:-1]), input.shape[-1])
         flat = simulate(rows, weight, bias, _LINEAR, plan, seed, weight_seed, owner)
         return flat.reshape(*input.shape[:-1], weight.shape[0])
     return simulate(input, weight, bias, _LINEAR, plan, seed, weight_seed, owner)
@@ -89,7 +90,8 @@ def planned_conv(
 ) -> Tensor:
     """A convolution under a plan; the input is rounded before it is padded."""
     dimensions = weight.dim() - 2
-    strides, dilations = _tuple(stride, dimensions), _tuple(dilation, dimensions)
+    check_dimensions(input, dimensions)
+    strides, dilations = in_each(stride, dimensions), in_each(dilation, dimensions)
     before, after = _padding(padding, weight.shape[2:], dilations, strides)
     enlarge: Callable[[Tensor], Tensor] | None = None
     inside = before
@@ -105,7 +107,19 @@ def planned_conv(
     return simulate(input, weight, bias, product, plan, seed, weight_seed, owner, enlarge)
 
 
-def _tuple(size: Size, dimensions: int) -> tuple[int, ...]:
+def check_dimensions(input: Tensor, dimensions: int, weight: Tensor | None = None) -> None:
+    """Refuse operands of a convolution in other dimensions."""
+    for name, x in (("input", input), ("weight", weight)):
+        if x is not None and not isinstance(x, Tensor):
+            raise type_error(name, "be a tensor of numbers", type(x))
+    if weight is not None and weight.dim() != dimensions + 2:
+        raise value_error("weight", f"have {dimensions + 2} dimensions", tuple(weight.shape))
+    if input.dim() not in (dimensions + 1, dimensions + 2):
+        must = f"have {dimensions + 2} dimensions, or {dimensions + 1} without a batch"
+        raise value_error("input", must, tuple(input.shape))
+
+
+def in_each(size: Size, dimensions: int) -> tuple[int, ...]:
     """One number for each dimension."""
     values = (size,) * dimensions if isinstance(size, int) else tuple(size)
     return values * dimensions if len(values) == 1 else values
@@ -125,7 +139,7 @@ def _padding(
             raise value_error("padding", "not be 'same' for a strided convolution", padding, remedy)
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-    values = _tuple(padding, len(kernel))
+    values = in_each(padding, len(kernel))
     return values, values
 
 
@@ -143,8 +157,7 @@ def _conv(
     seed: int | Tensor | None,
 ) -> Tensor:
     """The three convolutions."""
-    if weight.dim() != dimensions + 2:
-        raise value_error("weight", f"have {dimensions + 2} dimensions", tuple(weight.shape))
+    check_dimensions(input, dimensions, weight)
     axes = conv_axes(dimensions)
     plan, seeds = plan_and_seed(input, scheme, axes, training=training, seed=seed)
     return planned_conv(input, weight, bias, stride, padding, dilation, groups, "zeros", plan, seeds, seeds)

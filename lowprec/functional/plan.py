@@ -38,6 +38,12 @@ def conv_axes(dimensions: int) -> Axes:
     return Axes(channels, channels, channels, batch, batch, batch)
 
 
+def conv_transpose_axes(dimensions: int) -> Axes:
+    """Input channels forward, output channels for the gradient of the input, then the batch."""
+    channels, batch = -dimensions - 1, -dimensions - 2
+    return Axes(channels, batch, channels, channels, batch, batch)
+
+
 class Arithmetics(NamedTuple):
     """How sums of a product and of its two backward products are rounded; None leaves one to torch."""
 

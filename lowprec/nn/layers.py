@@ -1,16 +1,19 @@
-"""Linear and Conv layers that call lowprec.functional.
+"""Linear, Conv and ConvTranspose layers that call lowprec.functional.
 
 A layer is its torch.nn twin with another class and a few plain attributes: parameters, keys, hooks and
 pickles stay what they were, so ``convert`` only has to assign ``__class__``.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn.modules.conv import _ConvTransposeNd
 
-from lowprec.functional.layers import planned_conv, planned_linear
-from lowprec.functional.plan import LINEAR_AXES, Axes, Plan, conv_axes, make_plan
+from lowprec.errors import type_error
+from lowprec.functional.layers import check_dimensions, planned_conv, planned_linear
+from lowprec.functional.plan import LINEAR_AXES, Axes, Plan, conv_axes, conv_transpose_axes, make_plan
+from lowprec.functional.transposed import planned_conv_transpose
 from lowprec.ops.observation import owner_of
 from lowprec.ops.quantize import seed_tensor
 from lowprec.scheme import Scheme, scheme_of
@@ -29,6 +32,42 @@ class Simulated(torch.nn.Module):
     _weight_seed: Tensor | None
     _lent: dict[int, Tensor]
     _keeper: "tuple[Simulated, ...]"
+
+    @classmethod
+    def from_torch(cls, layer: torch.nn.Module, scheme: Scheme | str) -> Self:
+        """A simulated layer with the parameters of a torch layer, which stays as it is.
+
+        Parameters, buffers and parts are shared, not copied: training either layer trains both, and an
+        optimizer of one is one of the other. Training mode and hooks are those of the layer at this
+        moment; hooks registered or removed later are each layer's own. Where ``lowprec.convert`` changes
+        a whole model in place, and has each weight rounded once per call of the model, this makes one
+        layer for a model of one's own, which rounds its weight at each call.
+
+        Args:
+            layer: A layer of exactly the torch class that this class simulates, on any device.
+            scheme: A scheme or its name; its rules and optimizer roles have no say here.
+
+        Returns:
+            The layer; ``lowprec.revert`` gives it its torch class back.
+
+        Raises:
+            TypeError: If ``layer`` is of another class, a subclass or a simulated layer included.
+            ValueError: If no scheme has that name.
+
+        Example:
+            >>> plain = torch.nn.Linear(4, 2)
+            >>> Linear.from_torch(plain, "bfp8").weight is plain.weight
+            True
+        """
+        plain = next(original for original, twin in TWINS.items() if twin is cls)
+        if type(layer) is not plain:
+            remedy = "Call lowprec.convert for a whole model."
+            raise type_error("layer", f"be a torch.nn.{plain.__name__} itself", type(layer), remedy)
+        made = cls.__new__(cls)
+        tables = {k: v.copy() if isinstance(v, dict) else v for k, v in layer.__dict__.items()}
+        made.__dict__.update(tables)  # parameters, buffers, parts and hooks each lie in a dictionary
+        made.adopt(scheme)
+        return made
 
     def adopt(self, scheme: Scheme | str) -> None:
         """Take up a scheme."""
@@ -190,10 +229,96 @@ class Conv3d(_Conv, torch.nn.Conv3d):
         self.adopt(scheme)
 
 
+class _ConvTranspose(Simulated, _ConvTransposeNd):
+    """What the transposed convolutions share."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """The simulated product, in one of the sizes that a stride leaves open."""
+        dimensions = len(self.stride)
+        check_dimensions(input, dimensions)
+        output_padding = self._output_padding(
+            input,
+            output_size,
+            self.stride,  # type: ignore[arg-type]  # torch wants lists and has tuples
+            self.padding,  # type: ignore[arg-type]
+            self.kernel_size,  # type: ignore[arg-type]
+            dimensions,
+            self.dilation,  # type: ignore[arg-type]
+        )
+        plan = self._plans[self.training]
+        return planned_conv_transpose(
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,  # type: ignore[arg-type]
+            output_padding,
+            self.groups,
+            self.dilation,
+            plan,
+            *self._seeds(input, plan),
+            owner_of(self),
+        )
+
+
+class ConvTranspose1d(_ConvTranspose, torch.nn.ConvTranspose1d):
+    """``torch.nn.ConvTranspose1d`` with operands, errors and output rounded as a scheme says; see Linear.
+
+    Called with an ``output_size``, it gives that size, as torch's layer does.
+
+    Example:
+        >>> ConvTranspose1d(1, 2, 3, scheme="bfp8")(torch.ones(1, 1, 5)).shape
+        torch.Size([1, 2, 7])
+    """
+
+    _axes = conv_transpose_axes(1)
+
+    def __init__(self, *args: Any, scheme: Scheme | str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.adopt(scheme)
+
+
+class ConvTranspose2d(_ConvTranspose, torch.nn.ConvTranspose2d):
+    """``torch.nn.ConvTranspose2d`` with operands, errors and output rounded as a scheme says; see Linear.
+
+    Called with an ``output_size``, it gives that size, as torch's layer does.
+
+    Example:
+        >>> ConvTranspose2d(1, 2, 3, stride=2, scheme="bfp8")(torch.ones(1, 1, 5, 5), [12, 12]).shape
+        torch.Size([1, 2, 12, 12])
+    """
+
+    _axes = conv_transpose_axes(2)
+
+    def __init__(self, *args: Any, scheme: Scheme | str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.adopt(scheme)
+
+
+class ConvTranspose3d(_ConvTranspose, torch.nn.ConvTranspose3d):
+    """``torch.nn.ConvTranspose3d`` with operands, errors and output rounded as a scheme says; see Linear.
+
+    Called with an ``output_size``, it gives that size, as torch's layer does.
+
+    Example:
+        >>> ConvTranspose3d(1, 2, 3, scheme="bfp8")(torch.ones(1, 1, 5, 5, 5)).shape
+        torch.Size([1, 2, 7, 7, 7])
+    """
+
+    _axes = conv_transpose_axes(3)
+
+    def __init__(self, *args: Any, scheme: Scheme | str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.adopt(scheme)
+
+
 TWINS: dict[type[torch.nn.Module], type[Simulated]] = {
     torch.nn.Linear: Linear,
     torch.nn.Conv1d: Conv1d,
     torch.nn.Conv2d: Conv2d,
     torch.nn.Conv3d: Conv3d,
+    torch.nn.ConvTranspose1d: ConvTranspose1d,
+    torch.nn.ConvTranspose2d: ConvTranspose2d,
+    torch.nn.ConvTranspose3d: ConvTranspose3d,
 }
 """Each torch layer and the layer that simulates it."""

@@ -27,7 +27,6 @@ UNSIMULATED = {
     "MultiheadAttention": lambda: nn.MultiheadAttention(2, 1),
     "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(2, 1, 4),
     "TransformerDecoderLayer": lambda: nn.TransformerDecoderLayer(2, 1, 4),
-    "ConvTranspose2d": lambda: nn.ConvTranspose2d(1, 1, 3),
     "Bilinear": lambda: nn.Bilinear(2, 2, 2),
     "LazyLinear": lambda: nn.LazyLinear(2),
     "ParametrizedLinear": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)),
