@@ -26,7 +26,11 @@ _SCORES_AXES = Axes(-1, -1, -1, -2, -2, -2)
 _VALUES_AXES = MATMUL_AXES
 _WIDENED = (torch.bfloat16, torch.float16)
 """Carriers whose attention torch computes in float32."""
-_SEEDS = (0, 0x5851F42D4C957F2D, 0x14057B7EF767814F)
+_SEEDS = (
+    0, 0x5851F42D4C957F2D, 0x14057B7EF767814F, 0x2545F4914F6CDD1D, 0x369DEA0F31A53F85, 0x61C8864680B583EB,
+    0x27BB2EE687B0B0FD,
+)  # fmt: skip
+"""What makes seeds of one seed; any different numbers do."""
 
 
 class _AttentionProduct(MatmulProduct):
@@ -174,7 +178,7 @@ def scaled_dot_product_attention(
     if seed is not None and not any(part.is_stochastic for plan in plans for part in plan):
         raise value_error("seed", "be None where nothing in the scheme is stochastic", seed)
     plan = plans[training]
-    _check(query, key, value, grouped=enable_gqa)
+    check_operands(query, key, value, grouped=enable_gqa)
     drawn = seed_tensor(query, seed) if any(part.is_stochastic for part in plan) else None
     return attend(
         query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, plan=plan, seed=drawn
@@ -194,13 +198,18 @@ def attend(
     plan: AttentionPlan,
     seed: Tensor | None,
     owner: int = 0,
-    empty_is_zero: bool = True,
+    as_backend: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """The attended values and the weights; ``empty_is_zero``, or NaN, where a query attends to nothing."""
+    """The attended values and the weights.
+
+    Torch's backend differs from its layer where that gives the weights, too: the layer computes in narrow
+    carriers, and has NaN where a query may attend to nothing.
+    """
     dtype = query.dtype
+    widens = as_backend and dtype in _WIDENED
     if not 0.0 <= dropout_p <= 1.0:
         raise value_error("dropout_p", "lie between 0 and 1", dropout_p)
-    if dtype in _WIDENED:
+    if widens:
         for part in plan:
             check_plan(part, dtype)
         query, key, value = query.float(), key.float(), value.float()
@@ -209,14 +218,14 @@ def attend(
     scores = simulate(query, key, None, _SCORES[grouped], plan.scores, seed, seed, owner) * factor
     mask = _mask(attn_mask, scores, dtype, is_causal=is_causal)
     scores = scores if mask is None else scores + mask
-    weights = _softmax(scores) if empty_is_zero else torch.softmax(scores, -1)
+    weights = _softmax(scores) if as_backend else torch.softmax(scores, -1)
     if dropout_p > 0.0:
         weights = torch.nn.functional.dropout(weights, dropout_p)
     grouped = enable_gqa and query.shape[-3] != value.shape[-3]
     own = other_seed(seed, 1)
     weights = weights.to(value.dtype)  # under autocast the softmax is wider than the products
     y = simulate(weights, value, None, _VALUES[grouped], plan.values, own, own, owner)
-    return (y.to(dtype), weights.to(dtype)) if dtype in _WIDENED else (y, weights)
+    return (y.to(dtype), weights.to(dtype)) if widens else (y, weights)
 
 
 def _softmax(scores: Tensor) -> Tensor:
@@ -240,7 +249,7 @@ def _mask(mask: Tensor | None, scores: Tensor, dtype: torch.dtype, *, is_causal:
     return zeros.masked_fill(~mask, -math.inf)
 
 
-def _check(query: Tensor, key: Tensor, value: Tensor, *, grouped: bool) -> None:
+def check_operands(query: Tensor, key: Tensor, value: Tensor, *, grouped: bool) -> None:
     """Refuse what has no attention."""
     for name, x in (("query", query), ("key", key), ("value", value)):
         if not isinstance(x, Tensor):
