@@ -39,6 +39,7 @@ from lowprec.scheme import SCHEMES as SCHEMES
 from lowprec.scheme import Rule as Rule
 from lowprec.scheme import Scheme as Scheme
 from lowprec.sensitivity import sensitivity as sensitivity
+from lowprec.simulating import simulate as simulate
 from lowprec.storage import load_packed as load_packed
 from lowprec.storage import save_packed as save_packed
 
@@ -49,5 +50,6 @@ __all__ = [
     "Operands", "Overflow", "PerBlock", "PerChannel", "PerGroup", "PerTensor", "Quantizer", "Rounding",
     "Rule", "Scaled", "Scheme", "Specials", "audit", "convert", "decode", "describe", "encode", "explore",
     "finfo", "formats", "functional", "load_packed", "nn", "observers", "optim", "pack", "prepare",
-    "quantize", "record", "revert", "save_packed", "scales", "sensitivity", "unpack",
+    "quantize", "record", "revert", "save_packed", "scales", "sensitivity", "simulate",
+    "unpack",
 ]  # fmt: skip

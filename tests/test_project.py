@@ -60,6 +60,7 @@ PUBLIC_NAMES = {
     "save_packed",
     "scales",
     "sensitivity",
+    "simulate",
     "unpack",
 }
 

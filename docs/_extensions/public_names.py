@@ -31,6 +31,7 @@ INTERNAL = {
     "lowprec.record",
     "lowprec.scheme",
     "lowprec.sensitivity",
+    "lowprec.simulating",
     # for the package's own use
     "lowprec.drawing",
     "lowprec.errors",
@@ -52,6 +53,7 @@ MENTIONED = {
         "lowprec.record.grid.Grid",
         "lowprec.sensitivity.Sensitivity",
         "lowprec.sensitivity.Effect",
+        "lowprec.simulating.Simulation",
     ],
     "lowprec.compat.qtorch": ["lowprec.compat.qtorch.number.Number"],
     "lowprec.formats": ["lowprec.formats.tabled.Table"],

@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lowprec.errors import type_error, value_error
-from lowprec.functional.attention import AttentionPlan, attend, other_seed
+from lowprec.functional.attention import AttentionPlan, attend, attention_plan, other_seed
 from lowprec.functional.layers import planned_linear
-from lowprec.functional.plan import Plan
+from lowprec.functional.plan import LINEAR_AXES, Plan, make_plan
+from lowprec.ops.quantize import seed_tensor
+from lowprec.scheme import Scheme
 
 ATTENTION, OUT = 3, 4
 """Numbers of products in a call, after those of projections."""
@@ -217,3 +219,54 @@ def planned_attention(plan: AttentionPlan, seed: Tensor | None, dropout_p: float
         )  # fmt: skip
 
     return attended
+
+
+def multi_head_attention_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    training: bool = True,
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight: Tensor | None = None,
+    k_proj_weight: Tensor | None = None,
+    v_proj_weight: Tensor | None = None,
+    static_k: Tensor | None = None,
+    static_v: Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+    *,
+    scheme: Scheme,
+    casts_train: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """torch.nn.functional's, with a scheme; ``training`` is for dropout, ``casts_train`` for casts."""
+    if static_k is not None or static_v is not None:
+        remedy = "Call scaled_dot_product_attention with them."
+        raise value_error("static_k", "be None, and static_v likewise", "a tensor", remedy)
+    if query.shape[-1] != embed_dim_to_check:
+        raise value_error("query", f"have {embed_dim_to_check} features", tuple(query.shape))
+    plan = make_plan(scheme, LINEAR_AXES, training=casts_train)
+    seed = seed_tensor(query) if plan.is_stochastic else None
+    project = planned_projection(plan, seed, seed)
+    products = Products(
+        project,
+        planned_attention(attention_plan(scheme, training=casts_train), seed, dropout_p if training else 0.0),
+        lambda x: project(x, out_proj_weight, out_proj_bias, OUT),
+    )
+    separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else (None,) * 3
+    packed = None if use_separate_proj_weight else in_proj_weight
+    inside = Inside(num_heads, packed, in_proj_bias, bias_k, bias_v, add_zero_attn, *separate)
+    asked = Asked(key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
+    return multi_head(query, key, value, inside, asked, products)
