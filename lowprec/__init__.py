@@ -48,6 +48,7 @@ from lowprec.record import record as record
 from lowprec.scheme import SCHEMES as SCHEMES
 from lowprec.scheme import Rule as Rule
 from lowprec.scheme import Scheme as Scheme
+from lowprec.simulating import simulate as simulate
 from lowprec.storage import load_packed as load_packed
 from lowprec.storage import save_packed as save_packed
 
@@ -71,7 +72,7 @@ __all__ = [
     "Rule", "Scaled", "Scheme", "Specials", "add", "audit", "convert", "decode", "describe", "div", "dot",
     "encode", "explore", "finfo", "fma", "formats", "functional", "load_packed", "matmul", "mean", "mul",
     "nn", "observers", "optim", "pack", "prepare", "quantize", "record", "revert", "save_packed", "scales",
-    "sensitivity", "sqrt", "sub", "sum", "unpack",
+    "sensitivity", "simulate", "sqrt", "sub", "sum", "unpack",
 ]  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from lowprec.errors import type_error, value_error
-from lowprec.nn.layers import TWINS, Simulated
+from lowprec.nn.attention import OPENED, open_containers
+from lowprec.nn.layers import TWINS, Simulated, become_twin
 from lowprec.optim import LowPrecision
 from lowprec.scheme import CAST_ROLES, Rule, Scheme, scheme_of
 
@@ -17,9 +18,7 @@ Model = TypeVar("Model", bound=torch.nn.Module)
 WITHOUT_TWIN = tuple(
     getattr(torch.nn, name)
     for name in (
-        "Bilinear", "RNNBase", "RNNCellBase",
-        "MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer",
-        "AdaptiveLogSoftmaxWithLoss",
+        "Bilinear", "RNNBase", "RNNCellBase", "AdaptiveLogSoftmaxWithLoss",
     )
 )  # fmt: skip
 """Layers of torch.nn with products that nothing here simulates."""
@@ -39,7 +38,7 @@ _WITHOUT_PRODUCTS = tuple(
 
 
 def convert(model: Model, scheme: Scheme | str, *, exclude: Sequence[str] = ()) -> Model:
-    """Simulate the products of a model's Linear, Conv and ConvTranspose layers, in place.
+    """Simulate the products of a model's Linear, Conv, ConvTranspose and MultiheadAttention layers, in place.
 
     Each chosen layer gets the class of its ``lowprec.nn`` twin; parameters, keys, hooks and optimizers
     stay. Each weight is rounded once per call of ``model``, however often the layer is read.
@@ -71,12 +70,11 @@ def convert_layers(model: torch.nn.Module, layers: "Sequence[Chosen]") -> None:
     """Convert some of the layers that ``choose`` has chosen in a model."""
     keepers: dict[int, Simulated] = {}
     for _, layer, own in layers:
-        layer.__class__ = TWINS[type(layer)]
-        simulated = cast(Simulated, layer)
-        simulated.adopt(own)
-        keeper = keepers.setdefault(id(simulated.weight), simulated)
+        simulated = become_twin(layer, own)
+        keeper = keepers.setdefault(id(simulated.shared_weight), simulated)
         if keeper is not simulated:
             simulated.share_weight_noise(keeper)
+    open_containers(model)
     model.register_forward_pre_hook(begin_forward)
     model.register_forward_hook(end_forward, always_call=True)
 
@@ -114,14 +112,14 @@ def revert(model: Model) -> Model:
         True
     """
     _check_module(model)
-    classes = {twin: original for original, twin in TWINS.items()}
+    classes = {twin: original for original, twin in (*TWINS.items(), *OPENED.items())}
     layers = [layer for layer in model.modules() if isinstance(layer, Simulated)]
     if not layers:
         raise value_error("model", "be converted", type(model).__name__, "Call lowprec.convert first.")
     for layer in layers:
         layer.disown()
-        layer.__class__ = classes[type(layer)]  # type: ignore[assignment]  # that is the point
     for part in model.modules():
+        part.__class__ = classes.get(type(part), type(part))
         _remove(part._forward_pre_hooks, begin_forward)
         for key in _remove(part._forward_hooks, end_forward):
             del part._forward_hooks_always_called[key]
@@ -373,7 +371,7 @@ def _unsimulated(layer: torch.nn.Module, name: str, left: set[int]) -> tuple[str
     """Why a layer's products would go unsimulated, and what to exclude; None if it has none."""
     if isinstance(layer, WITHOUT_TWIN):
         return "whose products are not simulated", name or type(layer).__name__
-    if isinstance(layer, tuple(TWINS)):
+    if isinstance(layer, (*TWINS, *OPENED)) and type(layer) not in OPENED:
         return "a subclass with a forward of its own", name or type(layer).__name__
     if isinstance(layer, _WITHOUT_PRODUCTS):
         return None

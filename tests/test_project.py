@@ -67,6 +67,7 @@ PUBLIC_NAMES = {
     "save_packed",
     "scales",
     "sensitivity",
+    "simulate",
     "sqrt",
     "sub",
     "sum",

@@ -32,6 +32,7 @@ INTERNAL = {
     "lowprec.quantizer",
     "lowprec.record",
     "lowprec.scheme",
+    "lowprec.simulating",
     "lowprec.single_layer",
     # for the package's own use
     "lowprec.drawing",
@@ -52,6 +53,7 @@ MENTIONED = {
         "lowprec.record.Moments",
         "lowprec.record.moments.Moment",
         "lowprec.record.grid.Grid",
+        "lowprec.simulating.Simulation",
         "lowprec.single_layer.Sensitivity",
         "lowprec.single_layer.Effect",
     ],

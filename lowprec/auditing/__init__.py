@@ -25,9 +25,10 @@ def audit(
 
     Every operator that torch runs is seen, in layers, in user code and in torch's fast paths, forward and
     backward. A product is **simulated** if a cast has rounded an operand of it or an arithmetic its sum,
-    **in carrier precision** if nothing has, and **out of reach** if nothing in this package could (fused
-    attention, recurrent layers, transposed convolutions). How its sum is rounded is told beside the casts.
-    Weights that the optimizer keeps in a format count as rounded only where a product casts them again.
+    **in carrier precision** if nothing has, and **out of reach** if ``convert`` could not simulate it
+    (recurrent layers; attention that a function computes, which only ``lowprec.simulate`` reaches). How its
+    sum is rounded is told beside the casts. Weights that the optimizer keeps in a format count as rounded
+    only where a product casts them again.
 
     Multiply-adds are counted from shapes, zeros of padding included. The model, its gradients and buffers,
     the inputs and the global random state are left as they were; hooks run. The values, NaN included, have

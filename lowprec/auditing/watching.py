@@ -31,6 +31,7 @@ from lowprec.auditing.operators import (
 )
 from lowprec.auditing.products import PRODUCTS, Product, convolution_gradients
 from lowprec.convert import WITHOUT_TWIN
+from lowprec.nn.attention import OPENED
 from lowprec.nn.layers import TWINS, Simulated
 from lowprec.ops.products import arithmetic_of
 from lowprec.quantizer import Quantizer
@@ -199,7 +200,8 @@ class Watch(TorchDispatchMode):
         self._gradients_done[key] += 1
         if number >= len(wanted):
             return ()
-        return (_ROLES[wanted[number]] if _is_layer(place.type) else wanted[number],)
+        of_layer = _is_layer(place.type) and node.name() not in ("BmmBackward0", "BaddbmmBackward0")
+        return (_ROLES[wanted[number]] if of_layer else wanted[number],)
 
     def _count_product(
         self, product: Product, place: Place, phase: str, results: list[Tensor], target: str = ""
@@ -208,7 +210,7 @@ class Watch(TorchDispatchMode):
         operands = product.operands
         if len(operands) == 2 and target and operands[0][0] == "left":
             operands = self._backward_operands(operands, target)
-        elif _is_layer(place.type):
+        elif _is_layer(place.type) and product.operation != "batched matrix product":  # which is attention
             operands = tuple((_ROLES.get(role, role), x) for role, x in operands)
         if phase != BACKWARD:
             for _, x in operands:
@@ -326,13 +328,18 @@ def _is_layer(kind: type) -> bool:
 
 def _gradient_of(roles: list[str]) -> str:
     """Which operand's gradient an error and another operand make."""
-    pair = ("left", "right") if {"left", "right"} & {*roles} else ("input", "weight")
+    pairs = (("left", "right"), ("query", "key"), ("attention", "value"), ("input", "weight"))
+    pair = next(pair for pair in pairs if {*pair} & {*roles})
     return next(role for role in pair if role not in roles)
 
 
 def _unsimulated(product: Product, place: Place) -> tuple[str, str]:
     """Whether the package could simulate a product, and by what."""
     if not product.operands:
+        if place.type in (*TWINS, *OPENED):
+            return CARRIER, "lowprec.convert can simulate it"
+        if product.operation == "fused attention":
+            return OUT_OF_REACH, "lowprec.convert cannot reach a function's call, lowprec.simulate can"
         return OUT_OF_REACH, "nothing here simulates it"
     if issubclass(place.type, Simulated):
         return CARRIER, "its scheme casts none of the operands"

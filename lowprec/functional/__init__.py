@@ -1,5 +1,6 @@
 """torch.nn.functional with a scheme: the products whose operands are rounded."""
 
+from lowprec.functional.attention import scaled_dot_product_attention as scaled_dot_product_attention
 from lowprec.functional.layers import conv1d as conv1d
 from lowprec.functional.layers import conv2d as conv2d
 from lowprec.functional.layers import conv3d as conv3d

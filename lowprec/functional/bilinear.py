@@ -28,6 +28,8 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 class Product:
     """A bilinear product and its two gradients, on operands that are already rounded."""
 
+    roles = ("input", "weight")
+    """What observers and audits call the operands."""
     second = "weight"
     """What users call the second operand."""
 
@@ -42,12 +44,17 @@ class Product:
         """The product and the bias."""
         sums = (arithmetics or _NONE).forward
         if sums is None:
-            return self.product(x, weight, bias)
+            return self.in_carrier(x, weight, bias)
         if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # as torch itself does
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
             bias = None if bias is None else bias.to(dtype)
         return self.simulated(x, weight, bias, sums, seed)
+
+    def in_carrier(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """As torch computes it, unseen by a block of lowprec.simulate, which would simulate it once more."""
+        with torch._C.DisableTorchFunction():
+            return self.product(x, weight, bias)
 
     def gradients(
         self,
@@ -59,7 +66,20 @@ class Product:
         seed: Tensor | None = None,
     ) -> Gradients:
         """The gradients of x, weight and bias that are wanted; a bias has torch's own sum."""
-        _, own, other = arithmetics or _NONE
+        with torch._C.DisableTorchFunction():
+            return self._gradients(x, weight, error, wanted, arithmetics or _NONE, seed)
+
+    def _gradients(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        error: Tensor,
+        wanted: Sequence[bool],
+        arithmetics: Arithmetics,
+        seed: Tensor | None,
+    ) -> Gradients:
+        """The gradients, those of each operand as torch or as an arithmetic computes them."""
+        _, own, other = arithmetics
         simulates = [wanted[0] and own is not None, wanted[1] and other is not None, False]
         rest = [want and not done for want, done in zip(wanted, simulates, strict=True)]
         gradients: Gradients = (None, None, None)
@@ -154,6 +174,7 @@ class MatmulProduct(Product):
     The gradients of an operand that is read several times are added by torch's own sum.
     """
 
+    roles = ("left", "right")
     second = "other"
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -170,20 +191,20 @@ class MatmulProduct(Product):
         self, x: Tensor, weight: Tensor, bias: Tensor | None, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over the columns of x."""
-        return _batched_product(x, weight, seed, sums, FORWARD, "left right")
+        return _batched_product(x, weight, seed, sums, FORWARD, " ".join(self.roles))
 
     def simulated_input(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over the columns of the result."""
-        y = _batched_product(error, weight.mT, seed, sums, GRAD_INPUT, "error right")
+        y = _batched_product(error, weight.mT, seed, sums, GRAD_INPUT, f"error {self.roles[1]}")
         return y.sum_to_size(x.shape)
 
     def simulated_weight(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
         """Summed over the rows of the result."""
-        y = _batched_product(x.mT, error, seed, sums, GRAD_WEIGHT, "left error")
+        y = _batched_product(x.mT, error, seed, sums, GRAD_WEIGHT, f"{self.roles[0]} error")
         return y.sum_to_size(weight.shape)
 
 

@@ -49,8 +49,8 @@ class _SplitProduct(torch.autograd.Function):
         ctx.save_for_backward(x, weight, seed, weight_seed)
         ctx.product, ctx.plan, ctx.owner = product, plan, owner
         return product.forward(
-            _cast(x, plan.input, seed, _INPUT, "input", owner),
-            _cast(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner),
+            _cast(x, plan.input, seed, _INPUT, product.roles[0], owner),
+            _cast(weight, plan.weight, weight_seed, _WEIGHT, product.roles[1], owner),
             bias,
             plan.arithmetics,
             seed,
@@ -72,7 +72,7 @@ class _SplitProduct(torch.autograd.Function):
         if wanted_x or wanted_bias:
             own = _cast(error, plan.grad_input_error, seed, _ERROR, "error", owner)
             stream = _WEIGHT if plan.grad_input_weight == plan.weight else _GRAD_INPUT_WEIGHT
-            read = _cast(weight, plan.grad_input_weight, weight_seed, stream, "weight", owner)
+            read = _cast(weight, plan.grad_input_weight, weight_seed, stream, product.roles[1], owner)
             wanted = [wanted_x, False, wanted_bias]
             gradients[0], _, gradients[2] = product.gradients(
                 x.to(dtype), read.to(dtype), own, wanted, plan.arithmetics, seed
@@ -81,7 +81,7 @@ class _SplitProduct(torch.autograd.Function):
             stream = _ERROR if plan.grad_weight_error == plan.grad_input_error else _GRAD_WEIGHT_ERROR
             own = _cast(error, plan.grad_weight_error, seed, stream, "error", owner)
             stream = _INPUT if plan.grad_weight_input == plan.input else _GRAD_WEIGHT_INPUT
-            read = _cast(x, plan.grad_weight_input, seed, stream, "input", owner)
+            read = _cast(x, plan.grad_weight_input, seed, stream, product.roles[0], owner)
             gradients[1] = product.gradients(
                 read.to(dtype), weight.to(dtype), own, [False, True, False], plan.arithmetics, seed
             )[1]
@@ -191,11 +191,11 @@ def simulate(
             owner,
         )
     else:
-        own = _cast_clipped(x, plan.input, seed, _INPUT, "input", owner, clip_input)
-        read = _cast_clipped(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner, clip_weight)
+        own = _cast_clipped(x, plan.input, seed, _INPUT, product.roles[0], owner, clip_input)
+        read = _cast_clipped(weight, plan.weight, weight_seed, _WEIGHT, product.roles[1], owner, clip_weight)
         own = own if reshape is None else reshape(own)
         if plan.arithmetics is None:
-            y = product.product(own, read, bias)
+            y = product.in_carrier(own, read, bias)
         else:
             y = _RoundedProduct.apply(own, read, bias, seed, product, plan.arithmetics)
         if plan.grad_input_error is not None:
@@ -219,18 +219,29 @@ def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, 
         elif operand.dtype not in CARRIER_DTYPES:
             raise value_error("dtype", "be a carrier under torch.autocast", operand.dtype)
         check_tensor(operand, name)
-    for held in (*plan, *(plan.arithmetics or ())):
-        if isinstance(held, Spec):  # whose fields a compiled function knows, and not always itself
-            fields: _Fields = held.format, held.rounding, held.random_bits
-        elif isinstance(held, Sums):
-            fields = held.key, held.is_stochastic
-        else:
-            continue
-        _check_carrier(fields, x.dtype)
-        if weight.dtype != x.dtype:
-            _check_carrier(fields, weight.dtype)
-        if autocast is not None and x.dtype != torch.float64:
+    check_plan(plan, x.dtype)
+    if weight.dtype != x.dtype:
+        check_plan(plan, weight.dtype)
+    if autocast is not None and x.dtype != torch.float64:
+        for fields in _rounded_to(plan):
             _check_autocast(fields, autocast)
+
+
+def check_plan(plan: Plan, dtype: torch.dtype) -> None:
+    """Refuse a carrier that does not hold what a plan rounds to."""
+    for fields in _rounded_to(plan):
+        _check_carrier(fields, dtype)
+
+
+def _rounded_to(plan: Plan) -> "list[_Fields]":
+    """What a plan rounds to: fields, which a compiled function knows where it does not know a Spec."""
+    fields: list[_Fields] = []
+    for held in (*plan, *(plan.arithmetics or ())):
+        if isinstance(held, Spec):
+            fields.append((held.format, held.rounding, held.random_bits))
+        elif isinstance(held, Sums):
+            fields.append((held.key, held.is_stochastic))
+    return fields
 
 
 _Fields = tuple[str, str, int] | tuple[str, bool]

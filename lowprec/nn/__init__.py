@@ -1,5 +1,6 @@
 """Layers whose products are simulated; each is a subclass of its torch.nn twin."""
 
+from lowprec.nn.attention import MultiheadAttention as MultiheadAttention
 from lowprec.nn.layers import Conv1d as Conv1d
 from lowprec.nn.layers import Conv2d as Conv2d
 from lowprec.nn.layers import Conv3d as Conv3d

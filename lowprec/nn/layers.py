@@ -4,7 +4,7 @@ A layer is its torch.nn twin with another class and a few plain attributes: para
 pickles stay what they were, so ``convert`` only has to assign ``__class__``.
 """
 
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -83,6 +83,11 @@ class Simulated(torch.nn.Module):
     def share_weight_noise(self, keeper: "Simulated") -> None:
         """Read the weight with the noise of another layer, which has the same weight."""
         self._keeper = (keeper,)  # in a tuple, or it would become a part of this layer
+
+    @property
+    def shared_weight(self) -> Tensor | None:
+        """Of the parameters, the one whose other readers have the same noise."""
+        return self.weight  # type: ignore[return-value]  # every layer but attention has one
 
     def disown(self) -> None:
         """Remove what adopt added."""
@@ -323,3 +328,11 @@ TWINS: dict[type[torch.nn.Module], type[Simulated]] = {
     torch.nn.ConvTranspose3d: ConvTranspose3d,
 }
 """Each torch layer and the layer that simulates it."""
+
+
+def become_twin(layer: torch.nn.Module, scheme: Scheme) -> Simulated:
+    """Give a torch layer the class of its twin, and a scheme."""
+    layer.__class__ = TWINS[type(layer)]
+    simulated = cast(Simulated, layer)
+    simulated.adopt(scheme)
+    return simulated

@@ -370,16 +370,44 @@ def test_torchs_fast_path_is_seen() -> None:
     rows, attention = 2 * 3, 2 * 2 * 3 * 3 * 8
     assert [row.operation for row in audit.products] == ["fused encoder layer"]
     assert audit.multiply_adds == rows * (24 * 8 + 8 * 8 + 2 * 8 * 16) + attention
-    assert audit.fractions["out of reach"] == 1
+    assert audit.fractions["carrier precision"] == 1
+    assert audit.products[0].how == "lowprec.convert can simulate it"
     assert "Forward only: no output needs a gradient." in str(audit)
 
 
-def test_products_of_multihead_attention_are_out_of_reach() -> None:
-    x = torch.ones(2, 3, 8)
-    audit = lowprec.audit(nn.MultiheadAttention(8, 2, batch_first=True), x, x, x)
+@pytest.mark.parametrize("arithmetic", [None, "e4m3fn"])
+def test_products_of_multihead_attention(arithmetic) -> None:
+    """All can be simulated, by convert, and then are, in eval and without gradients, too."""
+    x, layer = torch.ones(2, 3, 8), nn.MultiheadAttention(8, 2, batch_first=True)
+    forward = 6 * 8 * 32 + 2 * 2 * 3 * 3 * 8
+    for options in ({}, {"need_weights": False}):
+        audit = lowprec.audit(layer, x, x, x, **options)
+        assert audit.fractions["carrier precision"] == 1
+        assert all(row.how == "lowprec.convert can simulate it" for row in audit.products)
+        assert sum(row.multiply_adds for row in audit.products if row.phase == "forward") == forward
+    lowprec.convert(layer, lowprec.Scheme(input="e4m3fn", weight="e4m3fn", arithmetic=arithmetic))
+    audit = lowprec.audit(layer.eval().requires_grad_(False), x, x, x)
+    assert audit.fractions["simulated"] == 1
+    assert audit.multiply_adds == forward
+    attention = [row.how for row in audit.products if row.layer == "(model)"]
+    assert any(how.startswith("key e4m3fn, query e4m3fn; sum e4m3fn") for how in attention) == bool(
+        arithmetic
+    )
+    audit = lowprec.audit(layer.requires_grad_(), x, x, x)
+    assert audit.fractions["simulated"] == 1
+    assert audit.multiply_adds == 3 * forward - 6 * 8 * 24
+    names = {row.operation for row in audit.products if row.layer == "(model)"}
+    if arithmetic:
+        assert {"matrix product, gradient of key", "matrix product, gradient of value"} < names
+    else:
+        assert "batched matrix product, gradient of right" in names
+
+
+def test_attention_of_a_function_is_out_of_reach_of_convert() -> None:
+    model = Called(lambda x, w: F.scaled_dot_product_attention(x * w, x, x), 1)
+    audit = lowprec.audit(model, torch.ones(2, 3, 7, 4))
     assert audit.fractions["out of reach"] == 1
-    forward = sum(row.multiply_adds for row in audit.products if row.phase == "forward")
-    assert forward == 6 * 8 * 32 + 2 * 2 * 3 * 3 * 8
+    assert "lowprec.simulate can" in audit.products[0].how
 
 
 def test_an_operator_of_ones_own_is_not_passed_over() -> None:

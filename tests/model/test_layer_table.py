@@ -17,6 +17,7 @@ from torch import Tensor
 
 import lowprec
 from lowprec import Arithmetic, Scheme
+from lowprec.nn.attention import OutProjection
 from lowprec.nn.layers import TWINS, Simulated
 
 
@@ -54,6 +55,9 @@ ROWS = {
     "ConvTranspose1d": Row((4, 6, 3), (2, 4, 4), (2, 6, 7), STRIDED),
     "ConvTranspose2d": Row((4, 6, 3), (2, 4, 3, 2), (2, 6, 5, 3), STRIDED),
     "ConvTranspose3d": Row((4, 6, 3), (2, 4, 2, 2, 2), (2, 6, 3, 3, 3), STRIDED),
+    "MultiheadAttention": Row(
+        (8, 2), (3, 5, 8), (3, 5, 8), {"batch_first": True}, lambda layer, x: layer(x, x, x)[0]
+    ),
 }
 CARRIERS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 CAST = Scheme(input="e4m3fn", weight="e4m3fn", error="e5m2")
@@ -104,7 +108,8 @@ def assert_equal(got: list[Tensor], want: list[Tensor]) -> None:
 def test_every_exported_layer_has_a_row() -> None:
     """And is the twin of the torch layer of its name."""
     assert set(exported()) == set(ROWS)
-    assert {original.__name__: twin for original, twin in TWINS.items()} == exported()
+    twins = {original.__name__: twin for original, twin in TWINS.items() if twin is not OutProjection}
+    assert twins == exported()
     for name, kind in exported().items():
         assert issubclass(kind, getattr(torch.nn, name))
         assert TWINS[getattr(torch.nn, name)] is kind
@@ -155,8 +160,8 @@ def test_compiled_it_gives_the_same_bits(name: str) -> None:
     """As one graph, forward and backward."""
     torch.compiler.reset()
     layer, x = pair(name, SUMMED)[0], ROWS[name].input()
-    run = torch.compile(lambda x: ROWS[name].call(layer, x), fullgraph=True, backend="eager")
-    compiled = step(name, layer, x, lambda x: run(x))
+    run = torch.compile(lambda *inputs: layer(*inputs), fullgraph=True, backend="eager")
+    compiled = step(name, layer, x, run)
     assert_equal(compiled, step(name, layer, x))
 
 
@@ -183,7 +188,7 @@ def test_convert_makes_it_and_revert_unmakes_it(name: str) -> None:
     model = torch.nn.Sequential(plain)
     assert lowprec.convert(model, SUMMED)[0] is plain
     assert type(plain) is getattr(lowprec.nn, name)
-    assert str(lowprec.describe(model)).startswith(f"0  {name}  input e4m3fn")
+    assert str(lowprec.describe(model)).split()[:4] == ["0", name, "input", "e4m3fn"]
     assert_equal(step(name, plain, x), step(name, mine, x))
     lowprec.revert(model)
     assert type(plain) is getattr(torch.nn, name)
