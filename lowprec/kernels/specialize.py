@@ -128,6 +128,8 @@ def specialized(
             names[name] = compiler(rebound(function, names))
     if depth == sums.RAISED:
         names["round_magnitude"] = names["raised_by_word"]
+    if depth in sums.BY_ADDITION:
+        names["quantize_bits"] = names["added_bits" if depth == sums.ADDED else "drawn_bits"]
     if is_listed(depth):
         for name, other in (_TAPERED if depth == posits.TAPERED else _LISTED).items():
             names[name] = names[_DRAWN.get(other, other) if mode >= scalar.STOCHASTIC else other]

@@ -10,6 +10,7 @@ from lowprec import Arithmetic
 from lowprec.formats import FixedPoint, FloatingPoint
 from lowprec.kernels.operands import Measure
 from lowprec.kernels.paths import Path, check_bias, path_of, rounds_alike
+from lowprec.kernels.sums import RAISED
 from lowprec.modes import Rounding
 from lowprec.reference.elements import Stepped
 
@@ -157,9 +158,9 @@ def test_numbers_in_the_middle_of_binary32_are_rounded_by_additions(shift: int) 
 def test_drawn_sums_are_raised_where_binary64_holds_them() -> None:
     """Down to 52 binades below the smallest normal value, which is 2^-6."""
     drawn = Arithmetic("e4m3fn", rounding="stochastic")
-    assert path_of(drawn, Measure(3, -40, 24), Measure(0, -18, 8)) == Path("float64", True, middle=True)
-    assert path_of(drawn, Measure(3, -41, 24), Measure(0, -18, 8)) == Path("float64", True, middle=False)
-    assert not path_of(Arithmetic("e4m3fn", rounding="up"), Measure(3, -40, 24), Measure(0, -18, 8)).middle
+    assert path_of(drawn, Measure(3, -40, 24), Measure(0, -18, 8)).depth == RAISED
+    assert path_of(drawn, Measure(3, -41, 24), Measure(0, -18, 8)).depth is None
+    assert path_of(Arithmetic("e4m3fn", rounding="up"), Measure(3, -40, 24), Measure(0, -18, 8)).depth is None
 
 
 def test_infinities_keep_sums_out_of_the_middle() -> None:
