@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.arithmetic import Accumulator, Arithmetic
-from lowprec.kernels import products
+from lowprec.kernels import integers, products
 from lowprec.kernels.cpu import is_drawn
+from lowprec.kernels.integers import word_of
 from lowprec.kernels.memory import TURNED
 from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.operands import Operand, pack
@@ -118,7 +119,24 @@ def multiply(
         return
     left, of_left = pack(a, threads)
     right, of_right = pack(b, threads)
-    path = path_of(arithmetic, of_left, of_right, depth)
+    word = word_of(arithmetic, of_left, of_right)
+    if word is not None:
+        integers.multiply((left, of_left), (right, of_right), out, carrier, word, threads, block)
+    else:
+        path = path_of(arithmetic, of_left, of_right, depth)
+        _add_up(left, right, out, carrier, arithmetic, path, seed, stream, threads, block)
+    if bias is not None:
+        _add(bias, bias_step, out, carrier, arithmetic, batches * m * n, seed, stream, threads)
+
+
+def _add_up(
+    left: npt.NDArray[np.float64], right: npt.NDArray[np.float64], out: int, carrier: str,
+    arithmetic: Arithmetic, path: Path, seed: int, stream: int, threads: int,
+    block: tuple[int, int, int] | None,
+) -> None:  # fmt: skip
+    """Round every sum, on a path."""
+    batches, m, depth = left.shape
+    n = right.shape[2]
     loop = loop_of(arithmetic, path, carrier)
     rows, columns, deep = block or _block(loop, m, n, depth)
     alone = loop.is_drawn or loop.kind.pairwise
@@ -134,8 +152,6 @@ def multiply(
     fixed = (*addresses, out, *(x.ctypes.data for x in loop.numbers), geometry.ctypes.data)
     calls = [(*fixed, scratch[i:].ctypes.data, *part, seed, stream) for i, part in enumerate(parts)]
     share(loop.compiled, calls, threads)
-    if bias is not None:
-        _add(bias, bias_step, out, carrier, arithmetic, batches * m * n, seed, stream, threads)
 
 
 def _add(

@@ -112,9 +112,8 @@ def raised(magnitude, ceiling, numbers):
     base = number(least if magnitude < least else U(0))
     drop = numbers[LEAST_DROP]
     counted = U32(~ceiling) if FULL else U32(~U32(ceiling | U32(numbers[IGNORED])))
-    if PLACE == 63:
-        word = U(U(counted) << U(drop - U(32)))
-    else:
+    word = U(U(counted) << U(drop - U(32)))
+    if PLACE == 31:
         word = U(U(counted) >> U(U(U(32) - drop) & U(31)))  # as the mask tells a compiler, by less than 32
     here = magnitude if DEPTH == NORMAL else pattern(FLOAT(number(magnitude) + base))
     return U(here + word), base, low_bits(drop)

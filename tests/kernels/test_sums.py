@@ -166,7 +166,8 @@ def test_drawn_sums_that_binary32_has_no_doubt_of_are_right(name: str, random_bi
                 want = _exact(element, float(x), float(y), mode, random_bits or 32, word)
                 assert got is None or repr(got) == repr(want), (x, y, word)
                 tried, doubts = tried + 1, doubts + (got is None)
-        assert 0 < doubts < tried / 2 and tried > 100
+        assert 0 < doubts < tried / 2
+        assert tried > 100
 
 
 def _is_multiple(x: Any, exponent: int) -> bool:
