@@ -26,7 +26,7 @@ SERIAL_BELOW = 1 << 15
 """Products below which one thread is faster than waking another."""
 _ROWS, _COLUMNS = 4, 256
 """Of a unit without noise."""
-_WORDS = 1 << 17
+_WORDS = 1 << 16
 """Words of a unit with noise that are laid out at a time, and are to stay in the second cache."""
 _FACTOR = 1 << 16
 """Elements of a block of the right operand that are to stay in the second cache."""
@@ -46,7 +46,7 @@ def _numbers(
 ) -> _Numbers:  # fmt: skip
     """A format and mode in a carrier, where a path says that less than all of it is enough."""
     bits = 32 if random_bits is None or not rounding.takes_random_bits else random_bits
-    memory, own, ending = describe(format, rounding, bits, carrier, MIDDLE if middle else None)
+    memory, own, ending = describe(format, rounding, bits, carrier, MIDDLE[carrier] if middle else None)
     if middle and own == QUICK and rounding is Rounding.NEAREST_EVEN and is_symmetric(format):
         depth = ADDED if int(memory[SPREAD]) >> WIDTHS[carrier].mantissa > 1 else None
     if depth in BY_ADDITION:  # no operand is infinite
@@ -92,7 +92,7 @@ def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
     if arithmetic.chunk_accumulate is not None:
         chunk = _numbers(arithmetic.chunk_accumulate, mode, bits, "float64")
     kind = Kind(
-        path.carrier, path.odd, step.family,
+        path.carrier, path.odd, path.rest_odd, step.family,
         None if product is None else product.family,
         None if chunk is None else chunk.family,
         None if again is None else again.family,

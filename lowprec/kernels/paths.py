@@ -2,7 +2,7 @@
 
 A step rounds the exact s = a + p, where a is a value of the accumulator's format and p a product. Let q be
 the significant bits of the type that computes s, m those of the format, P those of p, and let RN(s) be the
-sum as that type rounds it to nearest. Products are exact where P <= q. Then there are three ways.
+sum as that type rounds it to nearest. Products are exact where P <= q. Then there are four ways.
 
 EXACT. If all terms are multiples of 2^low below 2^top, and top + 1 - low <= q, every sum is a number of
 the type. What the sums of products are multiples of, rounded sums are too: rounding goes to multiples of
@@ -27,10 +27,11 @@ of 2^(e - m). Sums at most 2^m units of the format are exact, as p is a multiple
   the smaller of u and 2^(e - P); beyond e = E all overflows. Impossible if q > P and u > 2^(E - q).
 The types overflow and underflow nowhere: exponents are bounded as well.
 
-There is a fourth way, for stochastic sums in binary32 of products exact there. A word is added to the
+DOUBT. A loop may take RN(s), find out where it could decide otherwise, and do those steps again in binary64.
+To nearest even that is where RN(s) is the middle of two values. For a stochastic sum a word is added to the
 pattern of RN(s), whose d low bits lie below the format's last place; what s and the word have below the
 pattern's last place is less than two of it together, and more than minus one. So it decides only where the
-d bits of that sum are all ones or all zeros, which a loop finds out: those steps it does again in binary64.
+d bits of that sum are all ones or all zeros.
 
 How large sums become, K of them, where u is 2^-mantissa_bits and P bounds the terms and the smallest value:
 - A rounding makes what is normal at most 1 + u times as large, and adds at most P to what is not; so sums
@@ -53,17 +54,19 @@ from lowprec.formats import FixedPoint, FloatingPoint
 from lowprec.formats.carriers import CARRIERS
 from lowprec.formats.format import floor_log2
 from lowprec.kernels.operands import Measure
-from lowprec.kernels.sums import DRAWN, NORMAL, RAISED
+from lowprec.kernels.sums import ADDED, BY_ADDITION, DRAWN, NORMAL, RAISED
 from lowprec.modes import Overflow, Rounding
 
 _PRECISION = {"float32": 24, "float64": 53}
 _BOUNDS = {"float32": (-126, 125), "float64": (-1000, 1000)}
 """Exponents that sums and the last places of terms keep within: nothing is subnormal, nothing overflows."""
-MIDDLE = (-110, 99)
-"""Exponents between which, in binary32, any format may be rounded to by an addition: numbers are finite,
-multiples of two to the first and below two to the second."""
-_DRAWN_IN_BINARY32 = 13
-"""Bits of the mantissa up to which a stochastic sum is decided in binary32, but for one in 2^9 or fewer."""
+MIDDLE = {"float32": (-110, 99), "float64": (-900, 900)}
+"""Exponents between which any format may be rounded to by an addition: numbers are finite, multiples of two
+to the first and below two to the second."""
+_SURE = {"float32": 13, "float64": 36}
+"""Bits of a format's mantissa up to which few steps are in doubt."""
+_DRAWN = {"float32": 13, "float64": 20}
+"""The same of drawn sums; in binary64 a word is no longer than what is cut."""
 _GROWTH = 3
 """How many binades above 2^m times the largest product a sum to nearest stays: at 2^(m + 1) times that
 product, one is less than half of the last place."""
@@ -79,12 +82,14 @@ class Path(NamedTuple):
     reached: bool = True
     """Whether sums may overflow."""
     depth: int | None = None
-    """Of drawn sums, one of sums.py's values."""
+    """One of sums.py's values, where it does not follow from the format."""
+    rest_odd: bool = False
+    """Whether the sums of a compensated step are rounded to odd, but for the first."""
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether steps that binary32 cannot decide are done again in binary64."""
-        return self.depth in (DRAWN, NORMAL)
+        """Whether steps that may be decided otherwise are done again in binary64."""
+        return self.depth in BY_ADDITION
 
 
 class _Extent(NamedTuple):
@@ -169,10 +174,12 @@ def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str, coun
     lowest = min(terms.low, max(extent.low, extent.unit))
     if not _bounded(Measure(top + 1, lowest, 1), carrier):
         return None
-    middle = _is_middle(arithmetic, products, top + 2, lowest)
+    middle = _is_middle(arithmetic, products, top + 2, lowest, carrier)
     reached = not middle or reach + 2 > extent.top
     depth = RAISED if carrier == "float64" and _is_raised(arithmetic, lowest) else None
-    if middle and carrier == "float32" and _is_doubted(arithmetic):
+    drawn = arithmetic.rounding is Rounding.STOCHASTIC
+    doubted = middle and _may_doubt(arithmetic, carrier)
+    if doubted and drawn:
         smallest = Fraction(format.smallest_normal)
         return Path(carrier, False, middle, reached, DRAWN if Fraction(2) ** lowest < smallest else NORMAL)
     if top + 2 - lowest <= precision or _is_nearest_enough(arithmetic, terms, extent, precision):
@@ -181,26 +188,33 @@ def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str, coun
     kept = digits(format) + guard
     if format.overflow is Overflow.WRAP:  # all bits above the unit count
         kept = top + 2 - extent.unit + guard
-    return Path(carrier, True, middle, reached, depth) if kept <= precision else None
+    if kept > precision:
+        return None
+    if doubted:
+        return Path(carrier, False, middle, reached, ADDED)
+    values = Measure(extent.top, extent.unit, digits(format))
+    rest = not _is_nearest_enough(arithmetic, values, extent, precision)
+    return Path(carrier, True, middle, reached, depth, rest)
+
+
+def _may_doubt(arithmetic: Arithmetic, carrier: str) -> bool:
+    """Whether steps may be decided by sums rounded to nearest where these can tell."""
+    format = arithmetic.accumulate
+    most = (_DRAWN if arithmetic.rounding is Rounding.STOCHASTIC else _SURE)[carrier]
+    return (
+        isinstance(format, FloatingPoint)
+        and format.subnormals
+        and 1 <= format.mantissa_bits <= most
+        and is_symmetric(format)
+        and arithmetic.rounding in (Rounding.STOCHASTIC, Rounding.NEAREST_EVEN)
+        and arithmetic.order == "sequential"
+        and arithmetic.compensation is None
+    )
 
 
 def is_symmetric(format: Accumulator) -> bool:
     """Whether a number less than zero is rounded as its magnitude is, with its sign."""
     return isinstance(format, FloatingPoint) and format.has_signed_zero and format.max == -format.min
-
-
-def _is_doubted(arithmetic: Arithmetic) -> bool:
-    """Whether stochastic sums may be decided in binary32 where it can tell."""
-    format = arithmetic.accumulate
-    return (
-        isinstance(format, FloatingPoint)
-        and format.subnormals
-        and 1 <= format.mantissa_bits <= _DRAWN_IN_BINARY32
-        and is_symmetric(format)
-        and arithmetic.rounding is Rounding.STOCHASTIC
-        and arithmetic.order == "sequential"
-        and arithmetic.compensation is None
-    )
 
 
 def _is_raised(arithmetic: Arithmetic, low: int) -> bool:
@@ -218,12 +232,13 @@ def _is_raised(arithmetic: Arithmetic, low: int) -> bool:
     )
 
 
-def _is_middle(arithmetic: Arithmetic, products: Measure, top: int, low: int) -> bool:
+def _is_middle(arithmetic: Arithmetic, products: Measure, top: int, low: int, carrier: str) -> bool:
     """Whether all numbers are finite, multiples of 2^low below 2^top, and these within MIDDLE."""
     rounded = arithmetic.multiply
     if rounded is not None and products.top + 1 >= _extent(rounded).top:  # products may overflow
         return False
-    inside = min(low, products.low) >= MIDDLE[0] and max(top, products.top + 1) <= MIDDLE[1]
+    lowest, highest = MIDDLE[carrier]
+    inside = min(low, products.low) >= lowest and max(top, products.top + 1) <= highest
     return products.is_finite and inside
 
 

@@ -4,7 +4,8 @@ A unit is a few rows of the result by a block of its columns, whose sums stay in
 the products k = 0, 1, … are added to all of them; so no result depends on blocks or threads. Operands are
 binary32 or binary64, in which all products are exact: the left one row-major, of the right one the
 columns of each block, row by row, lie after those of the block before. Random words are drawn for whole
-columns of k. A stochastic step that binary32 cannot decide in some column is done again in binary64.
+columns of k. A step that the carrier cannot decide in some column is done again in binary64, rounded
+to odd.
 """
 
 from functools import cache
@@ -19,7 +20,7 @@ from lowprec.kernels.memory import TURNED, at, get, put, read_apart, turn
 from lowprec.kernels.philox import word_at
 from lowprec.kernels.scalar import ABOVE, COUNT, NEAREST_EVEN, PLAIN, U32, quantize_bits, smaller
 from lowprec.kernels.specialize import WIDTHS, specialized
-from lowprec.kernels.sums import bits_of_sum, from_source, is_doubtful, number, pattern, to_source
+from lowprec.kernels.sums import ADDED, bits_of_sum, from_source, is_doubtful, number, pattern, to_source
 
 # What a loop finds at its geometry: sizes of the product, its blocks, strides from matrix to matrix,
 # and where things lie in a call's own memory.
@@ -32,7 +33,7 @@ ACCUMULATE, MULTIPLY, CHUNKS, BIAS = range(4)
 
 # What each loop has a copy of for each format.
 round_sum = round_product = round_chunk = round_again = quantize_bits
-bits_of_chunks = bits_again = bits_of_sum
+bits_of_chunks = bits_again = bits_of_rest = bits_of_sum
 
 
 PAD = 16
@@ -54,11 +55,13 @@ class Kind(NamedTuple):
     carrier: str
     """binary32 or binary64, in which it computes."""
     odd: bool
+    rest_odd: bool
+    """Whether the sums of a compensated step are rounded to odd, but for the first."""
     step: Family
     product: Family | None
     chunk: Family | None
     again: Family | None
-    """Where binary32 is in doubt: what binary64 decides by."""
+    """What binary64 decides by where the carrier is in doubt."""
     pairwise: bool
     kahan: bool
     out: str
@@ -162,22 +165,24 @@ def multiplying(kind: Kind) -> Any:
                                 if kahan:
                                     lost = get(carried, here)
                                     y = number(round_sum(bits_of_sum(y, value(-lost)), ceiling, numbers))
-                                after = number(round_sum(bits_of_sum(before, y), ceiling, numbers))
-                                if kahan:
-                                    gain = round_sum(bits_of_sum(after, value(-before)), ceiling, numbers)
-                                    rest = bits_of_sum(number(gain), value(-y))
+                                    after = number(round_sum(bits_of_rest(before, y), ceiling, numbers))
+                                    gain = round_sum(bits_of_rest(after, value(-before)), ceiling, numbers)
+                                    rest = bits_of_rest(number(gain), value(-y))
                                     put(carried, here, number(round_sum(rest, ceiling, numbers)))
+                                else:
+                                    after = number(round_sum(bits_of_sum(before, y), ceiling, numbers))
                                 y = after
                             put(sums, here, y)
-                        if doubted and unsure:  # there is one row
+                        if doubted and unsure:
                             for j in range(columns):
                                 y = value(x * b[b_row + j])
                                 if rounds_products:
                                     ceiling = product_noise[words_at + j] if draws_products else U32(0)
                                     y = number(round_product(pattern(y), ceiling, of_products))
                                 bits = bits_again(np.float64(kept[j]), np.float64(y))
-                                bits = np.uint64(round_again(bits, noise[words_at + j], of_again))
-                                sums[j] = value(bits.view(np.float64))
+                                ceiling = noise[words_at + j] if draws_sums else U32(0)
+                                bits = np.uint64(round_again(bits, ceiling, of_again))
+                                sums[row * width + j] = value(bits.view(np.float64))
                     if pairwise:
                         starts[top] = k
                         top += 1
@@ -274,7 +279,9 @@ def _decisions(kind: Kind) -> dict[str, Any]:
     if kind.again is not None:
         again = _specialized("float64", kind.again, odd=True)
         decisions |= {"round_again": again["quantize_bits"], "bits_again": again["bits_of_sum"]}
-        decisions["is_doubtful"] = own["is_doubtful"]
+        decisions["is_doubtful"] = own["is_tie" if kind.step.depth == ADDED else "is_doubtful"]
+    if kind.kahan:
+        decisions["bits_of_rest"] = _specialized(kind.carrier, kind.step, odd=kind.rest_odd)["bits_of_sum"]
     if kind.chunk is not None:
         of_chunks = _specialized("float64", kind.chunk, odd=True)
         decisions |= {"round_chunk": of_chunks["quantize_bits"], "bits_of_chunks": of_chunks["bits_of_sum"]}

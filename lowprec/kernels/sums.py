@@ -89,9 +89,23 @@ def added_bits(bits, _ceiling, numbers):
     The number of either sign leaves that sum in the power's binade, whose last place is the format's. Of
     what came from an overflow, additions make nothing else.
     """
+    return ended(added(bits, numbers), bits, numbers)
+
+
+def added(bits, numbers):
+    """That sum, before it may overflow."""
     power = U(larger(U(bits & INFINITY), numbers[LOWEST_POWER]) + U(numbers[SPREAD] + U(HIDDEN >> U(1))))
     wide = number(power)
-    return ended(FLOAT(FLOAT(number(bits) + wide) - wide), bits, numbers)
+    return FLOAT(FLOAT(number(bits) + wide) - wide)
+
+
+def is_tie(bits, _ceiling, numbers):
+    """Whether a sum lies in the middle of two values: then what it has lost, if anything, decides."""
+    lost = pattern(FLOAT(number(bits) - added(bits, numbers)))
+    half = U(
+        larger(U(bits & INFINITY), numbers[LOWEST_POWER]) - U(U((MANTISSA + 1) << MANTISSA) - numbers[SPREAD])
+    )
+    return U(lost & U(SIGN - U(1))) == half
 
 
 def ended(rounded, bits, numbers):
