@@ -12,6 +12,8 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 from numba.np.numpy_support import as_dtype
 
+TURNED = 16
+"""Rows and columns of a block that is turned: a power of two."""
 EVERYTHING = 1 << 48
 """More elements than any memory has: loops know where they stop."""
 
@@ -146,3 +148,43 @@ def put(context, array, index, value):
         return context.get_dummy_value()
 
     return types.void(array, types.uintp, value), generate
+
+
+@intrinsic
+def turn(context, source, index, step, target, place, pitch):
+    """``target[place + i + k * pitch] = source[index + i * step + k]`` for all i and k below TURNED.
+
+    In vectors: in the stage of each power of two, the halves of two rows that lie so far apart change places.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """Loads, a shuffle for each row and power of two, and stores."""
+        kinds, lane = signature.args, ir.IntType(32)
+        vector = ir.VectorType(lane, TURNED)
+
+        def row_at(array: int, number: int) -> Any:
+            """Where a row is."""
+            data = make_array(kinds[array])(context, builder, arguments[array]).data
+            first, apart = arguments[array + 1 : array + 3]
+            word = context.get_value_type(types.intp)
+            offset = builder.add(first, builder.mul(apart, word(number)))
+            return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
+
+        rows = [builder.load(row_at(0, i), align=4) for i in range(TURNED)]
+        distance = 1
+        while distance < TURNED:
+            for i in range(TURNED):
+                if not i & distance:
+                    pair = rows[i], rows[i + distance]
+                    for moved in (0, distance):
+                        lanes = [
+                            (j & ~distance) + moved + (TURNED if j & distance else 0) for j in range(TURNED)
+                        ]
+                        mask = ir.Constant(vector, lanes)
+                        rows[i + moved] = builder.shuffle_vector(*pair, mask)
+            distance *= 2
+        for i, row in enumerate(rows):
+            builder.store(row, row_at(3, i), align=4)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, types.intp, target, types.intp, types.intp), generate

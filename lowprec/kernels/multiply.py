@@ -7,14 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.arithmetic import Accumulator, Arithmetic
-from lowprec.kernels import exact_sums, products
+from lowprec.kernels import exact_sums, integers, products
 from lowprec.kernels.cpu import is_drawn
+from lowprec.kernels.integers import word_of
+from lowprec.kernels.memory import TURNED
 from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.operands import Operand, pack
-from lowprec.kernels.paths import MIDDLE, Path, check_bias, fits_to_odd, path_of
+from lowprec.kernels.paths import MIDDLE, Path, check_bias, fits_to_odd, is_symmetric, path_of
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.products import Family, Kind
-from lowprec.kernels.sums import RAISED
+from lowprec.kernels.scalar import PLAIN, QUICK, SPREAD
+from lowprec.kernels.specialize import WIDTHS
+from lowprec.kernels.sums import ADDED, BY_ADDITION, UNREACHED
 from lowprec.kernels.threads import PARTS, ranges, share
 from lowprec.kernels.wide import WIDE
 from lowprec.modes import Rounding
@@ -23,8 +27,8 @@ SERIAL_BELOW = 1 << 15
 """Products below which one thread is faster than waking another."""
 _ROWS, _COLUMNS = 4, 256
 """Of a unit without noise."""
-_NOISY_COLUMNS, _DEEP = 32, 2048
-"""Columns of a unit with noise, and how many words of each are laid out at a time."""
+_WORDS = 1 << 16
+"""Words of a unit with noise that are laid out at a time, and are to stay in the second cache."""
 _FACTOR = 1 << 16
 """Elements of a block of the right operand that are to stay in the second cache."""
 
@@ -39,24 +43,25 @@ class _Numbers(NamedTuple):
 @lru_cache(maxsize=256)
 def _numbers(
     format: Accumulator, rounding: Rounding, random_bits: int | None, carrier: str, *, middle: bool = False,
-    paired: bool = False,
+    reached: bool = True, depth: int | None = None,
 ) -> _Numbers:  # fmt: skip
     """A format and mode in a carrier, where a path says that less than all of it is enough, or is not."""
     bits = 32 if random_bits is None or not rounding.takes_random_bits else random_bits
-    within = MIDDLE if middle and carrier == "float32" else None
-    memory, depth, ending = describe(format, rounding, bits, carrier, within)
-    if middle and carrier == "float64":
-        depth = RAISED
-    if paired:
-        depth = WIDE
-    return _Numbers(memory, Family(MODES[rounding], depth, ending, bits == 32))
+    memory, own, ending = describe(format, rounding, bits, carrier, MIDDLE[carrier] if middle else None)
+    if middle and own == QUICK and rounding is Rounding.NEAREST_EVEN and is_symmetric(format):
+        depth = ADDED if int(memory[SPREAD]) >> WIDTHS[carrier].mantissa > 1 else None
+    if depth in BY_ADDITION:  # no operand is infinite
+        ending = PLAIN if reached else UNREACHED
+    return _Numbers(memory, Family(MODES[rounding], own if depth is None else depth, ending, bits == 32))
 
 
 def _numbers_of_last(arithmetic: Arithmetic) -> _Numbers:
     """The format of sums of chunks, and of those with a bias, in binary64, which holds the terms."""
     format = arithmetic.chunk_accumulate or arithmetic.sum_format
     paired = not fits_to_odd(arithmetic, format)
-    return _numbers(format, arithmetic.rounding, arithmetic.random_bits, "float64", paired=paired)
+    return _numbers(
+        format, arithmetic.rounding, arithmetic.random_bits, "float64", depth=WIDE if paired else None
+    )
 
 
 class Loop(NamedTuple):
@@ -78,25 +83,32 @@ class Loop(NamedTuple):
 def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
     """The loop for an arithmetic."""
     mode, bits = arithmetic.rounding, arithmetic.random_bits
-    step = _numbers(arithmetic.sum_format, mode, bits, path.carrier, middle=path.middle, paired=path.paired)
-    product = chunk = None
+    step = _numbers(
+        arithmetic.sum_format, mode, bits, path.carrier,
+        middle=path.middle, reached=path.reached, depth=path.depth,
+    )  # fmt: skip
+    product = chunk = again = None
     if arithmetic.multiply is not None and arithmetic.multiply_rounding is not None:
         product = _numbers(
             arithmetic.multiply,
             arithmetic.multiply_rounding,
             bits,
             path.carrier,
-            middle=path.middle and path.carrier == "float32",
+            middle=path.middle,
+            reached=False,
         )
+    if path.is_doubtful:
+        again = _numbers(arithmetic.sum_format, mode, bits, "float64")
     if arithmetic.chunk_accumulate is not None:
         chunk = _numbers_of_last(arithmetic)
     kind = Kind(
-        path.carrier, path.odd, step.family,
+        path.carrier, path.odd, path.rest_odd, step.family,
         None if product is None else product.family,
         None if chunk is None else chunk.family,
+        None if again is None else again.family,
         arithmetic.order == "pairwise", arithmetic.compensation is not None, out,
     )  # fmt: skip
-    numbers = tuple((step if n is None else n).memory for n in (step, product, chunk))
+    numbers = tuple((step if n is None else n).memory for n in (step, product, chunk, again))
     return Loop(products.multiplying(kind), kind, numbers)
 
 
@@ -123,10 +135,24 @@ def multiply(
             (left, of_left), (right, of_right), out, carrier, arithmetic, bias=bias if whole else None,
             bias_step=bias_step, seed=seed, stream=stream, threads=threads,
         )  # fmt: skip
-        if bias is not None and not whole:
-            _add(bias, bias_step, out, carrier, arithmetic, batches * m * n, seed, stream, threads)
-        return
-    path = path_of(arithmetic, of_left, of_right)
+        bias = None if whole else bias
+    elif (word := word_of(arithmetic, of_left, of_right)) is not None:
+        integers.multiply((left, of_left), (right, of_right), out, carrier, word, threads, block)
+    else:
+        path = path_of(arithmetic, of_left, of_right, depth)
+        _add_up(left, right, out, carrier, arithmetic, path, seed, stream, threads, block)
+    if bias is not None:
+        _add(bias, bias_step, out, carrier, arithmetic, batches * m * n, seed, stream, threads)
+
+
+def _add_up(
+    left: npt.NDArray[np.float64], right: npt.NDArray[np.float64], out: int, carrier: str,
+    arithmetic: Arithmetic, path: Path, seed: int, stream: int, threads: int,
+    block: tuple[int, int, int] | None,
+) -> None:  # fmt: skip
+    """Round every sum, on a path."""
+    batches, m, depth = left.shape
+    n = right.shape[2]
     loop = loop_of(arithmetic, path, carrier)
     rows, columns, deep = block or _block(loop, m, n, depth)
     alone = loop.is_drawn or loop.kind.pairwise
@@ -142,8 +168,6 @@ def multiply(
     fixed = (*addresses, out, *(x.ctypes.data for x in loop.numbers), geometry.ctypes.data)
     calls = [(*fixed, scratch[i:].ctypes.data, *part, seed, stream) for i, part in enumerate(parts)]
     share(loop.compiled, calls, threads)
-    if bias is not None:
-        _add(bias, bias_step, out, carrier, arithmetic, batches * m * n, seed, stream, threads)
 
 
 def _add(
@@ -176,7 +200,9 @@ def _in_panels(right: npt.NDArray[np.float64], width: int, value: np.dtype[Any])
 def _block(loop: Loop, m: int, n: int, depth: int) -> tuple[int, int, int]:
     """Rows, columns and depth of a unit."""
     if loop.is_drawn:
-        return 1, _NOISY_COLUMNS, _DEEP
+        deep = TILE if depth % TILE == 0 else min(max(depth, 1), 2 * TILE)
+        columns = max(32, min(_COLUMNS, _WORDS // deep // TURNED * TURNED))
+        return 1, columns, deep
     columns = max(32, min(_COLUMNS, _FACTOR // max(depth, 1) // 32 * 32))
     return _ROWS, columns, max(depth, 1)
 
@@ -191,7 +217,9 @@ def _geometry(
     chunk = max(depth, 1) if arithmetic.chunk is None else arithmetic.chunk
     geometry[: products.CARRIED_AT] = m, n, depth, chunk, rows, columns, deep, m * depth, depth * n
     levels = depth.bit_length() + 2 if loop.kind.pairwise else rows
-    words = 4 * columns * (deep + products.PAD) if loop.is_drawn else 0
+    lanes = -(-columns // TURNED) * TURNED
+    words = 4 * lanes * (deep + products.PAD) if loop.is_drawn else 0
+    noise = 4 * lanes * TURNED if loop.is_drawn and not loop.kind.pairwise else 0
     at = 0
     for entry, size in (
         (None, 8 * levels * columns),
@@ -201,6 +229,9 @@ def _geometry(
         (products.TILE_AT, 4 * max(TILE, columns)),
         (products.WORDS_AT, words),
         (products.PRODUCT_WORDS_AT, words),
+        (products.NOISE_AT, noise),
+        (products.PRODUCT_NOISE_AT, noise),
+        (products.KEPT_AT, 8 * columns),
     ):
         if entry is not None:
             geometry[entry] = at

@@ -17,7 +17,7 @@ from lowprec.kernels.threads import PARTS, ranges, share
 # What lies at an operand's geometry: sizes, and strides in elements.
 ROWS, COLUMNS, BATCH_STEP, ROW_STEP, COLUMN_STEP = range(5)
 # What is measured of the finite non-zero numbers.
-TOP, LOW, DIGITS, INFINITE = range(4)
+TOP, LOW, DIGITS, INFINITE, NANS = range(5)
 _NONE = 1 << 20
 """An exponent that no number has."""
 
@@ -38,6 +38,7 @@ class Measure(NamedTuple):
     low: int
     digits: int
     is_finite: bool = True
+    has_nan: bool = False
 
 
 @cache
@@ -49,7 +50,7 @@ def _packing(carrier: str) -> Any:
         x, out = at(x_address, dtype), at(out_address, np.uint64)
         geometry, measure = at(geometry_address, np.int64), at(measure_address, np.int64)
         columns, step = geometry[COLUMNS], geometry[COLUMN_STEP]
-        top, low, digits, infinite = -_NONE, _NONE, 0, 0
+        top, low, digits, infinite, nans = -_NONE, _NONE, 0, 0, 0
         for number in range(first, last):
             batch, row = number // geometry[ROWS], number % geometry[ROWS]
             start = batch * geometry[BATCH_STEP] + row * geometry[ROW_STEP]
@@ -58,6 +59,7 @@ def _packing(carrier: str) -> Any:
                 out[number * columns + j] = bits
                 magnitude = U64(bits & U64((1 << 63) - 1))
                 infinite = 1 if magnitude == U64(0x7FF << 52) else infinite
+                nans = 1 if magnitude > U64(0x7FF << 52) else nans
                 if magnitude > U64(0) and magnitude < U64(0x7FF << 52):
                     significand = U64(U64(magnitude & U64((1 << 52) - 1)) | U64(1 << 52))
                     last_bit = U64(significand & U64(U64(0) - significand))
@@ -66,7 +68,8 @@ def _packing(carrier: str) -> Any:
                     top = exponent if exponent > top else top
                     low = exponent - 52 + zeros if exponent - 52 + zeros < low else low
                     digits = 53 - zeros if 53 - zeros > digits else digits
-        measure[TOP], measure[LOW], measure[DIGITS], measure[INFINITE] = top, low, digits, infinite
+        measure[TOP], measure[LOW], measure[DIGITS] = top, low, digits
+        measure[INFINITE], measure[NANS] = infinite, nans
 
     return jit(6, loop, conversions(carrier), "packing", carrier)
 
@@ -79,12 +82,12 @@ def pack(x: Operand, threads: int) -> tuple[npt.NDArray[np.float64], Measure]:
         return out, Measure(0, 0, 1)
     geometry = np.array([rows, columns, *x.strides], np.int64)
     parts = ranges(batches * rows, 1 if out.size < 1 << 15 else PARTS * threads)
-    measures = np.empty((len(parts), 4), np.int64)
+    measures = np.empty((len(parts), 5), np.int64)
     calls = [
         (x.address, out.ctypes.data, geometry.ctypes.data, measures[i:].ctypes.data, *part)
         for i, part in enumerate(parts)
     ]
     share(_packing(x.carrier), calls, threads)
     top, low, digits = measures[:, TOP].max(), measures[:, LOW].min(), measures[:, DIGITS].max()
-    finite = not measures[:, INFINITE].any()
-    return out, Measure(int(top), int(low), int(digits), finite) if digits else Measure(0, 0, 1, finite)
+    kinds = not measures[:, INFINITE].any(), bool(measures[:, NANS].any())
+    return out, Measure(int(top), int(low), int(digits), *kinds) if digits else Measure(0, 0, 1, *kinds)

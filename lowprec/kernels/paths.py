@@ -27,8 +27,24 @@ of 2^(e - m). Sums at most 2^m units of the format are exact, as p is a multiple
   If P > m, let the format have no values but multiples of its unit u below 2^E. Then d is a multiple of
   the smaller of u and 2^(e - P); beyond e = E all overflows. Impossible if q > P and u > 2^(E - q).
 The types overflow and underflow nowhere: exponents are bounded as well.
+
+DOUBT. A loop may take RN(s), find out where it could decide otherwise, and do those steps again in binary64.
+To nearest even that is where RN(s) is the middle of two values. For a stochastic sum a word is added to the
+pattern of RN(s), whose d low bits lie below the format's last place; what s and the word have below the
+pattern's last place is less than two of it together, and more than minus one. So it decides only where the
+d bits of that sum are all ones or all zeros.
+
+How large sums become, K of them, where u is 2^-mantissa_bits and P bounds the terms and the smallest value:
+- A rounding makes what is normal at most 1 + u times as large, and adds at most P to what is not; so sums
+  stay below 2 K P (1 + u)^K in any mode and order.
+- To nearest, a term of less than half of the last place of a sum adds nothing (_GROWTH).
+- Kahan's: let E = sum - c. With roundings 1 + d, |d| <= u / 2, of y = p - c, t = sum + y, g = t - sum and
+  c' = g - y, t - c' = E + p + d1 (p - c) - d3 (t - sum) - d4 (g - y), while |c'| <= u (|sum + y| + |t - sum|)
+  and so |c| <= 2 u |E| + 4 P wherever u <= 1/8. All but E + p is at most 4 u^2 |E| + 4 P. So E stays below
+  5 K P (1 + 4 u^2)^K, and so does c; sum, y and t stay below four times that.
 """
 
+import math
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
@@ -39,6 +55,8 @@ from lowprec.formats import FixedPoint, FloatingPoint
 from lowprec.formats.carriers import CARRIERS
 from lowprec.formats.format import floor_log2
 from lowprec.kernels.operands import Measure
+from lowprec.kernels.sums import ADDED, BY_ADDITION, DRAWN, NORMAL, RAISED
+from lowprec.kernels.wide import WIDE
 from lowprec.modes import Overflow, Rounding
 
 _PRECISION = {"float32": 24, "float64": 53}
@@ -46,9 +64,13 @@ _PAIRED = 120
 """Bits of a sum and what it loses that wide.py looks at, or less."""
 _BOUNDS = {"float32": (-126, 125), "float64": (-1000, 1000)}
 """Exponents that sums and the last places of terms keep within: nothing is subnormal, nothing overflows."""
-MIDDLE = (-110, 99)
-"""Exponents between which, in binary32, any format may be rounded to by an addition: numbers are finite,
-multiples of two to the first and below two to the second."""
+MIDDLE = {"float32": (-110, 99), "float64": (-900, 900)}
+"""Exponents between which any format may be rounded to by an addition: numbers are finite, multiples of two
+to the first and below two to the second."""
+_SURE = {"float32": 13, "float64": 36}
+"""Bits of a format's mantissa up to which few steps are in doubt."""
+_DRAWN = {"float32": 13, "float64": 20}
+"""The same of drawn sums; in binary64 a word is no longer than what is cut."""
 _GROWTH = 3
 """How many binades above 2^m times the largest product a sum to nearest stays: at 2^(m + 1) times that
 product, one is less than half of the last place."""
@@ -60,9 +82,18 @@ class Path(NamedTuple):
     carrier: str
     odd: bool
     middle: bool = False
-    """Whether all numbers lie within MIDDLE; in binary64, whether a drawn sum may be RAISED."""
-    paired: bool = False
-    """Whether what a sum in binary64 loses is looked at with it."""
+    """Whether all numbers lie within MIDDLE."""
+    reached: bool = True
+    """Whether sums may overflow."""
+    depth: int | None = None
+    """One of the values of sums.py and wide.py, where it does not follow from the format."""
+    rest_odd: bool = False
+    """Whether the sums of a compensated step are rounded to odd, but for the first."""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether steps that may be decided otherwise are done again in binary64."""
+        return self.depth in BY_ADDITION
 
 
 class _Extent(NamedTuple):
@@ -94,11 +125,11 @@ def _last_place(x: Fraction) -> int:
     return floor_log2(Fraction(x.numerator & -x.numerator, x.denominator))
 
 
-def path_of(arithmetic: Arithmetic, a: Measure, b: Measure) -> Path:
-    """The quickest way that is exact for these operands."""
+def path_of(arithmetic: Arithmetic, a: Measure, b: Measure, depth: int = 1 << 31) -> Path:
+    """The quickest way that is exact for these operands, of which so many products are summed."""
     exact = exact_products(a, b)
     for carrier in ("float32", "float64"):
-        way = _way(arithmetic, exact, min(a.low, b.low), carrier)
+        way = _way(arithmetic, exact, min(a.low, b.low), carrier, depth)
         if way is not None:
             return way
     raise value_error(
@@ -164,7 +195,7 @@ def check_bias(arithmetic: Arithmetic, bias: Measure) -> None:
         )  # fmt: skip
 
 
-def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str) -> Path | None:
+def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str, count: int) -> Path | None:
     """The path in a carrier, if there is one."""
     precision, format = _PRECISION[carrier], arithmetic.sum_format
     formats = [format] if arithmetic.multiply is None else [format, arithmetic.multiply]
@@ -177,31 +208,60 @@ def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str) -> P
         return None
     terms = products if arithmetic.multiply is None else _rounded(products, arithmetic.multiply)
     extent = _extent(format)
-    top = min(max(terms.top, extent.top), _reach(arithmetic, terms))
+    reach = _reach(arithmetic, terms, count)
+    top = min(max(terms.top, extent.top), reach)
     lowest = min(terms.low, max(extent.low, extent.unit))
     if not _bounded(Measure(top + 1, lowest, 1), carrier):
         return None
-    if carrier == "float32":
-        middle = _is_middle(arithmetic, products, top + 2, lowest)
-    else:
-        middle = _is_raised(arithmetic, lowest)
-    if top + 2 - lowest <= precision:
-        return Path(carrier, False, middle)
-    if _is_nearest_enough(arithmetic, terms, extent, precision):
-        return Path(carrier, False, middle)
+    middle = _is_middle(arithmetic, products, top + 2, lowest, carrier)
+    reached = not middle or reach + 2 > extent.top
+    depth = RAISED if carrier == "float64" and _is_raised(arithmetic, lowest) else None
+    drawn = arithmetic.rounding is Rounding.STOCHASTIC
+    doubted = middle and _may_doubt(arithmetic, carrier)
+    if doubted and drawn:
+        smallest = Fraction(format.smallest_normal)
+        return Path(carrier, False, middle, reached, DRAWN if Fraction(2) ** lowest < smallest else NORMAL)
+    if top + 2 - lowest <= precision or _is_nearest_enough(arithmetic, terms, extent, precision):
+        return Path(carrier, False, middle, reached, depth)
     guard = guard_bits(arithmetic.rounding, arithmetic.random_bits)
     kept = digits(format) + guard
     if format.overflow is Overflow.WRAP:  # all bits above the unit count
         kept = top + 2 - extent.unit + guard
-    if kept <= precision:
-        return Path(carrier, True, middle)
-    return Path(carrier, True, paired=True) if carrier == "float64" and kept <= _PAIRED else None
+    if kept > precision:
+        wide = carrier == "float64" and kept <= _PAIRED
+        return Path(carrier, True, depth=WIDE, rest_odd=True) if wide else None
+    if doubted:
+        return Path(carrier, False, middle, reached, ADDED)
+    values = Measure(extent.top, extent.unit, digits(format))
+    rest = not _is_nearest_enough(arithmetic, values, extent, precision)
+    return Path(carrier, True, middle, reached, depth, rest)
 
 
 def fits_to_odd(arithmetic: Arithmetic, format: Accumulator) -> bool:
     """Whether a sum that was rounded to odd in binary64 tells how it is rounded to a format."""
     kept = digits(format) + guard_bits(arithmetic.rounding, arithmetic.random_bits)
     return kept <= _PRECISION["float64"]
+
+
+def _may_doubt(arithmetic: Arithmetic, carrier: str) -> bool:
+    """Whether steps may be decided by sums rounded to nearest where these can tell."""
+    format = arithmetic.sum_format
+    most = (_DRAWN if arithmetic.rounding is Rounding.STOCHASTIC else _SURE)[carrier]
+    return (
+        isinstance(format, FloatingPoint)
+        and format.subnormals
+        and 1 <= format.mantissa_bits <= most
+        and fits_to_odd(arithmetic, format)
+        and is_symmetric(format)
+        and arithmetic.rounding in (Rounding.STOCHASTIC, Rounding.NEAREST_EVEN)
+        and arithmetic.order == "sequential"
+        and arithmetic.compensation is None
+    )
+
+
+def is_symmetric(format: Accumulator) -> bool:
+    """Whether a number less than zero is rounded as its magnitude is, with its sign."""
+    return isinstance(format, FloatingPoint) and format.has_signed_zero and format.max == -format.min
 
 
 def _is_raised(arithmetic: Arithmetic, low: int) -> bool:
@@ -219,12 +279,13 @@ def _is_raised(arithmetic: Arithmetic, low: int) -> bool:
     )
 
 
-def _is_middle(arithmetic: Arithmetic, products: Measure, top: int, low: int) -> bool:
+def _is_middle(arithmetic: Arithmetic, products: Measure, top: int, low: int, carrier: str) -> bool:
     """Whether all numbers are finite, multiples of 2^low below 2^top, and these within MIDDLE."""
     rounded = arithmetic.multiply
     if rounded is not None and products.top + 1 >= _extent(rounded).top:  # products may overflow
         return False
-    inside = min(low, products.low) >= MIDDLE[0] and max(top, products.top + 1) <= MIDDLE[1]
+    lowest, highest = MIDDLE[carrier]
+    inside = min(low, products.low) >= lowest and max(top, products.top + 1) <= highest
     return products.is_finite and inside
 
 
@@ -244,12 +305,23 @@ def _rounded(products: Measure, format: Accumulator) -> Measure:
     return Measure(min(top, extent.top), low, digits(format))
 
 
-def _reach(arithmetic: Arithmetic, terms: Measure) -> int:
-    """An exponent that sums stay below where they are rounded to nearest."""
-    rounding, extent = arithmetic.rounding, _extent(arithmetic.sum_format)
-    if not rounding.startswith("nearest") or arithmetic.compensation is not None:
+def _reach(arithmetic: Arithmetic, terms: Measure, depth: int) -> int:
+    """An exponent that all sums of so many terms stay below."""
+    format = arithmetic.sum_format
+    extent = _extent(format)
+    kahan, nearest = arithmetic.compensation is not None, arithmetic.rounding.startswith("nearest")
+    if isinstance(format, FixedPoint):  # a wrapped sum keeps nothing of what it was before
+        return max(extent.top, terms.top) if format.overflow is Overflow.WRAP else extent.top
+    if nearest and not kahan:
+        return max(terms.top + digits(format) + _GROWTH, extent.smallest + 1)
+    if kahan and not (nearest and format.subnormals and format.mantissa_bits >= 3):
         return extent.top
-    return max(terms.top + digits(arithmetic.sum_format) + _GROWTH, extent.smallest + 1)
+    count = depth if arithmetic.chunk is None else min(depth, arithmetic.chunk)
+    growth, step = 1 + count.bit_length(), 2.0**-format.mantissa_bits
+    if kahan:
+        growth, step = growth + 4, 4 * step**2
+    largest = max(terms.top, extent.smallest) + 1
+    return min(extent.top, largest + growth + math.ceil(count * math.log2(1 + step)))
 
 
 def _is_nearest_enough(arithmetic: Arithmetic, terms: Measure, extent: _Extent, precision: int) -> bool:

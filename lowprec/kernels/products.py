@@ -4,7 +4,8 @@ A unit is a few rows of the result by a block of its columns, whose sums stay in
 the products k = 0, 1, … are added to all of them; so no result depends on blocks or threads. Operands are
 binary32 or binary64, in which all products are exact: the left one row-major, of the right one the
 columns of each block, row by row, lie after those of the block before. Random words are drawn for whole
-columns of k.
+columns of k. A step that the carrier cannot decide in some column is done again in binary64, rounded
+to odd.
 """
 
 from functools import cache
@@ -15,17 +16,27 @@ from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.cpu import draw, is_drawn, jit
-from lowprec.kernels.memory import at, get, put, read_apart
+from lowprec.kernels.memory import TURNED, at, get, put, read_apart, turn
 from lowprec.kernels.philox import inline, word_at
 from lowprec.kernels.scalar import ABOVE, COUNT, NEAREST_EVEN, PLAIN, U32, quantize_bits, smaller
 from lowprec.kernels.specialize import WIDTHS, specialized
-from lowprec.kernels.sums import added, from_source, number, pattern, to_source
+from lowprec.kernels.sums import (
+    ADDED,
+    added,
+    bits_of_sum,
+    from_source,
+    is_doubtful,
+    number,
+    pattern,
+    to_source,
+)
 from lowprec.kernels.wide import WIDE
 
 # What a loop finds at its geometry: sizes of the product, its blocks, strides from matrix to matrix,
 # and where things lie in a call's own memory.
 (M, N, K, CHUNK, ROWS, COLUMNS, DEEP_BLOCK, A_STEP, B_STEP,
- CARRIED_AT, TOTALS_AT, STARTS_AT, TILE_AT, WORDS_AT, PRODUCT_WORDS_AT, SIZE) = range(16)  # fmt: skip
+ CARRIED_AT, TOTALS_AT, STARTS_AT, TILE_AT, WORDS_AT, PRODUCT_WORDS_AT, NOISE_AT, PRODUCT_NOISE_AT,
+ KEPT_AT, SIZE) = range(19)  # fmt: skip
 
 # The streams of noise, from a product's first one on.
 ACCUMULATE, MULTIPLY, CHUNKS, BIAS = range(4)
@@ -34,7 +45,7 @@ TERM, GAIN, LOST = range(4, 7)
 
 # What each loop has a copy of for each format.
 round_alone = round_product = quantize_bits
-added_chunks = added
+added_rest = added_again = added_chunks = added
 
 
 PAD = 16
@@ -56,9 +67,13 @@ class Kind(NamedTuple):
     carrier: str
     """binary32 or binary64, in which it computes."""
     odd: bool
+    rest_odd: bool
+    """Whether the sums of a compensated step are rounded to odd, but for the first."""
     step: Family
     product: Family | None
     chunk: Family | None
+    again: Family | None
+    """What binary64 decides by where the carrier is in doubt."""
     pairwise: bool
     kahan: bool
     out: str
@@ -70,13 +85,14 @@ def multiplying(kind: Kind) -> Any:
     value: Any = np.float64 if kind.carrier == "float64" else np.float32
     U, stored = WIDTHS[kind.carrier].unsigned, WIDTHS[kind.out].memory
     rounds_products, chunked = kind.product is not None, kind.chunk is not None
+    doubted = kind.again is not None
     pairwise, kahan = kind.pairwise, kind.kahan
     draws_sums = is_drawn(kind.step.mode)
     draws_products = kind.product is not None and is_drawn(kind.product.mode)
     drawn = draws_sums or draws_products
 
     def loop(a_address, b_address, out_address, step_address, product_address, chunk_address,
-             geometry_address, scratch, first, last, seed, stream):  # fmt: skip
+             again_address, geometry_address, scratch, first, last, seed, stream):  # fmt: skip
         g = at(geometry_address, np.int64)
         a, b, out = at(a_address, value), at(b_address, value), at(out_address, stored)
         numbers = to_fixed_tuple(at(step_address, U), COUNT)
@@ -84,12 +100,19 @@ def multiplying(kind: Kind) -> Any:
             of_products = to_fixed_tuple(at(product_address, U), COUNT)
         if chunked:
             of_chunks = to_fixed_tuple(at(chunk_address, np.uint64), COUNT)
+        if doubted:
+            of_again = to_fixed_tuple(at(again_address, np.uint64), COUNT)
+            kept = at(scratch + g[KEPT_AT], value)
         sums, carried = at(scratch, value), at(scratch + g[CARRIED_AT], value)
         totals, starts = at(scratch + g[TOTALS_AT], np.float64), at(scratch + g[STARTS_AT], np.int64)
         tile, words = at(scratch + g[TILE_AT], np.uint32), at(scratch + g[WORDS_AT], np.uint32)
         product_words = at(scratch + g[PRODUCT_WORDS_AT], np.uint32)
         m, n, depth, width = g[M], g[N], g[K], g[COLUMNS]
-        pitch = g[DEEP_BLOCK] + PAD
+        # Words lie as they are drawn, column by column; turned, those of one k lie side by side.
+        pitch, lanes = g[DEEP_BLOCK] + PAD, -(-width // TURNED) * TURNED
+        apart = pitch if pairwise else 1
+        noise = words if pairwise else at(scratch + g[NOISE_AT], np.uint32)
+        product_noise = product_words if pairwise else at(scratch + g[PRODUCT_NOISE_AT], np.uint32)
         row_blocks, column_blocks = -(-m // g[ROWS]), -(-n // width)
         for unit in range(first, last):
             i_first = unit % row_blocks * g[ROWS]
@@ -99,7 +122,7 @@ def multiplying(kind: Kind) -> Any:
             a_at, b_at = batch * g[A_STEP] + i_first * depth, batch * g[B_STEP] + j_first * depth
             # The position of the unit's first product. Where words are drawn, there is one row.
             position = ((batch * m + i_first) * n + j_first) * depth
-            block, ready = 0, 0
+            block, ready, turned = 0, 0, 0
             for j in range(rows * width):
                 sums[j] = value(0)
                 totals[j] = 0.0
@@ -112,17 +135,26 @@ def multiplying(kind: Kind) -> Any:
                         carried[j] = value(0)
                 for k in range(start, stop):
                     if drawn and k == ready:
-                        block, ready = k, smaller(k + g[DEEP_BLOCK], depth)
+                        block, ready, turned = k, smaller(k + g[DEEP_BLOCK], depth), k
                         place = position + k
                         if draws_sums:
                             lay_out(words, tile, place, depth, ready - k, columns, pitch, seed, stream)
                         if draws_products:
                             lay_out(product_words, tile, place, depth, ready - k, columns, pitch, seed,
                                     stream + MULTIPLY)  # fmt: skip
-                    words_at, b_row = np.uintp(k - block), np.uintp(b_at + k * columns)
+                    if drawn and not pairwise and k == turned:
+                        turned = k + TURNED
+                        for j in range(0, columns, TURNED):
+                            if draws_sums:
+                                turn(words, j * pitch + k - block, pitch, noise, j, lanes)
+                            if draws_products:
+                                turn(product_words, j * pitch + k - block, pitch, product_noise, j, lanes)
+                    words_at = np.uintp(k - block) if pairwise else np.uintp((k + TURNED - turned) * lanes)
+                    b_row = np.uintp(b_at + k * columns)
                     for row in range(rows):
                         x = a[a_at + row * depth + k]
                         target = np.uintp((top if pairwise else row) * width)
+                        unsure = False
                         for column in range(columns):
                             j = np.uintp(column)
                             here = np.uintp(target + j)
@@ -131,30 +163,44 @@ def multiplying(kind: Kind) -> Any:
                                 ceiling = U32(0)
                                 if draws_products:
                                     ceiling = read_apart(
-                                        product_words, np.uintp(words_at + np.uintp(column * pitch))
+                                        product_noise, np.uintp(words_at + np.uintp(column * apart))
                                     )
                                 y = number(round_product(pattern(y), ceiling, of_products))
                             if not pairwise:
                                 ceiling = U32(0)
                                 if draws_sums:
-                                    ceiling = read_apart(words, np.uintp(words_at + np.uintp(column * pitch)))
+                                    ceiling = read_apart(noise, np.uintp(words_at + np.uintp(column * apart)))
                                 before = get(sums, here)
+                                if doubted:
+                                    put(kept, j, before)
+                                    unsure |= is_doubtful(bits_of_sum(before, y), ceiling, numbers)
                                 if kahan:
                                     lost, other = get(carried, here), U32(0)
                                     index = position + column * depth + k
                                     if draws_sums:
                                         other = ceiling_at(seed, stream + TERM, index)
                                     y = number(added(y, value(-lost), other, numbers))
-                                after = number(added(before, y, ceiling, numbers))
-                                if kahan:
+                                    after = number(added_rest(before, y, ceiling, numbers))
                                     if draws_sums:
                                         other = ceiling_at(seed, stream + GAIN, index)
-                                    gain = number(added(after, value(-before), other, numbers))
+                                    gain = number(added_rest(after, value(-before), other, numbers))
                                     if draws_sums:
                                         other = ceiling_at(seed, stream + LOST, index)
-                                    put(carried, here, number(added(gain, value(-y), other, numbers)))
+                                    put(carried, here, number(added_rest(gain, value(-y), other, numbers)))
+                                else:
+                                    after = number(added(before, y, ceiling, numbers))
                                 y = after
                             put(sums, here, y)
+                        if doubted and unsure:
+                            for j in range(columns):
+                                y = value(x * b[b_row + j])
+                                if rounds_products:
+                                    ceiling = product_noise[words_at + j] if draws_products else U32(0)
+                                    y = number(round_product(pattern(y), ceiling, of_products))
+                                ceiling = noise[words_at + j] if draws_sums else U32(0)
+                                bits = added_again(np.float64(kept[j]), np.float64(y), ceiling, of_again)
+                                bits = np.uint64(bits)
+                                sums[row * width + j] = value(bits.view(np.float64))
                     if pairwise:
                         starts[top] = k
                         top += 1
@@ -171,13 +217,13 @@ def multiplying(kind: Kind) -> Any:
                                 for j in range(columns):
                                     index = np.uint64(position + j * depth + right)
                                     tile[j] = U32(~word_at(np.uint64(seed), np.uint64(stream), index))
-                            noise = words if laid else tile
+                            found = words if laid else tile
                             lower, upper = np.uintp((top - 1) * width), np.uintp(top * width)
                             for column in range(columns):
                                 j = np.uintp(column)
                                 ceiling = U32(0)
                                 if draws_sums:
-                                    ceiling = read_apart(noise, np.uintp(words_at + np.uintp(column * step)))
+                                    ceiling = read_apart(found, np.uintp(words_at + np.uintp(column * step)))
                                 here = np.uintp(lower + j)
                                 right_sum = get(sums, np.uintp(upper + j))
                                 put(sums, here, number(added(get(sums, here), right_sum, ceiling, numbers)))
@@ -201,7 +247,7 @@ def multiplying(kind: Kind) -> Any:
                     result = totals[row * width + j] if chunked else np.float64(sums[row * width + j])
                     out[out_at + j] = stored(to_source(np.float64(result).view(np.uint64)))
 
-    return jit(12, loop, _decisions(kind), *kind)
+    return jit(13, loop, _decisions(kind), *kind)
 
 
 @inline
@@ -219,8 +265,10 @@ def lay_out(words, tile, position, depth, count, columns, pitch, seed, stream):
         while done < count:
             index = position + j * depth + done
             offset, got, filled = draw(tile, filled, index, 1, count - done, seed, stream, -1)
+            source, target = np.uintp(offset), np.uintp(j * pitch + done)
             for k in range(got):
-                words[j * pitch + done + k] = tile[offset + k]
+                i = np.uintp(k)
+                put(words, np.uintp(target + i), read_apart(tile, np.uintp(source + i)))
             done += got
 
 
@@ -251,15 +299,21 @@ def _decisions(kind: Kind) -> dict[str, Any]:
     decisions["round_alone"] = _specialized(kind.carrier, alone)["quantize_bits"]
     if kind.product is not None:
         decisions["round_product"] = _specialized(kind.carrier, kind.product)["quantize_bits"]
+    if kind.again is not None:
+        decisions["added_again"] = _specialized("float64", kind.again, odd=True)["added"]
+        decisions["bits_of_sum"] = own["bits_of_sum"]
+        decisions["is_doubtful"] = own["is_tie" if kind.step.depth == ADDED else "is_doubtful"]
+    if kind.kahan:
+        decisions["added_rest"] = _specialized(kind.carrier, kind.step, odd=kind.rest_odd)["added"]
     if kind.chunk is not None:
         decisions["added_chunks"] = _specialized("float64", kind.chunk, odd=True)["added"]
     return decisions | conversions(kind.out)
 
 
 def conversions(carrier: str) -> dict[str, Any]:
-    """From a carrier to binary64 and back."""
+    """From a carrier to binary64 and back, and what is left of a block."""
     names = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, source=carrier)
-    return {name: names[name] for name in ("from_source", "to_source")}
+    return {name: names[name] for name in ("from_source", "to_source", "smaller")}
 
 
 def _specialized(carrier: str, family: Family, *, odd: bool = False) -> dict[str, Any]:

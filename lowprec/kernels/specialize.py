@@ -132,6 +132,8 @@ def specialized(
         names["round_magnitude"] = names["raised_by_word"]
     if depth == wide.WIDE:
         names |= {"round_magnitude": names["rounded_already"], "added": names["added_exactly"]}
+    if depth in sums.BY_ADDITION:
+        names["quantize_bits"] = names["bits_by_addition" if depth == sums.ADDED else "drawn_bits"]
     if is_listed(depth):
         for name, other in (_TAPERED if depth == posits.TAPERED else _LISTED).items():
             names[name] = names[_DRAWN.get(other, other) if mode >= scalar.STOCHASTIC else other]

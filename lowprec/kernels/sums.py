@@ -16,24 +16,41 @@ from lowprec.kernels.quotients import (
     widened,
 )
 from lowprec.kernels.scalar import (
+    DEPTH,
     DOWN,
+    ENDING,
     FULL,
+    HIDDEN,
     IGNORED,
     INFINITY,
     LEAST_DROP,
     LOWEST_FIELD,
+    LOWEST_POWER,
     MANTISSA,
+    MAX_POSITIVE,
     MODE,
+    OVER_POSITIVE,
     PLACE,
+    PLAIN,
     SIGN,
+    SPREAD,
     U32,
     U64,
     U,
+    larger,
     low_bits,
     quantize_bits,
 )
 
-RAISED = -1  # one more value of DEPTH: ABOVE, and binary64 holds sums with the smallest normal value
+# More values of DEPTH.
+RAISED = -1  # ABOVE, and the carrier holds sums with the smallest normal value
+# All numbers lie in the middle of the carrier's range, or came from an overflow, and
+ADDED = -2  # it is QUICK,
+DRAWN = -3  # they are RAISED, or not known to the last bit,
+NORMAL = -4  # none of these but zero lies below the smallest normal value
+BY_ADDITION = ADDED, DRAWN, NORMAL
+
+UNREACHED = 4  # one more value of ENDING, where ADDED, DRAWN or NORMAL: PLAIN, and no sum overflows
 
 FLOAT = np.float32  # the carrier's arithmetic
 ODD = True  # whether sums are rounded to odd
@@ -72,19 +89,77 @@ def added(x, y, ceiling, numbers):
     return quantize_bits(bits_of_sum(x, y), ceiling, numbers)
 
 
+def bits_by_addition(bits, _ceiling, numbers):
+    """The pattern of one sum, rounded to nearest even by adding half as much again as a power of two.
+
+    The number of either sign leaves that sum in the power's binade, whose last place is the format's. Of
+    what came from an overflow, additions make nothing else.
+    """
+    return ended(by_addition(bits, numbers), bits, numbers)
+
+
+def by_addition(bits, numbers):
+    """That sum, before it may overflow."""
+    power = U(larger(U(bits & INFINITY), numbers[LOWEST_POWER]) + U(numbers[SPREAD] + U(HIDDEN >> U(1))))
+    wide = number(power)
+    return FLOAT(FLOAT(number(bits) + wide) - wide)
+
+
+def is_tie(bits, _ceiling, numbers):
+    """Whether a sum lies in the middle of two values: then what it has lost, if anything, decides."""
+    lost = pattern(FLOAT(number(bits) - by_addition(bits, numbers)))
+    half = U(
+        larger(U(bits & INFINITY), numbers[LOWEST_POWER]) - U(U((MANTISSA + 1) << MANTISSA) - numbers[SPREAD])
+    )
+    return U(lost & U(SIGN - U(1))) == half
+
+
+def ended(rounded, bits, numbers):
+    """The pattern of a rounded sum: what it overflows to, and its sign. No comparison is true of NaN."""
+    result = pattern(rounded)
+    if ENDING == PLAIN:
+        past = number(U(result & U(SIGN - U(1)))) > number(numbers[MAX_POSITIVE])
+        result = numbers[OVER_POSITIVE] if past else result
+    return U(result | U(bits & SIGN))
+
+
+def raised(magnitude, ceiling, numbers):
+    """A magnitude raised to where its last place is that of all others, plus the word below that place.
+
+    Also the number that it was raised by, the smallest normal value or nothing, and a mask of those bits.
+    """
+    least = U(0) if DEPTH == NORMAL else U(numbers[LOWEST_FIELD] << U(MANTISSA))
+    base = number(least if magnitude < least else U(0))
+    drop = numbers[LEAST_DROP]
+    counted = U32(~ceiling) if FULL else U32(~U32(ceiling | U32(numbers[IGNORED])))
+    word = U(U(counted) << U(drop - U(32)))
+    if PLACE == 31:
+        word = U(U(counted) >> U(U(U(32) - drop) & U(31)))  # as the mask tells a compiler, by less than 32
+    here = magnitude if DEPTH == NORMAL else pattern(FLOAT(number(magnitude) + base))
+    return U(here + word), base, low_bits(drop)
+
+
 def raised_by_word(magnitude, _negative, ceiling, numbers):
     """A magnitude rounded stochastically by adding the word where its bits are those below the last place.
 
     That place is the same for all magnitudes above the smallest normal value: those below are raised by
     it, and brought down again, which is exact.
     """
-    least = U(numbers[LOWEST_FIELD] << U(MANTISSA))
-    base = U64(least if magnitude < least else U(0)).view(np.float64)
-    raised = U(np.float64(U64(magnitude).view(np.float64) + base).view(U64))
-    counted = U32(~ceiling) if FULL else U32(~U32(ceiling | U32(numbers[IGNORED])))
-    drop = numbers[LEAST_DROP]
-    cut = U(U(raised + U(U(counted) << U(drop - U(32)))) & U(~low_bits(drop)))
-    return U(np.float64(U64(cut).view(np.float64) - base).view(U64))
+    total, base, low = raised(magnitude, ceiling, numbers)
+    cut = U(total & U(~low))
+    return cut if DEPTH == NORMAL else pattern(FLOAT(number(cut) - base))
+
+
+def drawn_bits(bits, ceiling, numbers):
+    """The pattern of one sum rounded that way, where it is finite or came from an overflow."""
+    magnitude = U(bits & U(SIGN - U(1)))
+    return ended(number(raised_by_word(magnitude, False, ceiling, numbers)), bits, numbers)
+
+
+def is_doubtful(bits, ceiling, numbers):
+    """Whether what is lost of a sum and of a word could decide how the word rounds it."""
+    total, _, low = raised(U(bits & U(SIGN - U(1))), ceiling, numbers)
+    return U(U(total + U(1)) & U(low - U(1))) == U(0)
 
 
 def from_source(bits):

@@ -35,7 +35,7 @@ from lowprec.kernels.scalar import (
 )
 from lowprec.kernels.sums import FLOAT, bits_of_sum, pattern
 
-WIDE = -2  # one more value of DEPTH: ABOVE or DEEP, and what is left of rounding is what lies past the ends
+WIDE = -5  # one more value of DEPTH: ABOVE or DEEP, and what is left of rounding is what lies past the ends
 
 _FRACTION = 40
 _PAST = 2 * 1023 + 1  # the field of infinity

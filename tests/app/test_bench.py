@@ -11,13 +11,13 @@ import torch
 
 import lowprec
 from lowprec.app import checkpoint
-from lowprec.app.bench import child, kernels, optimizers, packing, peers, processes, step
+from lowprec.app.bench import child, kernels, optimizers, packing, peers, processes, products, step
 from lowprec.app.bench.figure import Limit, Probe, Unavailable
 from lowprec.app.bench.measure import FULL, QUICK
 from lowprec.formats import parse
 from lowprec.modes import Rounding
 
-MODULES = (kernels, packing, step, optimizers, processes, peers)
+MODULES = (kernels, packing, products, step, optimizers, processes, peers)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_quick_tries_every_kind_of_measurement(lowprec_command, monkeypatch):
     assert set(asked) == {"import", "call", "memory"} or sys.platform == "win32"
     found = json.loads(Path("bench.json").read_text(encoding="utf-8"))
     assert {figure["section"] for figure in found["figures"]} == {
-        "kernels", "64 elements", "packing", "training step", "record", "optimizer step", "import",
-        "first call", "memory", "peers", "peers, scaled formats",
+        "kernels", "64 elements", "packing", "matrix products", "training step", "record", "optimizer step",
+        "import", "first call", "memory", "peers", "peers, scaled formats",
     }  # fmt: skip
     measured = [figure for figure in found["figures"] if "absent" not in figure]
     assert [figure for figure in measured if "failure" in figure] == []

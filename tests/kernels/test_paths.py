@@ -4,15 +4,18 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from product_cases import assert_defined, path, raw
+from product_cases import assert_defined, multiplied, path, raw
 
 from lowprec import Arithmetic
 from lowprec.formats import FixedPoint, FloatingPoint
 from lowprec.kernels.operands import Measure
 from lowprec.kernels.paths import Path, check_bias, path_of, rounds_alike
+from lowprec.kernels.sums import ADDED, RAISED
+from lowprec.kernels.wide import WIDE
 from lowprec.modes import Rounding
 from lowprec.reference.elements import Stepped
 
+EIGHT = Measure(3, -9, 8)
 NEAREST = [mode for mode in Rounding if mode.startswith("nearest")]
 
 
@@ -115,7 +118,8 @@ def test_operands_choose_the_type(
 ) -> None:
     """Significant bits and exponents, whatever the format that they were rounded to."""
     a, b = narrow((1, 9, 20), bits, exponents), narrow((1, 20, 9), bits, exponents, 1)
-    assert path(a, b, arithmetic)[:2] == expected[:2]
+    found = path(a, b, arithmetic)
+    assert (found.carrier, found.odd or found.is_doubtful) == expected[:2]
 
 
 def test_what_no_type_computes_exactly_is_refused() -> None:
@@ -129,7 +133,7 @@ def test_what_no_type_computes_exactly_is_refused() -> None:
     wraps = Arithmetic(FixedPoint(16, 8, overflow="wrap"))
     with pytest.raises(ValueError, match="wrap sums whose every bit is known"):
         path_of(wraps, Measure(110, 0, 24), Measure(0, -23, 24))
-    assert path_of(wraps, Measure(60, 0, 24), Measure(0, -23, 24)).paired
+    assert path_of(wraps, Measure(60, 0, 24), Measure(0, -23, 24)).depth == WIDE
     with pytest.raises(ValueError, match="`bias` must have sums in fixed16f8<wrap> whose every bit is known"):
         check_bias(wraps, Measure(60, 0, 24))
 
@@ -157,10 +161,51 @@ def test_numbers_in_the_middle_of_binary32_are_rounded_by_additions(shift: int) 
 
 def test_drawn_sums_are_raised_where_binary64_holds_them() -> None:
     """Down to 52 binades below the smallest normal value, which is 2^-6."""
-    drawn = Arithmetic("e4m3fn", rounding="stochastic")
-    assert path_of(drawn, Measure(3, -40, 24), Measure(0, -18, 8)) == Path("float64", True, middle=True)
-    assert path_of(drawn, Measure(3, -41, 24), Measure(0, -18, 8)) == Path("float64", True, middle=False)
-    assert not path_of(Arithmetic("e4m3fn", rounding="up"), Measure(3, -40, 24), Measure(0, -18, 8)).middle
+    drawn = Arithmetic("e4m3fn", rounding="stochastic", order="pairwise")
+    assert path_of(drawn, Measure(3, -40, 24), Measure(0, -18, 8)).depth == RAISED
+    assert path_of(drawn, Measure(3, -41, 24), Measure(0, -18, 8)).depth is None
+    assert path_of(Arithmetic("e4m3fn", rounding="up"), Measure(3, -40, 24), Measure(0, -18, 8)).depth is None
+
+
+def test_sums_are_bounded_by_how_many_terms_there_are() -> None:
+    """Drawn and compensated ones, too, which may grow with every rounding; none of them overflows then."""
+    for options in ({"rounding": "stochastic"}, {"compensation": "kahan"}, {"rounding": "up"}):
+        arithmetic = Arithmetic("bfloat16", **options)
+        found = path_of(arithmetic, EIGHT, EIGHT, 512)
+        assert (found.carrier, found.middle, found.reached) == ("float32", True, False)
+        assert path_of(arithmetic, EIGHT, EIGHT, 1 << 25).carrier == "float64"
+        chunked = Arithmetic("bfloat16", chunk=512, **options)
+        assert path_of(chunked, EIGHT, EIGHT, 1 << 25).carrier == "float32"
+    assert path_of(Arithmetic("binary16"), EIGHT, EIGHT).reached
+    ones = np.ones((1, 1, 1200), np.float32)  # 2^15 times 2 reaches 65536 = 2^16 in binary16
+    for options in ({}, {"rounding": "stochastic"}):
+        arithmetic = Arithmetic("binary16", **options)
+        y = multiplied(ones * 256, ones.reshape(1, 1200, 1), arithmetic, seed=1)
+        assert path(ones * 256, ones.reshape(1, 1200, 1), arithmetic).reached
+        assert np.isinf(y).all()
+
+
+def test_wrapped_sums_keep_every_bit_above_the_step_of_a_large_term() -> None:
+    """An overflow leaves nothing of them, so a term of more bits than a carrier has is refused."""
+    half = Arithmetic("fixed16f1<wrap>", rounding="toward_zero")
+    assert path_of(half, Measure(10, 0, 4), EIGHT).carrier == "float32"
+    with pytest.raises(ValueError, match="wrap sums whose every bit is known"):
+        path_of(half, Measure(60, 57, 4), Measure(0, 0, 1))
+
+
+def test_steps_are_done_again_where_the_carrier_is_in_doubt() -> None:
+    """Ties of sums that lost something; words that make a whole with what is cut, or just do not."""
+    rng = np.random.default_rng(6)
+    count = 40
+    a = np.ones((1, 2, count), np.float32)
+    a[0, :, 1::2] = rng.choice([2.0**-8, 2.0**-8 * (1 + 2.0**-20), -(2.0**-8), 2.0**-30], (2, count // 2))
+    b = rng.choice([1, -1, 1 + 2.0**-23, 1 - 2.0**-24], (1, count, 9)).astype(np.float32)
+    assert path(a, b, Arithmetic("bfloat16")).depth == ADDED
+    assert_defined(a, b, Arithmetic("bfloat16"))
+    a, b = np.round(raw(rng, 1, 4, 64) * 8) / 8, np.round(raw(rng, 1, 64, 20) * 8) / 8
+    drawn = Arithmetic("e6m13ieee", rounding="stochastic")  # of which one in 2^9 steps is in doubt
+    assert path(a, b, drawn).is_doubtful
+    assert_defined(a, b, drawn, seed=4)
 
 
 def test_infinities_keep_sums_out_of_the_middle() -> None:

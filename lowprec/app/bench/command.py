@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lowprec.app import checkpoint
-from lowprec.app.bench import kernels, optimizers, packing, peers, processes, report, step
+from lowprec.app.bench import kernels, optimizers, packing, peers, processes, products, report, step
 from lowprec.app.bench.measure import FULL, QUICK, take
 from lowprec.app.output import check_writable
 from lowprec.errors import value_error
@@ -46,7 +46,7 @@ def run(*, check: bool, quick: bool, json: Path | None) -> bool:
     start = time.monotonic()
     probes = [
         probe
-        for part in (kernels, packing, step, optimizers, processes, peers)
+        for part in (kernels, packing, products, step, optimizers, processes, peers)
         for probe in part.probes(effort)
     ]
     if quick:

@@ -64,6 +64,29 @@ EACH = 2.5
 """An optimizer's step with every role in low precision, in one pass over memory or rounding by rounding,
 over torch's foreach step in float32."""
 
+NEAREST, ROUNDED, DRAWN, KAHAN, WRAPPED = "nearest", "product rounded", "stochastic", "Kahan", "wrapping"
+PRODUCT = {NEAREST: 20.0, ROUNDED: 40.0, DRAWN: 50.0, KAHAN: 60.0, WRAPPED: 20.0}
+"""A matrix product of rounded operands in which every sum is rounded, over torch's in float32."""
+RAW = 2.0
+"""How many times as long it may take of float32 operands that are not rounded."""
+
+
+def of_product(kind: str, *, raw: bool) -> float:
+    """The most that a matrix product may take.
+
+    Args:
+        kind: One of those of PRODUCT.
+        raw: Whether operands are not rounded.
+
+    Returns:
+        Times torch's float32 product.
+
+    Example:
+        >>> of_product("Kahan", raw=True)
+        120.0
+    """
+    return PRODUCT[kind] * (RAW if raw else 1.0)
+
 
 def of_kernel(format: str, rounding: Rounding, carrier: str) -> Limit | None:
     """The floor of a kernel, if there is one.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from lowprec.app.bench import kernels, optimizers, packing, peers, processes, step
+from lowprec.app.bench import kernels, optimizers, packing, peers, processes, products, step
 from lowprec.app.bench.figure import number
 from lowprec.errors import value_error
 from lowprec.formats import FixedPoint, FloatingPoint, parse
@@ -127,6 +127,10 @@ def _kind(figure: dict[str, Any]) -> str:
         return f"{column} codes of {row}, against a copy of the codes"
     if section == optimizers.OPTIMIZERS:
         return f"step of {row.split(',')[0]}, every role `e5m2` stochastic, {column}, against foreach float32"
+    if section == products.PRODUCTS:
+        case = next(case for case in products.CASES if case.row == row)
+        operands = f"`{case.operands}`" if case.operands != products.RAW else "raw"
+        return f"product {column} of {operands} operands, sums {case.kind}, against torch's in float32"
     if section == step.RECORD:
         return {
             step.RECORDED: "the same step under `record`, against the step without it",

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from lowprec.app.bench import kernels, optimizers, packing, peers, processes, step
+from lowprec.app.bench import kernels, optimizers, packing, peers, processes, products, step
 from lowprec.app.bench.figure import Figure, number
 from lowprec.app.bench.measure import Effort
 from lowprec.app.environment import described
@@ -22,6 +22,10 @@ CAPTIONS = {
     kernels.CALLS: "Microseconds of one call.",
     packing.PACKING: (
         "Speed relative to copy_ of the codes, uint8, timed in turns with it; a new output is made."
+    ),
+    products.PRODUCTS: (
+        "Time relative to torch's float32 product of the same operands on as many threads, timed in turns "
+        "with it; G/s: products that are added up, in 10^9 each second."
     ),
     processes.IMPORT: "Seconds that `import lowprec` adds to `import torch`.",
     processes.FIRST: "Seconds of the first call in a fresh interpreter, imports excluded.",
