@@ -133,7 +133,7 @@ def specialized(
     if depth == wide.WIDE:
         names |= {"round_magnitude": names["rounded_already"], "added": names["added_exactly"]}
     if depth in sums.BY_ADDITION:
-        names["quantize_bits"] = names["bits_by_addition" if depth == sums.ADDED else "drawn_bits"]
+        names["quantize_bits"] = names["bits_by_addition" if depth == sums.ADDED else "bits_by_word"]
     if is_listed(depth):
         for name, other in (_TAPERED if depth == posits.TAPERED else _LISTED).items():
             names[name] = names[_DRAWN.get(other, other) if mode >= scalar.STOCHASTIC else other]

@@ -95,7 +95,7 @@ def bits_by_addition(bits, _ceiling, numbers):
     The number of either sign leaves that sum in the power's binade, whose last place is the format's. Of
     what came from an overflow, additions make nothing else.
     """
-    return ended(by_addition(bits, numbers), bits, numbers)
+    return ended_sum(by_addition(bits, numbers), bits, numbers)
 
 
 def by_addition(bits, numbers):
@@ -114,7 +114,7 @@ def is_tie(bits, _ceiling, numbers):
     return U(lost & U(SIGN - U(1))) == half
 
 
-def ended(rounded, bits, numbers):
+def ended_sum(rounded, bits, numbers):
     """The pattern of a rounded sum: what it overflows to, and its sign. No comparison is true of NaN."""
     result = pattern(rounded)
     if ENDING == PLAIN:
@@ -150,10 +150,10 @@ def raised_by_word(magnitude, _negative, ceiling, numbers):
     return cut if DEPTH == NORMAL else pattern(FLOAT(number(cut) - base))
 
 
-def drawn_bits(bits, ceiling, numbers):
+def bits_by_word(bits, ceiling, numbers):
     """The pattern of one sum rounded that way, where it is finite or came from an overflow."""
     magnitude = U(bits & U(SIGN - U(1)))
-    return ended(number(raised_by_word(magnitude, False, ceiling, numbers)), bits, numbers)
+    return ended_sum(number(raised_by_word(magnitude, False, ceiling, numbers)), bits, numbers)
 
 
 def is_doubtful(bits, ceiling, numbers):

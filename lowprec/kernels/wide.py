@@ -46,7 +46,7 @@ def rounded_already(magnitude, _negative, _ceiling, _numbers):
     return magnitude
 
 
-def place_of(field, numbers):
+def last_place_of(field, numbers):
     """The field of the last place of a magnitude in a format; of a wrapped one, of all magnitudes."""
     unit = I(numbers[UNIT_FIELD])
     if ENDING == WRAPPED:
@@ -77,7 +77,7 @@ def divided(high, low, count):
 def quantize_wide(high, low, field, negative, ceiling, numbers):
     """The pattern of a magnitude whose first bit belongs to a field, with its sign, rounded once."""
     field = smaller(field, I(_PAST))  # what lies past binary64 lies past all formats
-    place = place_of(field, numbers)
+    place = last_place_of(field, numbers)
     whole, part, lost = divided(high, low, I(I(field - place) + I(1)))
     odd = U(U(whole + U(U(I(place - I(numbers[UNIT_FIELD]))) & numbers[NO_MANTISSA])) & U(1))
     rest = U(U(part >> U(64 - _FRACTION)) | (U(1) if lost or U(part << U(_FRACTION)) != U(0) else U(0)))

@@ -1,6 +1,8 @@
 """The decisions, before any compiler sees them, equal the reference: every format, mode and carrier."""
 
+from collections import Counter
 from functools import lru_cache
+from types import FunctionType
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,7 @@ from hard_inputs import anchor, hard_values, tipping_number
 from lowprec import reference
 from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat, PerTensor, parse
 from lowprec.formats.carriers import CARRIERS
+from lowprec.kernels.specialize import DECISIONS
 from lowprec.modes import Rounding
 
 ALL_ONES = 2**32 - 1
@@ -107,3 +110,15 @@ def test_at_the_word_that_tips_the_balance(carrier: str, format: str, rounding: 
 def test_the_formats_are_called_by_their_names() -> None:
     assert {str(parse(name)) for name in FORMATS} == set(FORMATS)
     assert len(set(FORMATS)) == len(FORMATS)
+
+
+def test_no_two_decisions_have_one_name() -> None:
+    """They share one namespace, in which the later one would stand for both."""
+    names = Counter(
+        name
+        for module in DECISIONS
+        for name, value in vars(module).items()
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__
+    )
+    assert names["quantize_bits"] == 1
+    assert [name for name, count in names.items() if count > 1] == []

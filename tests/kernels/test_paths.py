@@ -11,7 +11,7 @@ from lowprec.formats import FixedPoint, FloatingPoint
 from lowprec.kernels.operands import Measure
 from lowprec.kernels.paths import Path, check_bias, path_of, rounds_alike
 from lowprec.kernels.sums import ADDED, RAISED
-from lowprec.kernels.wide import WIDE
+from lowprec.kernels.wide import WIDE as PAIRED
 from lowprec.modes import Rounding
 from lowprec.reference.elements import Stepped
 
@@ -133,7 +133,7 @@ def test_what_no_type_computes_exactly_is_refused() -> None:
     wraps = Arithmetic(FixedPoint(16, 8, overflow="wrap"))
     with pytest.raises(ValueError, match="wrap sums whose every bit is known"):
         path_of(wraps, Measure(110, 0, 24), Measure(0, -23, 24))
-    assert path_of(wraps, Measure(60, 0, 24), Measure(0, -23, 24)).depth == WIDE
+    assert path_of(wraps, Measure(60, 0, 24), Measure(0, -23, 24)).depth == PAIRED
     with pytest.raises(ValueError, match="`bias` must have sums in fixed16f8<wrap> whose every bit is known"):
         check_bias(wraps, Measure(60, 0, 24))
 
@@ -186,11 +186,12 @@ def test_sums_are_bounded_by_how_many_terms_there_are() -> None:
 
 
 def test_wrapped_sums_keep_every_bit_above_the_step_of_a_large_term() -> None:
-    """An overflow leaves nothing of them, so a term of more bits than a carrier has is refused."""
+    """An overflow leaves nothing of them, so a term of more bits than a sum and its rest have is refused."""
     half = Arithmetic("fixed16f1<wrap>", rounding="toward_zero")
     assert path_of(half, Measure(10, 0, 4), EIGHT).carrier == "float32"
+    assert path_of(half, Measure(60, 57, 4), Measure(0, 0, 1)).depth == PAIRED
     with pytest.raises(ValueError, match="wrap sums whose every bit is known"):
-        path_of(half, Measure(60, 57, 4), Measure(0, 0, 1))
+        path_of(half, Measure(116, 113, 4), Measure(0, 0, 1))
 
 
 def test_steps_are_done_again_where_the_carrier_is_in_doubt() -> None:
