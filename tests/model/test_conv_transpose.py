@@ -315,6 +315,7 @@ def test_products_in_user_code_are_named():
     assert row.how == "lowprec.functional.conv_transpose can simulate it"
 
 
+@pytest.mark.exhaustive  # for the loops that count
 def test_whole_models_are_prepared_described_recorded_and_ranked():
     model = decoder()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
