@@ -150,8 +150,8 @@ options = {"in order": {}, "chunks of 64": {"chunk": 64}, "stochastic": {"roundi
 rows = []
 for bits in (1, 2, 3, 4, 6, 8):
     name = f"e6m{bits}ieee"
-    ways_of = [accuracy(arithmetic=Arithmetic(name, **way)) for way in options.values()]
-    rows.append((name, *ways_of))
+    reached = [accuracy(arithmetic=Arithmetic(name, **way)) for way in options.values()]
+    rows.append((name, *reached))
 digits = dict.fromkeys(options, ".1f")
 Table(("accumulator", *options), rows, "Accuracy in %", f"With float32 sums: {exact:.1f}.", digits)
 
