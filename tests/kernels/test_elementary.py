@@ -207,7 +207,7 @@ def test_significands_are_rounded_in_every_mode(rounding: Rounding) -> None:
     tried = 0
     for index, name in enumerate(WIDE):
         format = parse(name)
-        choices = [None, 7, 1] if rounding.takes_random_bits else [None]
+        choices = (None, 7, 1)[index % 3 :: 3] if rounding.takes_random_bits else (None,)
         for random_bits in choices:
             if not is_wide(format, rounding, random_bits):
                 continue
@@ -291,7 +291,7 @@ def assert_every_mode(operation: str, given: list[np.ndarray], formats: list[tup
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("format", enumerate(["e4m3fn", "e5m2", "fixed8f4", "bfloat16"]), ids=str)
+@pytest.mark.parametrize("format", list(enumerate(["e4m3fn", "e5m2", "fixed8f4", "bfloat16"])), ids=str)
 @pytest.mark.parametrize("operation", ["add", "sub", "mul", "div"])
 def test_all_pairs_of_values_of_8_bits(operation: str, format: tuple[int, str]) -> None:
     """256 by 256 values of two formats, into several."""
