@@ -93,6 +93,10 @@ def outside(bits, low, high):
     return U64(1) if far and magnitude != U64(0) else U64(0)
 
 
+exactly = EXACTLY[FUSE]
+"""What each loop has its own of; not in a closure, by which Numba's cache would miss it in every process."""
+
+
 @cache
 def operating(operation: int, carrier: str) -> Any:
     """The loop of an operation on numbers of a carrier, to patterns of binary64 or to significands."""
@@ -158,8 +162,9 @@ def operating(operation: int, carrier: str) -> Any:
                         out[j] = significand
                         places[j] = place if significand == U64(0) else 2 * place + (1 if negative else 0)
 
-    names, exactly = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, odd=True), EXACTLY[operation]
+    names = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, odd=True)
     decisions = {"bits_of_sum": names["bits_of_sum"], "smaller": names["smaller"]}
+    decisions["exactly"] = EXACTLY[operation]
     decisions["bits_of_three"] = inline(rebound(bits_of_three, names))
     return jit(12, loop, decisions | conversions(carrier), "operating", operation, carrier)
 

@@ -152,8 +152,9 @@ def _check_results(spec: Spec) -> None:
         remedy = "Pass fewer random bits, or a floating-point or fixed-point format."
         raise value_error("format", must, spec.format, remedy)
     most = most_random_bits(format)
-    remedy = f"Set random_bits to at most {most}." if mode.takes_random_bits and most > 0 else ""
-    remedy = remedy or "Take a narrower format."
+    remedy = "Take a narrower format."
+    if mode.takes_random_bits and most > 0:
+        remedy = f"Set random_bits to at most {most}."
     guard = guard_bits(mode, spec.random_bits)
     must = f"leave {guard} of 62 significant bits for {mode} rounding of results"
     raise value_error("format", must, spec.format, remedy)

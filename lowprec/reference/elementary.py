@@ -69,7 +69,7 @@ def elementary(
     if not isinstance(parsed, ElementFormat):
         raise type_error("format", "be a floating-point or fixed-point format", str(parsed))
     if any(x.dtype != first.dtype or x.shape != first.shape for x in operands):
-        raise value_error("operands", "be of one dtype and shape", [(x.dtype, x.shape) for x in operands])
+        raise value_error("operands", "have one dtype and shape", [(x.dtype, x.shape) for x in operands])
     mode, bits = checked_rounding(rounding, random_bits, "words", words)
     drawn = [0] * first.size if words is None else words.ravel().tolist()
     element = Stepped(parsed)

@@ -128,7 +128,7 @@ class TestDefinition:
             reference.elementary(operation, [np.float32([n]) for n in numbers], format)
 
     def test_refuses_operands_that_differ(self) -> None:
-        with pytest.raises(ValueError, match="`operands` must be of one dtype and shape, got"):
+        with pytest.raises(ValueError, match="`operands` must have one dtype and shape, got"):
             reference.elementary("add", [np.float32([1]), np.float64([1])], "e5m2")
         with pytest.raises(TypeError, match="`format` must be a floating-point or fixed-point format, got"):
             reference.elementary("add", [np.float32([1])] * 2, "bfp8")
@@ -207,7 +207,7 @@ def test_significands_are_rounded_in_every_mode(rounding: Rounding) -> None:
     tried = 0
     for index, name in enumerate(WIDE):
         format = parse(name)
-        choices = [None, 7, 1] if rounding.takes_random_bits else [None]
+        choices = (None, 7, 1)[index % 3 :: 3] if rounding.takes_random_bits else (None,)
         for random_bits in choices:
             if not is_wide(format, rounding, random_bits):
                 continue
@@ -264,7 +264,7 @@ def key_of(x: Fraction | float) -> Fraction | str:
     return x if isinstance(x, Fraction) else repr(x)
 
 
-def assert_every_mode(operation: str, given: list[np.ndarray], formats: list[str]) -> None:
+def assert_every_mode(operation: str, given: list[np.ndarray], formats: list[tuple[int, str]]) -> None:
     """Results on a whole grid, of which each exact one is rounded once in every mode."""
     rows = [list(row) for row in zip(*(x.tolist() for x in given), strict=True)]
     plain, down = (
@@ -272,7 +272,7 @@ def assert_every_mode(operation: str, given: list[np.ndarray], formats: list[str
         for mode in (Rounding.NEAREST_EVEN, Rounding.DOWN)
     )
     exact = {key_of(x): x for x in (*plain, *down)}
-    for index, name in enumerate(formats):
+    for index, name in formats:
         element = Stepped(parse(name))
         for rounding in Rounding:
             random_bits = (None, 5, 1, 9)[index] if rounding.takes_random_bits else None
@@ -291,8 +291,9 @@ def assert_every_mode(operation: str, given: list[np.ndarray], formats: list[str
 
 
 @pytest.mark.exhaustive
+@pytest.mark.parametrize("format", list(enumerate(["e4m3fn", "e5m2", "fixed8f4", "bfloat16"])), ids=str)
 @pytest.mark.parametrize("operation", ["add", "sub", "mul", "div"])
-def test_all_pairs_of_values_of_8_bits(operation: str) -> None:
+def test_all_pairs_of_values_of_8_bits(operation: str, format: tuple[int, str]) -> None:
     """256 by 256 values of two formats, into several."""
     codes = np.arange(256, dtype=np.uint8)
     pairs = np.array(list(product(codes, codes)), np.uint8)
@@ -300,7 +301,7 @@ def test_all_pairs_of_values_of_8_bits(operation: str) -> None:
         np.ascontiguousarray(reference.decode(pairs[:, k], name).astype(np.float32))
         for k, name in enumerate(("e4m3fn", "e5m2"))
     ]
-    assert_every_mode(operation, given, ["e4m3fn", "e5m2", "fixed8f4", "bfloat16"])
+    assert_every_mode(operation, given, [format])
 
 
 @pytest.mark.exhaustive
@@ -309,7 +310,7 @@ def test_roots_of_all_numbers_of_16_bits(name: str) -> None:
     codes = np.arange(2**16, dtype=np.uint16)
     half = codes.view(np.float16).astype(np.float32)
     x = half if name == "float16" else (codes.astype(np.uint32) << 16).view(np.float32)
-    assert_every_mode("sqrt", [x], ["e4m3fn", "bfloat16", "fixed8f4"])
+    assert_every_mode("sqrt", [x], list(enumerate(["e4m3fn", "bfloat16", "fixed8f4"])))
 
 
 @pytest.mark.exhaustive
