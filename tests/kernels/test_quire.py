@@ -145,6 +145,8 @@ def test_empty_sums_are_rounded_biases() -> None:
     a, b = np.empty((2, 3, 0), np.float32), np.empty((2, 0, 4), np.float32)
     assert_same(multiplied(a, b, EXACT), np.zeros((2, 3, 4), np.float32))
     assert_defined(a, b, EXACT, bias=np.float32([0.3, -0.0, 1, math.inf]))
+    empty = np.empty((1, 2, 0)), np.empty((1, 0, 3))
+    assert_defined(*empty, EXACT, bias=np.array([5e-324, -1.7e308, 0.1]))
     for arithmetic, seed in ((SOME[3][0], 1), (SOME[4][0], 2)):
         assert_defined(a, b, arithmetic, seed=seed)
     assert multiplied(np.empty((0, 3, 5), np.float32), np.empty((0, 5, 4), np.float32), EXACT).size == 0
