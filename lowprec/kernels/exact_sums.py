@@ -68,27 +68,14 @@ def multiply(
     narrow = in_float64(of_left, of_right) and is_bounded(of_bias)
     narrow = narrow and sums_in_float64(arithmetic, products, min(depth, chunk))
     held: list[npt.NDArray[Any]] = [left, right]
-    count, width = 0, min(n, _NARROW_WIDTH if narrow else _WIDE_WIDTH)
+    width = min(n, _NARROW_WIDTH if narrow else _WIDE_WIDTH)
     if not narrow:
-        span = [(of_bias.low, of_bias.top + 1)]
-        span += [span_of(f) for f in (arithmetic.multiply, arithmetic.chunk_accumulate) if f is not None]
-        if arithmetic.multiply is None:
-            both = [_factors(left, of_left.digits), _factors(right, of_right.digits)]
-            held = [x.signs for x in both] + [x.digits for x in both] + [x.places for x in both]
-            span.append((
-                sum(int(x.places.min(initial=0)) for x in both),
-                sum(int(x.places.max(initial=0)) for x in both) + of_left.digits + of_right.digits,
-            ))  # fmt: skip
-            geometry[quire.HALVED] = of_left.digits + of_right.digits > _MOST
-            geometry[quire.STRANGE] = any(x.strange for x in both)
-        base = min(low for low, _ in span)
-        count = (max(top for _, top in span) + depth.bit_length() - base) // 32 + 4
-        geometry[[quire.BASE, quire.LIMBS]] = base, count
+        held = _lay_limbs(geometry, arithmetic, a, b, None if bias is None else of_bias)
     loop, *numbers = _loop_of(arithmetic, carrier)
     for entry, memory in zip((*_OPERANDS, quire.BIAS, quire.NUMBERS, quire.PRODUCT_NUMBERS),
                              (*_filled(held), row, *numbers), strict=True):  # fmt: skip
         geometry[entry] = memory.ctypes.data
-    limbs = 8 * width * count
+    limbs = 8 * width * int(geometry[quire.LIMBS])
     geometry[[quire.OUT, quire.WIDTH, quire.NARROW]] = out, width, narrow
     geometry[[quire.SUMS_AT, quire.TOTALS_AT]] = limbs, limbs + 8 * width
     units = batches * m * -(-n // width)
@@ -99,6 +86,31 @@ def multiply(
         (geometry.ctypes.data, scratch[i:].ctypes.data, *part, seed, stream) for i, part in enumerate(parts)
     ]
     share(loop, calls, threads)
+
+
+def _lay_limbs(
+    geometry: npt.NDArray[np.int64],
+    arithmetic: Arithmetic,
+    a: tuple[npt.NDArray[np.float64], Measure],
+    b: tuple[npt.NDArray[np.float64], Measure],
+    bias: Measure | None,
+) -> list[npt.NDArray[Any]]:
+    """Fill in where the bits of sums lie; what a loop reads of the operands."""
+    spans = [] if bias is None else [(bias.low, bias.top + 1)]
+    spans += [span_of(f) for f in (arithmetic.multiply, arithmetic.chunk_accumulate) if f is not None]
+    held: list[npt.NDArray[Any]] = [a[0], b[0]]
+    if arithmetic.multiply is None:
+        digits = a[1].digits + b[1].digits
+        both = [_factors(x, measure.digits) for x, measure in (a, b)]
+        held = [x.signs for x in both] + [x.digits for x in both] + [x.places for x in both]
+        low, high = (sum(int(end(x.places)) for x in both if x.places.size) for end in (np.min, np.max))
+        spans.append((low, high + digits))
+        geometry[quire.HALVED] = digits > _MOST
+        geometry[quire.STRANGE] = any(x.strange for x in both)
+    base = min(low for low, _ in spans)
+    top = max(high for _, high in spans) + a[0].shape[2].bit_length()
+    geometry[[quire.BASE, quire.LIMBS]] = base, (top - base) // 32 + 4
+    return held
 
 
 _OPERANDS = (quire.A, quire.B, quire.A_DIGITS, quire.B_DIGITS, quire.A_PLACES, quire.B_PLACES)

@@ -24,8 +24,8 @@ from lowprec.kernels.wide import added_exactly, quantize_wide
 
 # What a loop finds at its geometry: addresses, sizes of the product and of its units, those of sums.
 (A, B, A_DIGITS, B_DIGITS, A_PLACES, B_PLACES, BIAS, OUT, NUMBERS, PRODUCT_NUMBERS, TOTALS_AT, SUMS_AT,
- M, N, K, CHUNK, WIDTH, LIMBS, BASE, NARROW, HALVED, STRANGE,
- BIAS_STEP, BIAS_COUNT, SIZE) = range(25)  # fmt: skip
+ M, N, K, CHUNK, WIDTH, LIMBS, BASE, NARROW, HALVED, STRANGE, BIAS_STEP, BIAS_COUNT,
+ SIZE) = range(25)  # fmt: skip
 
 HALF = 27
 """Low bits of a significand of 53, where two of them make products of more than 62 bits."""
