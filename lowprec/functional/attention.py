@@ -43,7 +43,8 @@ class _AttentionProduct(MatmulProduct):
     """
 
     def __init__(self, roles: tuple[str, str], *, transposed: bool, grouped: bool) -> None:
-        self.roles, self._transposed, self._grouped = roles, transposed, grouped
+        self.roles, self.second = roles, roles[1]
+        self._transposed, self._grouped = transposed, grouped
 
     def _operands(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Both as MatmulProduct takes them."""

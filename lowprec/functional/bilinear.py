@@ -30,6 +30,8 @@ class Product:
 
     roles = ("input", "weight")
     """What observers and audits call the operands."""
+    second = "weight"
+    """What users call the second operand."""
 
     def forward(
         self,
@@ -173,6 +175,7 @@ class MatmulProduct(Product):
     """
 
     roles = ("left", "right")
+    second = "other"
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """As torch.matmul."""

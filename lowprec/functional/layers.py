@@ -7,13 +7,12 @@ from math import prod
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lowprec.errors import type_error, value_error
+from lowprec.errors import value_error
+from lowprec.functional.arguments import Size, check_convolution, check_linear, check_tensors, in_each
 from lowprec.functional.bilinear import ConvProduct, LinearProduct
 from lowprec.functional.plan import LINEAR_AXES, Plan, conv_axes, plan_and_seed
 from lowprec.functional.products import simulate
 from lowprec.scheme import Scheme
-
-Size = int | Sequence[int]
 
 _LINEAR = LinearProduct()
 
@@ -53,6 +52,7 @@ def linear(
         >>> linear(torch.tensor([[0.3]]), torch.tensor([[1.0]]), scheme="fp8-hybrid")
         tensor([[0.3125]])
     """
+    check_tensors(input=input, weight=weight)
     plan, seeds = plan_and_seed(input, scheme, LINEAR_AXES, training=training, seed=seed)
     return planned_linear(input, weight, bias, plan, seeds, seeds)
 
@@ -67,6 +67,7 @@ def planned_linear(
     owner: int = 0,
 ) -> Tensor:
     """``linear`` under a plan; ``owner`` is the id of the layer that asks."""
+    check_linear(input, weight)
     if input.dim() != 2:  # a matrix of rows, whose groups are the same for every product and plan
         rows = input.reshape(prod(input.shape[:-1]), input.shape[-1])
         flat = simulate(rows, weight, bias, _LINEAR, plan, seed, weight_seed, owner)
@@ -90,8 +91,9 @@ def planned_conv(
 ) -> Tensor:
     """A convolution under a plan; the input is rounded before it is padded."""
     dimensions = weight.dim() - 2
-    check_dimensions(input, dimensions)
-    strides, dilations = in_each(stride, dimensions), in_each(dilation, dimensions)
+    check_convolution(input, weight, dimensions, groups)
+    strides = in_each("stride", stride, dimensions, 1)
+    dilations = in_each("dilation", dilation, dimensions, 1)
     before, after = _padding(padding, weight.shape[2:], dilations, strides)
     enlarge: Callable[[Tensor], Tensor] | None = None
     inside = before
@@ -105,24 +107,6 @@ def planned_conv(
         y = simulate(batch, weight, bias, product, plan, seed, weight_seed, owner, enlarge)
         return y.squeeze(0)
     return simulate(input, weight, bias, product, plan, seed, weight_seed, owner, enlarge)
-
-
-def check_dimensions(input: Tensor, dimensions: int, weight: Tensor | None = None) -> None:
-    """Refuse operands of a convolution in other dimensions."""
-    for name, x in (("input", input), ("weight", weight)):
-        if x is not None and not isinstance(x, Tensor):
-            raise type_error(name, "be a tensor of numbers", type(x))
-    if weight is not None and weight.dim() != dimensions + 2:
-        raise value_error("weight", f"have {dimensions + 2} dimensions", tuple(weight.shape))
-    if input.dim() not in (dimensions + 1, dimensions + 2):
-        must = f"have {dimensions + 2} dimensions, or {dimensions + 1} without a batch"
-        raise value_error("input", must, tuple(input.shape))
-
-
-def in_each(size: Size, dimensions: int) -> tuple[int, ...]:
-    """One number for each dimension."""
-    values = (size,) * dimensions if isinstance(size, int) else tuple(size)
-    return values * dimensions if len(values) == 1 else values
 
 
 def _padding(
@@ -139,7 +123,7 @@ def _padding(
             raise value_error("padding", "not be 'same' for a strided convolution", padding, remedy)
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-    values = in_each(padding, len(kernel))
+    values = in_each("padding", padding, len(kernel), 0)
     return values, values
 
 
@@ -157,7 +141,8 @@ def _conv(
     seed: int | Tensor | None,
 ) -> Tensor:
     """The three convolutions."""
-    check_dimensions(input, dimensions, weight)
+    check_tensors(input=input, weight=weight)
+    check_convolution(input, weight, dimensions, groups)
     axes = conv_axes(dimensions)
     plan, seeds = plan_and_seed(input, scheme, axes, training=training, seed=seed)
     return planned_conv(input, weight, bias, stride, padding, dilation, groups, "zeros", plan, seeds, seeds)

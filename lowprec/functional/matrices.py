@@ -1,5 +1,6 @@
 """Products of matrices, with the signatures of torch and a scheme."""
 
+import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
@@ -87,15 +88,15 @@ def bmm(
     for name, x in (("input", input), ("mat2", mat2)):
         if isinstance(x, Tensor) and x.dim() != 3:
             raise value_error(name, "have three dimensions", tuple(x.shape))
-    _check(input, mat2)
+    _check(input, mat2, "mat2")
     if input.shape[0] != mat2.shape[0]:
         raise value_error("mat2", f"have {input.shape[0]} matrices", tuple(mat2.shape))
     return matmul(input, mat2, scheme=scheme, training=training, seed=seed)
 
 
-def _check(input: Tensor, other: Tensor) -> None:
+def _check(input: Tensor, other: Tensor, second: str = "other") -> None:
     """Refuse what has no product."""
-    for name, x in (("input", input), ("other", other)):
+    for name, x in (("input", input), (second, other)):
         if not isinstance(x, Tensor):
             raise type_error(name, "be a tensor", type(x))
         if x.dim() == 0:
@@ -103,4 +104,9 @@ def _check(input: Tensor, other: Tensor) -> None:
     size = other.shape[-2] if other.dim() > 1 else other.shape[0]
     if input.shape[-1] != size:
         must = f"have {input.shape[-1]} rows, as many as the first operand has columns"
-        raise value_error("other", must, tuple(other.shape))
+        raise value_error(second, must, tuple(other.shape))
+    try:
+        torch.broadcast_shapes(input.shape[:-2], other.shape[:-2])
+    except RuntimeError:
+        must = f"have batch dimensions that broadcast with those of the first operand, {tuple(input.shape)}"
+        raise value_error(second, must, tuple(other.shape)) from None

@@ -122,7 +122,7 @@ def _arithmetics(scheme: Scheme, scale: int) -> Arithmetics | None:
 
     def sums(arithmetic: Arithmetic | CarrierArithmetic | None, shift: int) -> Sums | None:
         """One of them."""
-        return make_sums(arithmetic.shifted(shift)) if isinstance(arithmetic, Arithmetic) else None
+        return make_sums(arithmetic, shift) if isinstance(arithmetic, Arithmetic) else None
 
     own, other = (o.arithmetic if o else None for o in (scheme.grad_input, scheme.grad_weight))
     three = Arithmetics(

@@ -15,15 +15,19 @@ from torch import Tensor
 from lowprec.errors import type_error, value_error
 from lowprec.functional.bilinear import Product
 from lowprec.functional.plan import Arithmetics, Plan
+from lowprec.ops.constant import constant
 from lowprec.ops.gradients import quantize_ruled, run
 from lowprec.ops.observation import observe
-from lowprec.ops.products import check_result
+from lowprec.ops.products import Sums, arithmetic_of, check_result
 from lowprec.ops.quantize import CARRIER_DTYPES, Spec, check_carrier, check_tensor, seed_tensor
 
 # The streams of one layer call; 0 and 1 are forward and backward of any quantization. A layer passes
 # a weight seed of its own, since the weight keeps its noise when the layer is read twice.
 _INPUT, _ERROR, _WEIGHT, _OUTPUT = range(4)
 _GRAD_WEIGHT_ERROR, _GRAD_WEIGHT_INPUT, _GRAD_INPUT_WEIGHT = range(4, 7)
+
+_AUTOCAST = (torch.bfloat16, torch.float16)
+"""The dtypes that torch.autocast brings operands to."""
 
 
 class _SplitProduct(torch.autograd.Function):
@@ -164,7 +168,7 @@ def simulate(
 
     ``reshape`` is applied to the rounded input (padding, for one) where the plan is not split.
     """
-    _check_operands(x, weight, bias, plan)
+    _check_operands(x, weight, bias, plan, product.second)
     if plan.is_stochastic and seed is None:
         seed = seed_tensor(x)
     weight_seed = seed if weight_seed is None else weight_seed
@@ -199,27 +203,77 @@ def simulate(
     return _cast_clipped(y, plan.output, seed, _OUTPUT, "output", owner, clip_output)
 
 
-def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) -> None:
+def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, second: str) -> None:
     """Refuse operands of different dtypes, and carriers or an autocast dtype that are too narrow."""
-    check_tensor(x)
-    carriers = [x.dtype]
-    if torch.is_autocast_enabled(x.device.type):  # which brings the operands to its own dtype
-        carriers += [weight.dtype, torch.get_autocast_dtype(x.device.type)]
-    else:
-        for name, operand in (("weight", weight), ("bias", bias)):
-            if operand is not None and operand.dtype != x.dtype:
+    check_tensor(x, "input")
+    device = x.device.type
+    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    for name, operand in ((second, weight), ("bias", bias)):
+        if operand is None:
+            continue
+        if not isinstance(operand, Tensor):
+            raise type_error(name, "be a tensor or None", type(operand))
+        if autocast is None or torch.float64 in (x.dtype, operand.dtype):  # which autocast leaves alone
+            if operand.dtype != x.dtype:
                 raise type_error(name, f"have the dtype of the input, {x.dtype}", operand.dtype)
-    for dtype in carriers:
-        if dtype not in CARRIER_DTYPES:
-            raise value_error("dtype", "be a carrier under torch.autocast", dtype)
-        check_plan(plan, dtype)
+        elif operand.dtype not in CARRIER_DTYPES:
+            raise value_error("dtype", "be a carrier under torch.autocast", operand.dtype)
+        check_tensor(operand, name)
+    for fields in _fields(plan):
+        _check_carrier(fields, x.dtype)
+        if weight.dtype != x.dtype:
+            _check_carrier(fields, weight.dtype)
+        if autocast is not None and x.dtype != torch.float64:
+            _check_autocast(fields, autocast)
+
+
+_Fields = tuple[str, str, int] | tuple[str, bool]
+"""Those of a Spec, or of Sums."""
+
+
+def _fields(plan: Plan) -> list[_Fields]:
+    """What a carrier must hold: a compiled function knows fields, and not always what has them."""
+    found: list[_Fields] = []
+    for held in (*plan, *(plan.arithmetics or ())):
+        if isinstance(held, Spec):
+            found.append((held.format, held.rounding, held.random_bits))
+        elif isinstance(held, Sums):
+            found.append((held.key, held.is_stochastic))
+    return found
 
 
 def check_plan(plan: Plan, dtype: torch.dtype) -> None:
     """Refuse a carrier that is too narrow for a plan."""
-    for spec in plan:
-        if isinstance(spec, Spec):
-            check_carrier(spec, dtype)
-    for sums in plan.arithmetics or ():
-        if sums is not None:
-            check_result(sums, dtype)
+    for fields in _fields(plan):
+        _check_carrier(fields, dtype)
+
+
+@constant
+def _check_carrier(fields: _Fields, dtype: torch.dtype) -> None:
+    """Refuse a carrier that does not hold what a cast or a last sum gives."""
+    if len(fields) == len(Spec._fields):
+        check_carrier(Spec(*fields), dtype)
+    else:
+        check_result(Sums(*fields), dtype)
+
+
+@constant
+def _check_autocast(fields: _Fields, dtype: torch.dtype) -> None:
+    """Refuse an autocast dtype that does not, in a message that names both."""
+    if _holds(fields, dtype):
+        return
+    name = fields[0] if len(fields) == len(Spec._fields) else str(arithmetic_of(fields[0]).final)
+    others = [f"dtype={other}" for other in _AUTOCAST if _holds(fields, other)]
+    remedy = "Leave the product out: with torch.autocast(device_type, enabled=False)."
+    if others:
+        remedy = f"Pass {others[0]} to torch.autocast, or leave the product out, with enabled=False."
+    raise value_error("dtype", f"hold the format {name} of the scheme under torch.autocast", dtype, remedy)
+
+
+def _holds(fields: _Fields, dtype: torch.dtype) -> bool:
+    """Whether a carrier holds a format, and can follow its rounding."""
+    try:
+        _check_carrier(fields, dtype)
+    except ValueError:
+        return False
+    return True

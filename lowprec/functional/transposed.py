@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import value_error
+from lowprec.functional.arguments import Size, check_convolution, check_tensors, in_each
 from lowprec.functional.bilinear import (
     FORWARD,
     GRAD_INPUT,
@@ -26,7 +27,6 @@ from lowprec.functional.bilinear import (
     Product,
     check_bias,
 )
-from lowprec.functional.layers import Size, check_dimensions, in_each
 from lowprec.functional.plan import Plan, conv_transpose_axes, plan_and_seed
 from lowprec.functional.products import simulate
 from lowprec.ops.products import Sums
@@ -95,8 +95,8 @@ class ConvTransposeProduct(Product):
             must = f"have {x.shape[1]} input channels, as the input has, in {own.groups} groups"
             raise value_error("weight", must, tuple(weight.shape))
         steps = zip(self.output_padding, own.stride, own.dilation, strict=True)
-        if any(not 0 <= more < max(step, far) for more, step, far in steps):
-            must = "be at least 0 and less than the stride or the dilation"
+        if any(more >= max(step, far) for more, step, far in steps):
+            must = "be less than the stride or the dilation"
             raise value_error("output_padding", must, tuple(self.output_padding))
         sizes = [
             (size - 1) * step - 2 * pad + far * (k - 1) + more + 1
@@ -127,9 +127,14 @@ def planned_conv_transpose(
 ) -> Tensor:
     """A transposed convolution under a plan."""
     dimensions = weight.dim() - 2
-    check_dimensions(input, dimensions)
-    steps, cut, more, far = (in_each(n, dimensions) for n in (stride, padding, output_padding, dilation))
-    product = ConvTransposeProduct(steps, cut, more, groups, far)
+    check_convolution(input, weight, dimensions, groups)
+    product = ConvTransposeProduct(
+        in_each("stride", stride, dimensions, 1),
+        in_each("padding", padding, dimensions, 0),
+        in_each("output_padding", output_padding, dimensions, 0),
+        groups,
+        in_each("dilation", dilation, dimensions, 1),
+    )
     batched = input.dim() == dimensions + 2
     x = input if batched else input.unsqueeze(0)
     y = simulate(x, weight, bias, product, plan, seed, weight_seed, owner)
@@ -151,7 +156,8 @@ def _conv_transpose(
     seed: int | Tensor | None,
 ) -> Tensor:
     """The three transposed convolutions."""
-    check_dimensions(input, dimensions, weight)
+    check_tensors(input=input, weight=weight)
+    check_convolution(input, weight, dimensions, groups)
     axes = conv_transpose_axes(dimensions)
     plan, seeds = plan_and_seed(input, scheme, axes, training=training, seed=seed)
     return planned_conv_transpose(

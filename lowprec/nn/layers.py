@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from lowprec.errors import type_error
-from lowprec.functional.layers import check_dimensions, planned_conv, planned_linear
+from lowprec.functional.arguments import check_convolution
+from lowprec.functional.layers import planned_conv, planned_linear
 from lowprec.functional.plan import LINEAR_AXES, Axes, Plan, conv_axes, conv_transpose_axes, make_plan
 from lowprec.functional.transposed import planned_conv_transpose
 from lowprec.ops.observation import owner_of
@@ -240,7 +241,7 @@ class _ConvTranspose(Simulated, _ConvTransposeNd):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """The simulated product, in one of the sizes that a stride leaves open."""
         dimensions = len(self.stride)
-        check_dimensions(input, dimensions)
+        check_convolution(input, self.weight, dimensions, self.groups)
         output_padding = self._output_padding(
             input,
             output_size,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lowprec.arithmetic import Arithmetic
+from lowprec.errors import value_error
 from lowprec.kernels.dispatch import multiply
 from lowprec.kernels.operands import Operand
 from lowprec.ops.constant import constant
@@ -34,9 +35,15 @@ class Sums(NamedTuple):
     is_stochastic: bool
 
 
-def make_sums(arithmetic: Arithmetic) -> Sums:
-    """An arithmetic as a string, which a compiled graph holds as a constant."""
-    return Sums(json.dumps(arithmetic.to_value()), arithmetic.is_stochastic)
+def make_sums(arithmetic: Arithmetic, shift: int = 0) -> Sums:
+    """An arithmetic, moved by 2**shift, as a string, which a compiled graph holds as a constant."""
+    return Sums(_key(arithmetic, shift), arithmetic.is_stochastic)
+
+
+@constant
+def _key(arithmetic: Arithmetic, shift: int) -> str:
+    """The string."""
+    return json.dumps(arithmetic.shifted(shift).to_value())
 
 
 @constant
@@ -67,6 +74,13 @@ def arithmetic_of(key: str) -> Arithmetic:
     return Arithmetic.from_value(json.loads(key))
 
 
+def _check(a: Tensor, b: Tensor) -> None:
+    """Refuse what has no product: kernels read memory by these sizes."""
+    if a.dim() != 3 or b.dim() != 3 or a.shape[0] != b.shape[0] or a.shape[2] != b.shape[1]:
+        must = f"have as many matrices as `a`, {tuple(a.shape)}, with as many rows as those have columns"
+        raise value_error("b", must, tuple(b.shape))
+
+
 def _operand(x: Tensor) -> Operand:
     """A batch of matrices as kernels take it."""
     batch, rows, columns = x.shape
@@ -87,6 +101,7 @@ def _product(
     roles: str = "",
 ) -> Tensor:
     """The CPU kernel."""
+    _check(a, b)
     own = arithmetic_of(arithmetic)
     out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
     multiply(
@@ -105,4 +120,5 @@ _library.impl("product", _product, "CPU")
 
 @torch.library.register_fake("lowprec::product", lib=_library)
 def _(a: Tensor, b: Tensor, *_: Any) -> Tensor:
+    _check(a, b)
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])

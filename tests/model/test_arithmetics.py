@@ -264,12 +264,62 @@ def test_a_converted_model_trains_and_compiles_to_the_same_bits() -> None:
         assert torch.equal(a, b)
 
 
+@pytest.mark.filterwarnings(r"ignore:::torch\.", "ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["plain", "autocast"])
+def test_functions_compile_as_one_graph(dtype: torch.dtype | None) -> None:
+    """Also where the scheme is one of the caller's, and under autocast."""
+    scale = 4 if dtype is None else 1  # moved by 1/4, not all of bfloat16 is exact in bfloat16
+    scheme = Scheme(input="e4m3fn", error="e5m2", arithmetic=DRAWN, loss_scale=scale)
+    x, weight, kernel = draw(3, 2, 4), draw(2, 2, 2, seed=1), draw(2, 4, 1, seed=2)
+
+    def function(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+        """Four kinds of products one after the other."""
+        with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
+            y = functional.conv1d(x, weight, padding=1, scheme=scheme, seed=1)
+            y = functional.conv_transpose1d(y, kernel, stride=2, scheme=scheme, seed=2)
+            y = functional.matmul(y, y.mT.detach(), scheme=scheme, seed=3)
+            return functional.linear(y, y[0].detach(), scheme=scheme, seed=4).float()
+
+    torch.compiler.reset()
+    run = torch.compile(function, fullgraph=True, backend="aot_eager")
+    for a, b in zip(gradients(run, x, weight, kernel), gradients(function, x, weight, kernel), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_layers_pad_in_every_mode(dimensions: int, mode: str) -> None:
+    """In an arithmetic, with casts or without: what is padded is what was rounded."""
+    options = {"padding": 1, "padding_mode": mode, "stride": 2, "groups": 2}
+    kind = f"Conv{dimensions}d"
+    layer = getattr(torch.nn, kind)(4, 2, 3, **options)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(p.mul(20).round())
+    x = draw(2, 4, *(5, 4, 3)[:dimensions]).mul(4).round()
+    rounded = lowprec.quantize(x, "e2m3"), lowprec.quantize(layer.weight.detach(), "e2m3")
+    for casts in ({}, {"input": "e2m3", "weight": "e2m3"}):
+        mine = getattr(lowprec.nn, kind).from_torch(layer, Scheme(arithmetic="binary32", **casts))
+
+        def run(of: torch.nn.Module, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            """A layer on parameters that are given."""
+            return torch.func.functional_call(of, {"weight": weight, "bias": bias}, x)
+
+        weight, bias = layer.weight.detach(), layer.bias.detach()
+        got = gradients(lambda *t, mine=mine, run=run: run(mine, *t), x, weight, bias)
+        read = (x, weight) if not casts else rounded
+        want = gradients(lambda *t, run=run: run(layer, *t), *read, bias)
+        assert torch.equal(got[0], want[0])
+        for a, b in zip(got[1:], want[1:], strict=True):
+            assert torch.allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
 def test_autocast_brings_operands_to_its_dtype() -> None:
     """Which must hold the sums' format."""
     x, weight = draw(4, 9), draw(3, 9, seed=1)
     with torch.autocast("cpu", torch.bfloat16):
         y = functional.linear(x, weight, scheme=Scheme(arithmetic=OTHER))
-        with pytest.raises(ValueError, match="exact in the carrier bfloat16"):
+        with pytest.raises(ValueError, match="`dtype` must hold the format binary32 of the scheme"):
             functional.linear(x, weight, scheme=Scheme(arithmetic="binary32"))
     assert y.dtype == torch.bfloat16
     assert torch.equal(y.float(), defined(x.bfloat16().float(), weight.bfloat16().float().T, OTHER))

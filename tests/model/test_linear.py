@@ -290,7 +290,7 @@ X, W = torch.ones(2, 3), torch.ones(4, 3)
     [
         (lambda: linear(X, W.bfloat16(), scheme="bfp8"), TypeError, "`weight` must have the dtype of"),
         (lambda: linear(X, W, W[:, 0].bfloat16(), scheme="bfp8"), TypeError, "`bias` must have the dt"),
-        (lambda: linear(X.int(), W, scheme="bfp8"), TypeError, "`x` must be float32, bfloat16"),
+        (lambda: linear(X.int(), W, scheme="bfp8"), TypeError, "`input` must be float32, bfloat16"),
         (lambda: linear(X, W, scheme="bfp9"), ValueError, "`scheme` must be one of bf16"),
         (lambda: linear(X.bfloat16(), W.bfloat16(), scheme=Scheme(input="binary16")), ValueError,
          "`format` must be exact in the carrier bfloat16.*float32"),
@@ -309,10 +309,14 @@ def test_what_cannot_be_honored_is_an_error(call, kind, message):
 @pytest.mark.parametrize(
     ("dtype", "scheme", "message"),
     [
-        (torch.bfloat16, Scheme(input="binary16"), "`format` must be exact in the carrier bfloat16"),
-        (torch.bfloat16, Scheme(error="binary16"), "`format` must be exact in the carrier bfloat16"),
-        (torch.float16, Scheme(weight="bfloat16"), "`format` must be exact in the carrier float16"),
-        (torch.float16, SCHEMES["fp8-hybrid"], "`format` must be exact in the carrier float16.*bias25"),
+        (torch.bfloat16, Scheme(input="binary16"), "`dtype` must hold the format binary16 of the scheme"),
+        (
+            torch.bfloat16,
+            Scheme(error="binary16"),
+            r"got torch.bfloat16. Pass dtype=torch.float16 to torch.au",
+        ),
+        (torch.float16, Scheme(weight="bfloat16"), "`dtype` must hold the format bfloat16 of the scheme"),
+        (torch.float16, SCHEMES["fp8-hybrid"], r"hold the format e5m2.*bias25.*got torch.float16.*bfloat16"),
     ],
 )
 def test_autocast_to_what_cannot_hold_the_formats_is_an_error(dtype, scheme, message):
