@@ -219,33 +219,33 @@ def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, 
         elif operand.dtype not in CARRIER_DTYPES:
             raise value_error("dtype", "be a carrier under torch.autocast", operand.dtype)
         check_tensor(operand, name)
-    check_plan(plan, x.dtype)
-    if weight.dtype != x.dtype:
-        check_plan(plan, weight.dtype)
-    if autocast is not None and x.dtype != torch.float64:
-        for fields in _rounded_to(plan):
+    for fields in _fields(plan):
+        _check_carrier(fields, x.dtype)
+        if weight.dtype != x.dtype:
+            _check_carrier(fields, weight.dtype)
+        if autocast is not None and x.dtype != torch.float64:
             _check_autocast(fields, autocast)
-
-
-def check_plan(plan: Plan, dtype: torch.dtype) -> None:
-    """Refuse a carrier that does not hold what a plan rounds to."""
-    for fields in _rounded_to(plan):
-        _check_carrier(fields, dtype)
-
-
-def _rounded_to(plan: Plan) -> "list[_Fields]":
-    """What a plan rounds to: fields, which a compiled function knows where it does not know a Spec."""
-    fields: list[_Fields] = []
-    for held in (*plan, *(plan.arithmetics or ())):
-        if isinstance(held, Spec):
-            fields.append((held.format, held.rounding, held.random_bits))
-        elif isinstance(held, Sums):
-            fields.append((held.key, held.is_stochastic))
-    return fields
 
 
 _Fields = tuple[str, str, int] | tuple[str, bool]
 """Those of a Spec, or of Sums."""
+
+
+def _fields(plan: Plan) -> list[_Fields]:
+    """What a carrier must hold: a compiled function knows fields, and not always what has them."""
+    found: list[_Fields] = []
+    for held in (*plan, *(plan.arithmetics or ())):
+        if isinstance(held, Spec):
+            found.append((held.format, held.rounding, held.random_bits))
+        elif isinstance(held, Sums):
+            found.append((held.key, held.is_stochastic))
+    return found
+
+
+def check_plan(plan: Plan, dtype: torch.dtype) -> None:
+    """Refuse a carrier that is too narrow for a plan."""
+    for fields in _fields(plan):
+        _check_carrier(fields, dtype)
 
 
 @constant
