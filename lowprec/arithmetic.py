@@ -18,12 +18,18 @@ CARRIER = "carrier"
 ORDERS = ("sequential", "pairwise")
 """In which products may be summed."""
 
+BLOCK = "block"
+"""A chunk that is one group of both operands, whose scales multiply its sum."""
+
 _HELD = 53
 """Significant bits of binary64, in which sums are rounded to odd before they are rounded to a format."""
 _HIGHEST = 2.0**900
 """Largest values lie below: no exact sum overflows binary64."""
 _LOWEST = 2.0**-900
 """Smallest values lie above: none is subnormal there."""
+_SCALABLE = 400
+"""Where scales of groups multiply sums, their formats end at two to this power, and begin at its inverse:
+times two scales between 2^-149 and 2^128 each bit of a sum is one of binary64's."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,14 @@ class Arithmetic:
     c = (t - sum) - y, sum = t, with c = +0 at first and all four rounded to ``accumulate``; sums of chunks
     are added plainly.
 
+    With ``chunk="block"`` a chunk is one group of a scaled format (MX, NVFP4), as the OCP specification
+    defines their dot product. Both operands must have groups of one size along the contraction, the last
+    of which may be shorter; or one scale along all of it. What is multiplied are elements: values over
+    the scale of their group. They are summed like any chunk; a chunk's sum times both scales is added to
+    the sum of chunks in ``chunk_accumulate``, and this exact x + y s t rounded once. Where scales have one
+    for the tensor themselves (NVFP4), the scales of the groups are applied inside, those of the tensors at
+    the end: the last sum times both is rounded once more to ``chunk_accumulate``, before a bias is added.
+
     Args:
         accumulate: The format of sums: floating point of at most 51 significant bits, or fixed point
             that saturates or wraps; or its name.
@@ -50,7 +64,8 @@ class Arithmetic:
         multiply_rounding: How products are; None as sums are.
         random_bits: Bits of noise of the stochastic modes among the two, 1 to 32; None for 32.
         order: ``"sequential"`` or ``"pairwise"``.
-        chunk: How many consecutive products are summed before their sum is added to the others'.
+        chunk: How many consecutive products are summed before their sum is added to the others'; or
+            ``"block"``, for one group of the operands.
         chunk_accumulate: The format of the sums of chunks; None for ``accumulate``.
         compensation: None or ``"kahan"``.
 
@@ -70,7 +85,7 @@ class Arithmetic:
     multiply_rounding: Rounding | None
     random_bits: int | None
     order: str
-    chunk: int | None
+    chunk: int | str | None
     chunk_accumulate: Accumulator | None
     compensation: str | None
 
@@ -83,7 +98,7 @@ class Arithmetic:
         multiply_rounding: Rounding | str | None = None,
         random_bits: int | None = None,
         order: str = "sequential",
-        chunk: int | None = None,
+        chunk: int | str | None = None,
         chunk_accumulate: FormatLike | None = None,
         compensation: str | None = None,
     ) -> None:
@@ -106,7 +121,9 @@ class Arithmetic:
         ):
             if value not in allowed:
                 raise value_error(name, f"be one of {', '.join(map(repr, allowed))}", value)
-        if chunk is not None:
+        if isinstance(chunk, str) and chunk != BLOCK:
+            raise value_error("chunk", f"be a number or {BLOCK!r}", chunk)
+        if chunk is not None and chunk != BLOCK:
             check_integer("chunk", chunk, 1, 2**31 - 1)
         own = _accumulator("accumulate", accumulate, mode, random_bits)
         of_chunks = None
@@ -126,7 +143,10 @@ class Arithmetic:
         ):
             object.__setattr__(self, name, held)
         self._check_compensation()
-        self._check_wrapping()
+        if self.in_blocks:
+            self._check_blocks()
+        else:
+            self._check_wrapping()
 
     def _check_wrapping(self) -> None:
         """Refuse chunks whose sums are too large for wrapped ones to be exact."""
@@ -139,6 +159,18 @@ class Arithmetic:
             must = f"saturate, or be given sums of chunks below 2^{most} of its steps"
             remedy = "Let `accumulate` be narrower, or drop chunk_accumulate."
             raise value_error("chunk_accumulate", must, str(total), remedy)
+
+    def _check_blocks(self) -> None:
+        """Refuse formats whose values times scales are no exact numbers of binary64, or lose what wraps."""
+        total = self.final
+        if isinstance(total, FixedPoint) and total.overflow is Overflow.WRAP:
+            remedy = "Name a floating-point format, 'binary32' for one."
+            raise value_error("chunk_accumulate", "not wrap where scales multiply sums", str(total), remedy)
+        for name, format in (("accumulate", self.accumulate), ("chunk_accumulate", total)):
+            ends = max(format.max, -format.min), format.smallest_subnormal
+            if ends[0] > 2.0**_SCALABLE or ends[1] < 2.0**-_SCALABLE:
+                must = f"have values between 2**-{_SCALABLE} and 2**{_SCALABLE} where chunk is {BLOCK!r}"
+                raise value_error(name, must, str(format))
 
     def _check_compensation(self) -> None:
         """Refuse orders and modes that compensated sums are not built for."""
@@ -163,13 +195,23 @@ class Arithmetic:
         product = self.multiply_rounding
         return self.rounding.is_stochastic or (product is not None and product.is_stochastic)
 
+    @property
+    def in_blocks(self) -> bool:
+        """Whether a chunk is one group of the operands."""
+        return self.chunk == BLOCK
+
     def shifted(self, exponent: int) -> "Arithmetic":
-        """The arithmetic that computes x as this one computes x times 2**exponent."""
+        """The arithmetic that computes x as this one computes x times 2**exponent.
+
+        In blocks the scales take the power of two, so no sum inside a block notices it.
+        """
 
         def moved(format: Accumulator | None) -> Any:
             """One of the formats."""
             return None if format is None else format.shifted(exponent)
 
+        if self.in_blocks:
+            return replace(self, chunk_accumulate=moved(self.chunk_accumulate))
         return replace(
             self,
             accumulate=moved(self.accumulate),
@@ -183,7 +225,7 @@ class Arithmetic:
         product = "fused" if self.multiply is None else f"products {self.multiply} {self.multiply_rounding}"
         order = self.order if self.compensation is None else "Kahan"
         if self.chunk is not None:
-            order += f" in chunks of {self.chunk}"
+            order += " in blocks" if self.in_blocks else f" in chunks of {self.chunk}"
             if self.chunk_accumulate != self.accumulate:
                 order += f" summed in {self.chunk_accumulate}"
         return f"{self.accumulate} {self.rounding}{bits}, {product}, {order}"

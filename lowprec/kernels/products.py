@@ -19,19 +19,29 @@ from lowprec.kernels.memory import at, get, put, read_apart
 from lowprec.kernels.philox import word_at
 from lowprec.kernels.scalar import ABOVE, COUNT, NEAREST_EVEN, PLAIN, U32, quantize_bits, smaller
 from lowprec.kernels.specialize import WIDTHS, specialized
-from lowprec.kernels.sums import bits_of_sum, from_source, number, pattern, to_source
+from lowprec.kernels.sums import (
+    bits_of_fused,
+    bits_of_product,
+    bits_of_sum,
+    from_source,
+    number,
+    pattern,
+    to_source,
+)
 
 # What a loop finds at its geometry: sizes of the product, its blocks, strides from matrix to matrix,
 # and where things lie in a call's own memory.
 (M, N, K, CHUNK, ROWS, COLUMNS, DEEP_BLOCK, A_STEP, B_STEP,
- CARRIED_AT, TOTALS_AT, STARTS_AT, TILE_AT, WORDS_AT, PRODUCT_WORDS_AT, SIZE) = range(16)  # fmt: skip
+ CARRIED_AT, TOTALS_AT, STARTS_AT, TILE_AT, WORDS_AT, PRODUCT_WORDS_AT, LEFT_SCALES, RIGHT_SCALES,
+ TENSOR_SCALE, SIZE) = range(19)  # fmt: skip
 
 # The streams of noise, from a product's first one on.
 ACCUMULATE, MULTIPLY, CHUNKS, BIAS = range(4)
+TENSOR = 7
 
 # What each loop has a copy of for each format.
 round_sum = round_product = round_chunk = quantize_bits
-bits_of_chunks = bits_of_sum
+bits_of_chunks, bits_of_blocks, bits_of_scaled = bits_of_sum, bits_of_fused, bits_of_product
 
 
 PAD = 16
@@ -59,6 +69,8 @@ class Kind(NamedTuple):
     pairwise: bool
     kahan: bool
     out: str
+    scaled: bool = False
+    """Whether sums of chunks are multiplied by scales."""
 
 
 @cache
@@ -67,7 +79,7 @@ def multiplying(kind: Kind) -> Any:
     value: Any = np.float64 if kind.carrier == "float64" else np.float32
     U, stored = WIDTHS[kind.carrier].unsigned, WIDTHS[kind.out].memory
     rounds_products, chunked = kind.product is not None, kind.chunk is not None
-    pairwise, kahan = kind.pairwise, kind.kahan
+    pairwise, kahan, scaled = kind.pairwise, kind.kahan, kind.scaled
     draws_sums = is_drawn(kind.step.mode)
     draws_products = kind.product is not None and is_drawn(kind.product.mode)
     drawn = draws_sums or draws_products
@@ -87,6 +99,10 @@ def multiplying(kind: Kind) -> Any:
         product_words = at(scratch + g[PRODUCT_WORDS_AT], np.uint32)
         m, n, depth, width = g[M], g[N], g[K], g[COLUMNS]
         pitch = g[DEEP_BLOCK] + PAD
+        chunks = -(-depth // g[CHUNK])
+        if scaled:
+            left_scales, right_scales = at(g[LEFT_SCALES], np.float64), at(g[RIGHT_SCALES], np.float64)
+            tensor_scale = np.uint64(g[TENSOR_SCALE]).view(np.float64)
         row_blocks, column_blocks = -(-m // g[ROWS]), -(-n // width)
         for unit in range(first, last):
             i_first = unit % row_blocks * g[ROWS]
@@ -183,13 +199,27 @@ def multiplying(kind: Kind) -> Any:
                             if draws_sums:
                                 index = np.uint64(position + j * depth + start)
                                 ceiling = U32(~word_at(np.uint64(seed), np.uint64(stream + CHUNKS), index))
-                            bits = bits_of_chunks(totals[row * width + j], np.float64(sums[row * width + j]))
+                            part = np.float64(sums[row * width + j])
+                            if scaled:
+                                chunk = start // g[CHUNK]
+                                scale = left_scales[(batch * m + i_first + row) * chunks + chunk]
+                                scale *= right_scales[(batch * chunks + chunk) * n + j_first + j]
+                                bits = bits_of_blocks(totals[row * width + j], part, scale)
+                            else:
+                                bits = bits_of_chunks(totals[row * width + j], part)
                             bits = np.uint64(round_chunk(bits, ceiling, of_chunks))
                             totals[row * width + j] = bits.view(np.float64)
             for row in range(rows):
                 out_at = (batch * m + i_first + row) * n + j_first
                 for j in range(columns):
                     result = totals[row * width + j] if chunked else np.float64(sums[row * width + j])
+                    if scaled:
+                        ceiling = U32(0)
+                        if draws_sums:
+                            index = np.uint64(out_at + j)
+                            ceiling = U32(~word_at(np.uint64(seed), np.uint64(stream + TENSOR), index))
+                        bits = bits_of_scaled(result, tensor_scale)
+                        result = np.uint64(round_chunk(bits, ceiling, of_chunks)).view(np.float64)
                     out[out_at + j] = stored(to_source(np.float64(result).view(np.uint64)))
 
     return jit(12, loop, _decisions(kind), *kind)
@@ -239,7 +269,12 @@ def _decisions(kind: Kind) -> dict[str, Any]:
         decisions["round_product"] = _specialized(kind.carrier, kind.product)["quantize_bits"]
     if kind.chunk is not None:
         of_chunks = _specialized("float64", kind.chunk, odd=True)
-        decisions |= {"round_chunk": of_chunks["quantize_bits"], "bits_of_chunks": of_chunks["bits_of_sum"]}
+        decisions |= {
+            "round_chunk": of_chunks["quantize_bits"],
+            "bits_of_chunks": of_chunks["bits_of_sum"],
+            "bits_of_blocks": of_chunks["bits_of_fused"],
+            "bits_of_scaled": of_chunks["bits_of_product"],
+        }
     return decisions | conversions(kind.out)
 
 
