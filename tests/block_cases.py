@@ -52,7 +52,9 @@ def group_scales(rng: np.random.Generator, format: Scaled, *shape: int, ends: bo
     return drawn
 
 
-def operands(rng: np.random.Generator, name: str, shape: tuple[int, int, int, int, int], *, ends: bool = False):
+def operands(
+    rng: np.random.Generator, name: str, shape: tuple[int, int, int, int, int], *, ends: bool = False
+):
     """Elements and scales of a batch of so many products, (batch, i, k, j) in groups of a size."""
     batch, rows, depth, columns, size = shape
     format = resolve(name)

@@ -76,9 +76,7 @@ def completed(x: Tensor, axis: int, size: int) -> Tensor:
     missing = -x.shape[axis] % size if size else 0
     if not missing:
         return x
-    shape = list(x.shape)
-    shape[axis] = missing
-    return torch.cat((x, x.new_zeros(shape)), axis)
+    return torch.nn.functional.pad(x, [*[0, 0] * (x.dim() - 1 - axis), 0, missing])
 
 
 def _at_least(x: Tensor, axis: int, groups: int) -> Tensor:

@@ -35,14 +35,11 @@ def common_size(left: Reading, right: Reading, dimensions: int) -> int:
     """
     found = [_size(reading, dimensions) for reading in (left, right)]
     if None in found or found[0] != found[1]:
-        told = (
-            f"{reading.role} {reading.spec.format if reading.spec else 'not cast'}, "
-            + {None: "without groups along it", WHOLE: "one group"}.get(size, f"groups of {size}")
-            for reading, size in zip((left, right), found, strict=True)
-        )
+        sizes = [{None: "none", WHOLE: "one for all of it"}.get(size, str(size)) for size in found]
+        casts = [f"{r.role} {r.spec.format if r.spec else 'not cast'}" for r in (left, right)]
         must = "read groups of one size along the contraction where its chunk is 'block'"
-        remedy = "Cast both to one such as 'scaled<e4m3fn,e8m0,group32@contraction>'."
-        raise value_error("arithmetic", must, "; ".join(told), remedy)
+        example = "Cast both to one such as 'scaled<e4m3fn,e8m0,group32@contraction>'."
+        raise value_error("arithmetic", must, ", ".join(sizes), f"That is {', '.join(casts)}. {example}")
     return found[0] or WHOLE
 
 
