@@ -122,7 +122,7 @@ class Arithmetic:
             if value not in allowed:
                 raise value_error(name, f"be one of {', '.join(map(repr, allowed))}", value)
         if isinstance(chunk, str) and chunk != BLOCK:
-            raise value_error("chunk", f"be a number or {BLOCK!r}", chunk)
+            raise value_error("chunk", "be a number or 'block'", chunk)
         if chunk is not None and chunk != BLOCK:
             check_integer("chunk", chunk, 1, 2**31 - 1)
         own = _accumulator("accumulate", accumulate, mode, random_bits)

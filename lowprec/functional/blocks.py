@@ -2,8 +2,8 @@
 
 Positions are those of other products. Those of one element of a convolution are numbered by place in the
 window and then by channel, and for the gradient of its weight by place and then by example: so that the
-groups, which run along channels or examples, are consecutive. Channels or examples are completed by zeros
-to whole groups, which are multiplied and added like others.
+groups, which run along channels or examples, are consecutive. Where there is more than one group, channels
+or examples are completed by zeros to whole groups, which are multiplied and added like others.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,12 @@ from lowprec.errors import value_error
 from lowprec.functional.bilinear import ConvProduct, LinearProduct, Product
 from lowprec.functional.conv_blocks import (
     Factors,
-    check_channels,
     completed,
     of_forward,
     of_input,
     of_weight,
+    shortened,
+    size_of_channels,
 )
 from lowprec.functional.groups import Sizes
 from lowprec.functional.plan import Arithmetics, Plan
@@ -76,14 +77,12 @@ def forward(
         roles = "input weight" if isinstance(kind, LinearProduct) else "left right"
         return _of_matrices(x, weight, bias, size, sums, seed, _FORWARD, roles)
     places = kind._places(x.values, weight.values)
-    channels = x.values.shape[1]
-    check_channels(kind, channels, size)
+    size = size_of_channels(kind, x.values.shape[1], size)
     values = completed(x.values, 1, size), completed(weight.values, 1, size)
     pairs = [
         of_forward(kind, a, b, places, fill)
         for a, b, fill in ((*values, 0.0), (x.scales, weight.scales, 1.0))
     ]
-    size = size or channels // kind.groups
     y = _summed(pairs, weight, x, bias, size, sums, seed, _FORWARD, "weight input", prod(places))
     return y.reshape(x.values.shape[0], weight.values.shape[0], *places)
 
@@ -99,14 +98,12 @@ def input_gradient(
         roles = "error weight" if isinstance(kind, LinearProduct) else "error right"
         y = _of_matrices(error, weight, None, size, sums, seed, _GRAD_INPUT, roles)
         return y.sum_to_size(shape)
-    channels = error.values.shape[1]
-    check_channels(kind, channels, size)
+    size = size_of_channels(kind, error.values.shape[1], size)
     values = completed(error.values, 1, size), completed(weight.values, 0, size)
     pairs = [
         of_input(kind, a, b, shape[2:], fill)
         for a, b, fill in ((*values, 0.0), (error.scales, weight.scales, 1.0))
     ]
-    size = size or channels // kind.groups
     return _summed(pairs, weight, error, None, size, sums, seed, _GRAD_INPUT, "weight error").reshape(shape)
 
 
@@ -122,12 +119,12 @@ def weight_gradient(
     if not isinstance(kind, ConvProduct):
         y = _of_matrices(x, error, None, size, sums, seed, _GRAD_WEIGHT, "left error")
         return y.sum_to_size(shape)
+    size = shortened(size, x.values.shape[0])
     values = completed(error.values, 0, size), completed(x.values, 0, size)
     pairs = [
         of_weight(kind, a, b, shape[2:], fill)
         for a, b, fill in ((*values, 0.0), (error.scales, x.scales, 1.0))
     ]
-    size = size or x.values.shape[0]
     return _summed(pairs, error, x, None, size, sums, seed, _GRAD_WEIGHT, "error input").reshape(shape)
 
 

@@ -64,11 +64,17 @@ def of_weight(conv: ConvProduct, error: Tensor, x: Tensor, window: Sequence[int]
     return left, right
 
 
-def check_channels(conv: ConvProduct, channels: int, size: int) -> None:
-    """Refuse groups of channels that do not fit into those that the convolution keeps apart."""
+def size_of_channels(conv: ConvProduct, channels: int, size: int) -> int:
+    """The size of blocks of channels; refused if those do not fit into what the convolution keeps apart."""
     if conv.groups > 1 and size and channels // conv.groups % size:
         must = f"be 1, or leave a multiple of {size} channels to each, where chunk is 'block'"
         raise value_error("groups", must, f"{conv.groups} of {channels} channels")
+    return shortened(size, channels // conv.groups)
+
+
+def shortened(size: int, count: int) -> int:
+    """The size of blocks of so many elements, of which there may be one only."""
+    return size if size and count > size else count
 
 
 def completed(x: Tensor, axis: int, size: int) -> Tensor:

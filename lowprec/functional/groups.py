@@ -54,7 +54,7 @@ def _size(reading: Reading, dimensions: int) -> int | None:
             raise value_error("arithmetic", "read no zero points in blocks", str(format), remedy)
         if isinstance(format.scale, Scaled) and format.scale.granularity != PerTensor():
             must = "read scales that have one for the whole tensor, if any"
-            raise value_error("arithmetic", must, str(format))
+            raise value_error("arithmetic", must, str(format), "Nvfp4 is such a format.")
     tile = format.granularity.tiles((_ENDLESS,) * dimensions)[reading.axis]
     return WHOLE if tile == _ENDLESS else tile if tile > 1 else None
 

@@ -43,6 +43,7 @@ class _SplitProduct(torch.autograd.Function):
         owner: int,
     ) -> Tensor:
         """The forward product; x and weight are kept unrounded for the other two."""
+        weight_seed = seed if weight_seed is None else weight_seed
         ctx.save_for_backward(x, weight, seed, weight_seed)
         ctx.product, ctx.plan, ctx.owner = product, plan, owner
         own = _cast(x, plan.input, seed, _INPUT, "input", owner)
@@ -188,7 +189,7 @@ def simulate(
             weight,
             bias,
             seed,
-            weight_seed,
+            None if weight_seed is seed else weight_seed,  # no tensor twice, which torch.compile refuses
             product,
             plan,
             owner,

@@ -261,7 +261,8 @@ def _check_scales(a: FloatArray, b: FloatArray, arithmetic: Arithmetic, scales: 
     """Refuse scales that are missing, have no use or other shapes than the groups."""
     if (scales is None) == arithmetic.in_blocks:
         must = "be given where" if arithmetic.in_blocks else "be None unless"
-        raise value_error("scales", f"{must} a chunk is a block", scales)
+        remedy = "Pass BlockScales." if arithmetic.in_blocks else "Leave them out."
+        raise value_error("scales", f"{must} a chunk is a block", scales, remedy)
     if scales is None:
         return
     groups = -(-a.shape[2] // scales.size)
