@@ -127,7 +127,7 @@ EXACT = [
 ]
 
 
-@pytest.mark.parametrize("name", [*EXACT[:2], *(pytest.param(f, marks=pytest.mark.slow) for f in EXACT[2:])])
+@pytest.mark.parametrize("name", [EXACT[0], *(pytest.param(f, marks=pytest.mark.slow) for f in EXACT[1:])])
 def test_where_sums_are_exact_blocks_change_nothing(name: str) -> None:
     """Against torch's own products of the same rounded operands: linear, matmul, bmm, convolutions."""
     scheme = SCHEMES.get(name) or Scheme(input=name, weight=name, error=name)
@@ -207,8 +207,8 @@ def test_what_is_not_built_in_blocks_is_refused() -> None:
     clipped = replace(scheme, input=replace(scheme.input, clip_gradient=True))
     with pytest.raises(ValueError, match="or sums are made in blocks"):
         functional.linear(x, weight, scheme=clipped)
-    with pytest.raises(ValueError, match="`groups` must be 1, or leave a multiple of 16 channels to each"):
-        functional.conv1d(draw(1, 40, 3), draw(2, 20, 1), groups=2, scheme=scheme)
+    with pytest.raises(ValueError, match="`groups` must be 1, or leave a multiple of 32 channels to each"):
+        functional.conv1d(draw(1, 40, 3), draw(2, 20, 1), groups=2, scheme=in_blocks(SCHEMES["mxfp8"]))
     with pytest.raises(ValueError, match="have chunks that are no blocks in such a layer"):
         make_plan(scheme, MATMUL_AXES._replace(input=-3), training=True)
     other = Operands(arithmetic="carrier")
@@ -259,7 +259,6 @@ def test_the_operators_pass_opcheck() -> None:
     for x, name, axis in (
         (a[0], "nvfp4", -1),
         (b[0], "scaled<e4m3fn,e8m0,group32@0>", -2),
-        (a[0], "bfp8", -1),
     ):
         torch.library.opcheck(torch.ops.lowprec.block_scales, (x, name, axis))
     scales = [torch.ones(1, 3, 3), torch.ones(1, 3, 4), torch.ones(1), torch.ones(1)]
