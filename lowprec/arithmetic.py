@@ -41,12 +41,18 @@ CARRIER = "carrier"
 ORDERS = ("sequential", "pairwise")
 """In which products may be summed."""
 
+BLOCK = "block"
+"""A chunk that is one group of both operands, whose scales multiply its sum."""
+
 _HELD = 53
 """Significant bits of binary64, in which sums are rounded to odd before they are rounded to a format."""
 _HIGHEST = 2.0**900
 """Largest values lie below: no exact sum overflows binary64."""
 _LOWEST = 2.0**-900
 """Smallest values lie above: none is subnormal there."""
+_SCALABLE = 400
+"""Where scales of groups multiply sums, their formats end at two to this power, and begin at its inverse:
+times two scales between 2^-149 and 2^128 each bit of a sum is one of binary64's."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,14 @@ class Arithmetic:
     ``chunk_accumulate``, which must be given; the bias is added to that, as always. An exact zero has the
     sign that one sum after the other would give it: +0, but -0 under ``"down"`` unless every term is +0.
 
+    With ``chunk="block"`` a chunk is one group of a scaled format (MX, NVFP4), as the OCP specification
+    defines their dot product. Both operands must have groups of one size along the contraction, the last
+    of which may be shorter; or one scale along all of it. What is multiplied are elements: values over
+    the scale of their group. They are summed like any chunk; a chunk's sum times both scales is added to
+    the sum of chunks in ``chunk_accumulate``, and this exact x + y s t rounded once. Where scales have one
+    for the tensor themselves (NVFP4), the scales of the groups are applied inside, those of the tensors at
+    the end: the last sum times both is rounded once more to ``chunk_accumulate``, before a bias is added.
+
     Args:
         accumulate: The format of sums: floating point, or fixed point that saturates or wraps; or its
             name; or ``"exact"``.
@@ -80,7 +94,8 @@ class Arithmetic:
         multiply_rounding: How products are; None as sums are.
         random_bits: Bits of noise of the stochastic modes among the two, 1 to 32; None for 32.
         order: ``"sequential"`` or ``"pairwise"``.
-        chunk: How many consecutive products are summed before their sum is added to the others'.
+        chunk: How many consecutive products are summed before their sum is added to the others'; or
+            ``"block"``, for one group of the operands.
         chunk_accumulate: The format of the sums of chunks; None for ``accumulate``, unless that is exact.
         compensation: None or ``"kahan"``.
 
@@ -100,7 +115,7 @@ class Arithmetic:
     multiply_rounding: Rounding | None
     random_bits: int | None
     order: str
-    chunk: int | None
+    chunk: int | str | None
     chunk_accumulate: Accumulator | None
     compensation: str | None
 
@@ -113,7 +128,7 @@ class Arithmetic:
         multiply_rounding: Rounding | str | None = None,
         random_bits: int | None = None,
         order: str = "sequential",
-        chunk: int | None = None,
+        chunk: int | str | None = None,
         chunk_accumulate: FormatLike | None = None,
         compensation: str | None = None,
     ) -> None:
@@ -136,7 +151,9 @@ class Arithmetic:
         ):
             if value not in allowed:
                 raise value_error(name, f"be one of {', '.join(map(repr, allowed))}", value)
-        if chunk is not None:
+        if isinstance(chunk, str) and chunk != BLOCK:
+            raise value_error("chunk", "be a number or 'block'", chunk)
+        if chunk is not None and chunk != BLOCK:
             check_integer("chunk", chunk, 1, 2**31 - 1)
         own, of_chunks = _sums(accumulate, chunk, chunk_accumulate)
         for name, held in (
@@ -153,7 +170,10 @@ class Arithmetic:
             object.__setattr__(self, name, held)
         self._check_exact()
         self._check_compensation()
-        self._check_wrapping()
+        if self.in_blocks:
+            self._check_blocks()
+        else:
+            self._check_wrapping()
 
     def _check_exact(self) -> None:
         """Refuse what changes no exact sum."""
@@ -173,6 +193,27 @@ class Arithmetic:
         if largest >= 2.0**most * float(total.step):
             must = f"saturate, or be given sums of chunks below 2^{most} of its steps"
             remedy = "Let `accumulate` be narrower, or drop chunk_accumulate."
+            raise value_error("chunk_accumulate", must, str(total), remedy)
+
+    def _check_blocks(self) -> None:
+        """Refuse formats whose values times scales are no exact numbers of binary64, or lose what wraps."""
+        if self.is_exact:
+            remedy = "Name a format of sums that holds those of a group, 'e8m40' for one."
+            raise value_error("chunk", f"be a number where sums are exact, not {BLOCK!r}", self.chunk, remedy)
+        total = self.chunk_accumulate or self.sum_format
+        if isinstance(total, FixedPoint) and total.overflow is Overflow.WRAP:
+            remedy = "Name a floating-point format, 'binary32' for one."
+            raise value_error("chunk_accumulate", "not wrap where scales multiply sums", str(total), remedy)
+        for name, format in (("accumulate", self.sum_format), ("chunk_accumulate", total)):
+            ends = max(format.max, -format.min), format.smallest_subnormal
+            if ends[0] > 2.0**_SCALABLE or ends[1] < 2.0**-_SCALABLE:
+                must = f"have values between 2**-{_SCALABLE} and 2**{_SCALABLE} where chunk is {BLOCK!r}"
+                raise value_error(name, must, str(format))
+        guard = guard_bits(self.rounding, self.random_bits)
+        if digits(total) + guard > _HELD:
+            most = _HELD - digits(total) - 2
+            remedy = f"Set random_bits to at most {most}." if guard > 2 and most >= 1 else ""
+            must = f"have at most {_HELD - guard} significant bits under {self.rounding} rounding of blocks"
             raise value_error("chunk_accumulate", must, str(total), remedy)
 
     def _check_compensation(self) -> None:
@@ -201,13 +242,23 @@ class Arithmetic:
         product = self.multiply_rounding
         return self.rounding.is_stochastic or (product is not None and product.is_stochastic)
 
+    @property
+    def in_blocks(self) -> bool:
+        """Whether a chunk is one group of the operands."""
+        return self.chunk == BLOCK
+
     def shifted(self, exponent: int) -> "Arithmetic":
-        """The arithmetic that computes x as this one computes x times 2**exponent."""
+        """The arithmetic that computes x as this one computes x times 2**exponent.
+
+        In blocks the scales take the power of two, so no sum inside a block notices it.
+        """
 
         def moved(format: Accumulator | Exact | None) -> Any:
             """One of the formats."""
             return None if format is None else format.shifted(exponent)
 
+        if self.in_blocks:
+            return replace(self, chunk_accumulate=moved(self.chunk_accumulate))
         return replace(
             self,
             accumulate=moved(self.accumulate),
@@ -222,7 +273,7 @@ class Arithmetic:
         order = self.order if self.compensation is None else "Kahan"
         order = "at once" if self.is_exact else order
         if self.chunk is not None:
-            order += f" in chunks of {self.chunk}"
+            order += " in blocks" if self.in_blocks else f" in chunks of {self.chunk}"
             if self.chunk_accumulate != self.accumulate:
                 order += f" summed in {self.chunk_accumulate}"
         return f"{self.accumulate} {self.rounding}{bits}, {product}, {order}"
@@ -302,7 +353,7 @@ def guard_bits(rounding: Rounding, random_bits: int | None) -> int:
 
 
 def _sums(
-    accumulate: FormatLike | Exact, chunk: int | None, chunk_accumulate: FormatLike | None
+    accumulate: FormatLike | Exact, chunk: int | str | None, chunk_accumulate: FormatLike | None
 ) -> tuple[Accumulator | Exact, Accumulator | None]:
     """The formats of sums, and of those of chunks."""
     exact = isinstance(accumulate, Exact) or (isinstance(accumulate, str) and accumulate == "exact")

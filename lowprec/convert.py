@@ -312,6 +312,7 @@ def choose(model: torch.nn.Module, scheme: Scheme, exclude: Sequence[str]) -> Ch
             continue
         if type(layer) in TWINS:
             own = scheme.for_layer({r: c for rule in matching for r, c in rule.changes or ()})
+            TWINS[type(layer)].check(own)
             chosen.append(Chosen(name, layer, own))
         elif problem := _unsimulated(layer, name, set[int]().union(*named)):
             what, way_out = problem

@@ -10,7 +10,8 @@ from lowprec.arithmetic import Arithmetic, CarrierArithmetic
 from lowprec.cast import Cast, Operands
 from lowprec.errors import value_error
 from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat, Scaled
-from lowprec.ops.products import Sums, make_sums
+from lowprec.functional.groups import Reading, Sizes, common_size, has_two_levels
+from lowprec.ops.products import Sums, arithmetic_of, make_sums
 from lowprec.ops.quantize import Spec, make_spec, seed_tensor
 from lowprec.scheme import Scheme, scheme_of
 
@@ -68,6 +69,9 @@ class Plan(NamedTuple):
     clips: tuple[bool, bool, bool]
     arithmetics: Arithmetics | None
     split: bool
+    axes: Axes
+    blocks: Sizes | None = None
+    """The groups whose products are summed apart; None where no product does that."""
 
     @property
     def is_stochastic(self) -> bool:
@@ -108,13 +112,46 @@ def make_plan(scheme: Scheme, axes: Axes, *, training: bool) -> Plan:
         clips=(_clips(scheme.input), _clips(scheme.weight), _clips(scheme.output)),
         arithmetics=_arithmetics(scheme, scale),
         split=False,
+        axes=axes,
     )
+    blocks = _blocks(plan, scale)
     split = (
-        plan.grad_input_error != plan.grad_weight_error
+        blocks is not None
+        or plan.grad_input_error != plan.grad_weight_error
         or plan.grad_input_weight != plan.weight
         or plan.grad_weight_input != plan.input
     )
-    return plan._replace(split=split)
+    return plan._replace(split=split, blocks=blocks)
+
+
+_IN_BLOCKS = (LINEAR_AXES, MATMUL_AXES, conv_axes(1), conv_axes(2), conv_axes(3))
+
+
+def _blocks(plan: Plan, scale: int) -> Sizes | None:
+    """The sizes of the blocks of the three products; what cannot be computed in blocks is refused."""
+    in_blocks = [sums is not None and arithmetic_of(sums.key).in_blocks for sums in plan.arithmetics or ()]
+    if not any(in_blocks):
+        return None
+    axes = plan.axes
+    if axes not in _IN_BLOCKS:
+        must = "have chunks that are no blocks in such a layer"
+        raise value_error("arithmetic", must, "chunk 'block'", "Blocks of its operands are not built.")
+    pairs = (
+        (Reading("input", plan.input, axes.input), Reading("weight", plan.weight, axes.weight)),
+        (Reading("error", plan.grad_input_error, axes.grad_input_error),
+         Reading("weight", plan.grad_input_weight, axes.grad_input_weight)),
+        (Reading("error", plan.grad_weight_error, axes.grad_weight_error),
+         Reading("input", plan.grad_weight_input, axes.grad_weight_input)),
+    )  # fmt: skip
+    dimensions = max(2, -min(axes))
+    errors = [pair[0].spec for pair, own in zip(pairs[1:], in_blocks[1:], strict=True) if own]
+    if scale != 0 and any(map(has_two_levels, errors)):
+        must = "be 1 where errors have two levels of scales in blocks"
+        remedy = "The scale of the tensor does what a loss scale does."
+        raise value_error("loss_scale", must, 2.0**scale, remedy)
+    return Sizes(
+        *(common_size(*pair, dimensions) if own else None for pair, own in zip(pairs, in_blocks, strict=True))
+    )
 
 
 def _arithmetics(scheme: Scheme, scale: int) -> Arithmetics | None:

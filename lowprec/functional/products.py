@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
+from lowprec.functional import blocks
 from lowprec.functional.bilinear import Product
 from lowprec.functional.plan import Arithmetics, Plan
 from lowprec.ops.constant import constant
@@ -46,15 +47,14 @@ class _SplitProduct(torch.autograd.Function):
         owner: int,
     ) -> Tensor:
         """The forward product; x and weight are kept unrounded for the other two."""
+        weight_seed = seed if weight_seed is None else weight_seed
         ctx.save_for_backward(x, weight, seed, weight_seed)
         ctx.product, ctx.plan, ctx.owner = product, plan, owner
-        return product.forward(
-            _cast(x, plan.input, seed, _INPUT, product.roles[0], owner),
-            _cast(weight, plan.weight, weight_seed, _WEIGHT, product.roles[1], owner),
-            bias,
-            plan.arithmetics,
-            seed,
-        )
+        own = _cast(x, plan.input, seed, _INPUT, product.roles[0], owner)
+        read = _cast(weight, plan.weight, weight_seed, _WEIGHT, product.roles[1], owner)
+        if plan.blocks is not None and plan.blocks.forward is not None:
+            return blocks.forward(product, (x, own), (weight, read), bias, plan, seed)
+        return product.forward(own, read, bias, plan.arithmetics, seed)
 
     @staticmethod
     def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
@@ -73,18 +73,26 @@ class _SplitProduct(torch.autograd.Function):
             own = _cast(error, plan.grad_input_error, seed, _ERROR, "error", owner)
             stream = _WEIGHT if plan.grad_input_weight == plan.weight else _GRAD_INPUT_WEIGHT
             read = _cast(weight, plan.grad_input_weight, weight_seed, stream, product.roles[1], owner)
-            wanted = [wanted_x, False, wanted_bias]
+            in_blocks = plan.blocks is not None and plan.blocks.grad_input is not None
+            wanted = [wanted_x and not in_blocks, False, wanted_bias]
             gradients[0], _, gradients[2] = product.gradients(
                 x.to(dtype), read.to(dtype), own, wanted, plan.arithmetics, seed
             )
+            if wanted_x and in_blocks:
+                factors = (error, own), (weight, read.to(dtype))
+                gradients[0] = blocks.input_gradient(product, *factors, x.shape, plan, seed)
         if wanted_weight:
             stream = _ERROR if plan.grad_weight_error == plan.grad_input_error else _GRAD_WEIGHT_ERROR
             own = _cast(error, plan.grad_weight_error, seed, stream, "error", owner)
             stream = _INPUT if plan.grad_weight_input == plan.input else _GRAD_WEIGHT_INPUT
             read = _cast(x, plan.grad_weight_input, seed, stream, product.roles[0], owner)
-            gradients[1] = product.gradients(
-                read.to(dtype), weight.to(dtype), own, [False, True, False], plan.arithmetics, seed
-            )[1]
+            if plan.blocks is not None and plan.blocks.grad_weight is not None:
+                factors = (error, own), (x, read.to(dtype))
+                gradients[1] = blocks.weight_gradient(product, *factors, weight.shape, plan, seed)
+            else:
+                gradients[1] = product.gradients(
+                    read.to(dtype), weight.to(dtype), own, [False, True, False], plan.arithmetics, seed
+                )[1]
         return (*gradients, None, None, None, None, None)
 
 
@@ -177,7 +185,7 @@ def simulate(
         if clip_input or clip_weight:
             raise value_error(
                 "clip_gradient",
-                "be False where the backward products read other operands",
+                "be False where the backward products read other operands, or sums are made in blocks",
                 True,
             )
         y: Tensor = _SplitProduct.apply(
@@ -185,7 +193,7 @@ def simulate(
             weight,
             bias,
             seed,
-            weight_seed,
+            None if weight_seed is seed else weight_seed,  # no tensor twice, which torch.compile refuses
             product,
             plan,
             owner,

@@ -121,17 +121,17 @@ def decode_groups(
 def multiply(
     a: operands.Operand, b: operands.Operand, out: int, carrier: str, arithmetic: Arithmetic,
     *, bias: operands.Operand | None = None, bias_step: int = 1, seed: int = 0, stream: int = 0,
-    threads: int = 1,
+    threads: int = 1, scales: of_matrices.BlockScales | None = None,
 ) -> None:  # fmt: skip
     """Write the products of two batches of matrices in an arithmetic, row-major, in the carrier.
 
     ``bias`` is one row, of which element i // bias_step, counted on from the beginning again, is added to
-    element i of the result.
+    element i of the result. Where a chunk is a block, the operands are elements over ``scales``.
     """
     _announce_compilation()
     of_matrices.multiply(
         a, b, out, carrier, arithmetic, bias=bias, bias_step=bias_step, seed=seed, stream=stream,
-        threads=threads,
+        threads=threads, scales=scales,
     )  # fmt: skip
 
 

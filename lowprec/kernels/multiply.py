@@ -64,6 +64,19 @@ def _numbers_of_last(arithmetic: Arithmetic) -> _Numbers:
     )
 
 
+class BlockScales(NamedTuple):
+    """What the groups of two operands are multiplied by, where a chunk is one group of both."""
+
+    size: int
+    """Elements of a group along the contraction; the last one may have fewer."""
+    left: npt.NDArray[np.float64]
+    """Shape (batch, i, groups), row-major."""
+    right: npt.NDArray[np.float64]
+    """Shape (batch, groups, j), row-major."""
+    tensors: float = 1.0
+    """The product of the scales of both tensors."""
+
+
 class Loop(NamedTuple):
     """A loop and the numbers of its formats."""
 
@@ -106,7 +119,7 @@ def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
         None if product is None else product.family,
         None if chunk is None else chunk.family,
         None if again is None else again.family,
-        arithmetic.order == "pairwise", arithmetic.compensation is not None, out,
+        arithmetic.order == "pairwise", arithmetic.compensation is not None, out, arithmetic.in_blocks,
     )  # fmt: skip
     numbers = tuple((step if n is None else n).memory for n in (step, product, chunk, again))
     return Loop(products.multiplying(kind), kind, numbers)
@@ -115,13 +128,13 @@ def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
 def multiply(
     a: Operand, b: Operand, out: int, carrier: str, arithmetic: Arithmetic, *,
     bias: Operand | None = None, bias_step: int = 1, seed: int = 0, stream: int = 0, threads: int = 1,
-    block: tuple[int, int, int] | None = None,
+    scales: BlockScales | None = None, block: tuple[int, int, int] | None = None,
 ) -> None:  # fmt: skip
     """Write the products of two batches of matrices, row-major, in the carrier.
 
     ``bias`` is one row, of which element i // bias_step, counted on from the beginning again, is added to
-    element i of the result. ``block`` is how many rows, columns and products a unit takes at a time; no
-    result depends on it.
+    element i of the result. Where a chunk is a block, the operands are elements over ``scales``. ``block``
+    is how many rows, columns and products a unit takes at a time; no result depends on it.
     """
     batches, m, depth = a.shape
     n = b.shape[2]
@@ -140,7 +153,7 @@ def multiply(
         integers.multiply((left, of_left), (right, of_right), out, carrier, word, threads, block)
     else:
         path = path_of(arithmetic, of_left, of_right, depth)
-        _add_up(left, right, out, carrier, arithmetic, path, seed, stream, threads, block)
+        _add_up(left, right, out, carrier, arithmetic, path, seed, stream, threads, block, scales)
     if bias is not None:
         _add(bias, bias_step, out, carrier, arithmetic, batches * m * n, seed, stream, threads)
 
@@ -148,7 +161,7 @@ def multiply(
 def _add_up(
     left: npt.NDArray[np.float64], right: npt.NDArray[np.float64], out: int, carrier: str,
     arithmetic: Arithmetic, path: Path, seed: int, stream: int, threads: int,
-    block: tuple[int, int, int] | None,
+    block: tuple[int, int, int] | None, scales: BlockScales | None,
 ) -> None:  # fmt: skip
     """Round every sum, on a path."""
     batches, m, depth = left.shape
@@ -160,7 +173,7 @@ def _add_up(
     value = np.dtype(path.carrier)
     left, right = left.astype(value, copy=False), _in_panels(right, columns, value)
     deep = min(deep, max(depth, 1))
-    geometry, room = _geometry(loop, arithmetic, (m, n, depth), (rows, columns, deep))
+    geometry, room = _geometry(loop, arithmetic, (m, n, depth), (rows, columns, deep), scales)
     units = batches * -(-m // rows) * -(-n // columns)
     parts = ranges(units, 1 if batches * m * n * depth < SERIAL_BELOW or threads == 1 else PARTS * threads)
     scratch = np.empty((len(parts), room), np.uint8)
@@ -208,13 +221,19 @@ def _block(loop: Loop, m: int, n: int, depth: int) -> tuple[int, int, int]:
 
 
 def _geometry(
-    loop: Loop, arithmetic: Arithmetic, sizes: tuple[int, int, int], blocks: tuple[int, int, int]
-) -> tuple[npt.NDArray[np.int64], int]:
+    loop: Loop, arithmetic: Arithmetic, sizes: tuple[int, int, int], blocks: tuple[int, int, int],
+    scales: BlockScales | None,
+) -> tuple[npt.NDArray[np.int64], int]:  # fmt: skip
     """What a loop finds at its geometry, and how much memory of its own a call needs."""
     m, n, depth = sizes
     rows, columns, deep = blocks
     geometry = np.zeros(products.SIZE, np.int64)
-    chunk = max(depth, 1) if arithmetic.chunk is None else arithmetic.chunk
+    chunk = arithmetic.chunk if isinstance(arithmetic.chunk, int) else max(depth, 1)
+    if scales is not None:
+        chunk = scales.size
+        geometry[products.LEFT_SCALES] = scales.left.ctypes.data
+        geometry[products.RIGHT_SCALES] = scales.right.ctypes.data
+        geometry[products.TENSOR_SCALE] = np.float64(scales.tensors).view(np.int64)
     geometry[: products.CARRIED_AT] = m, n, depth, chunk, rows, columns, deep, m * depth, depth * n
     levels = depth.bit_length() + 2 if loop.kind.pairwise else rows
     lanes = -(-columns // TURNED) * TURNED

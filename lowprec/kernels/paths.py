@@ -316,7 +316,7 @@ def _reach(arithmetic: Arithmetic, terms: Measure, depth: int) -> int:
         return max(terms.top + digits(format) + _GROWTH, extent.smallest + 1)
     if kahan and not (nearest and format.subnormals and format.mantissa_bits >= 3):
         return extent.top
-    count = depth if arithmetic.chunk is None else min(depth, arithmetic.chunk)
+    count = min(depth, arithmetic.chunk) if isinstance(arithmetic.chunk, int) else depth
     growth, step = 1 + count.bit_length(), 2.0**-format.mantissa_bits
     if kahan:
         growth, step = growth + 4, 4 * step**2

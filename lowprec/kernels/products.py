@@ -23,6 +23,8 @@ from lowprec.kernels.specialize import WIDTHS, specialized
 from lowprec.kernels.sums import (
     ADDED,
     added,
+    bits_of_fused,
+    bits_of_product,
     bits_of_sum,
     from_source,
     is_doubtful,
@@ -36,16 +38,17 @@ from lowprec.kernels.wide import WIDE
 # and where things lie in a call's own memory.
 (M, N, K, CHUNK, ROWS, COLUMNS, DEEP_BLOCK, A_STEP, B_STEP,
  CARRIED_AT, TOTALS_AT, STARTS_AT, TILE_AT, WORDS_AT, PRODUCT_WORDS_AT, NOISE_AT, PRODUCT_NOISE_AT,
- KEPT_AT, SIZE) = range(19)  # fmt: skip
+ KEPT_AT, LEFT_SCALES, RIGHT_SCALES, TENSOR_SCALE, SIZE) = range(22)  # fmt: skip
 
 # The streams of noise, from a product's first one on.
 ACCUMULATE, MULTIPLY, CHUNKS, BIAS = range(4)
-# Those of the three roundings of Kahan's step beside its sum's.
-TERM, GAIN, LOST = range(4, 7)
+# Those of the three roundings of Kahan's step beside its sum's, and of a sum times the tensors' scales.
+TERM, GAIN, LOST, TENSOR = range(4, 8)
 
 # What each loop has a copy of for each format.
-round_alone = round_product = quantize_bits
+round_alone = round_product = round_chunk = quantize_bits
 added_rest = added_again = added_chunks = added
+bits_of_blocks, bits_of_scaled = bits_of_fused, bits_of_product
 
 
 PAD = 16
@@ -77,6 +80,8 @@ class Kind(NamedTuple):
     pairwise: bool
     kahan: bool
     out: str
+    scaled: bool = False
+    """Whether sums of chunks are multiplied by scales."""
 
 
 @cache
@@ -86,7 +91,7 @@ def multiplying(kind: Kind) -> Any:
     U, stored = WIDTHS[kind.carrier].unsigned, WIDTHS[kind.out].memory
     rounds_products, chunked = kind.product is not None, kind.chunk is not None
     doubted = kind.again is not None
-    pairwise, kahan = kind.pairwise, kind.kahan
+    pairwise, kahan, scaled = kind.pairwise, kind.kahan, kind.scaled
     draws_sums = is_drawn(kind.step.mode)
     draws_products = kind.product is not None and is_drawn(kind.product.mode)
     drawn = draws_sums or draws_products
@@ -113,6 +118,10 @@ def multiplying(kind: Kind) -> Any:
         apart = pitch if pairwise else 1
         noise = words if pairwise else at(scratch + g[NOISE_AT], np.uint32)
         product_noise = product_words if pairwise else at(scratch + g[PRODUCT_NOISE_AT], np.uint32)
+        chunks = -(-depth // g[CHUNK])
+        if scaled:
+            left_scales, right_scales = at(g[LEFT_SCALES], np.float64), at(g[RIGHT_SCALES], np.float64)
+            tensor_scale = np.uint64(g[TENSOR_SCALE]).view(np.float64)
         row_blocks, column_blocks = -(-m // g[ROWS]), -(-n // width)
         for unit in range(first, last):
             i_first = unit % row_blocks * g[ROWS]
@@ -239,12 +248,26 @@ def multiplying(kind: Kind) -> Any:
                                 index = np.uint64(position + j * depth + start)
                                 ceiling = U32(~word_at(np.uint64(seed), np.uint64(stream + CHUNKS), index))
                             total, part = totals[row * width + j], np.float64(sums[row * width + j])
-                            bits = np.uint64(added_chunks(total, part, ceiling, of_chunks))
+                            if scaled:
+                                chunk = start // g[CHUNK]
+                                scale = left_scales[(batch * m + i_first + row) * chunks + chunk]
+                                scale *= right_scales[(batch * chunks + chunk) * n + j_first + j]
+                                bits = round_chunk(bits_of_blocks(total, part, scale), ceiling, of_chunks)
+                            else:
+                                bits = added_chunks(total, part, ceiling, of_chunks)
+                            bits = np.uint64(bits)
                             totals[row * width + j] = bits.view(np.float64)
             for row in range(rows):
                 out_at = (batch * m + i_first + row) * n + j_first
                 for j in range(columns):
                     result = totals[row * width + j] if chunked else np.float64(sums[row * width + j])
+                    if scaled:
+                        ceiling = U32(0)
+                        if draws_sums:
+                            index = np.uint64(out_at + j)
+                            ceiling = U32(~word_at(np.uint64(seed), np.uint64(stream + TENSOR), index))
+                        bits = bits_of_scaled(result, tensor_scale)
+                        result = np.uint64(round_chunk(bits, ceiling, of_chunks)).view(np.float64)
                     out[out_at + j] = stored(to_source(np.float64(result).view(np.uint64)))
 
     return jit(13, loop, _decisions(kind), *kind)
@@ -306,7 +329,14 @@ def _decisions(kind: Kind) -> dict[str, Any]:
     if kind.kahan:
         decisions["added_rest"] = _specialized(kind.carrier, kind.step, odd=kind.rest_odd)["added"]
     if kind.chunk is not None:
-        decisions["added_chunks"] = _specialized("float64", kind.chunk, odd=True)["added"]
+        of_chunks = _specialized("float64", kind.chunk, odd=True)
+        decisions["added_chunks"] = of_chunks["added"]
+        if kind.scaled:
+            decisions |= {
+                "round_chunk": of_chunks["quantize_bits"],
+                "bits_of_blocks": of_chunks["bits_of_fused"],
+                "bits_of_scaled": of_chunks["bits_of_product"],
+            }
     return decisions | conversions(kind.out)
 
 

@@ -53,6 +53,7 @@ BY_ADDITION = ADDED, DRAWN, NORMAL
 UNREACHED = 4  # one more value of ENDING, where ADDED, DRAWN or NORMAL: PLAIN, and no sum overflows
 
 FLOAT = np.float32  # the carrier's arithmetic
+SPLITTER = np.float64(2**27 + 1)  # of binary64, where alone products are not exact
 ODD = True  # whether sums are rounded to odd
 
 
@@ -137,6 +138,44 @@ def raised(magnitude, ceiling, numbers):
         word = U(U(counted) >> U(U(U(32) - drop) & U(31)))  # as the mask tells a compiler, by less than 32
     here = magnitude if DEPTH == NORMAL else pattern(FLOAT(number(magnitude) + base))
     return U(here + word), base, low_bits(drop)
+
+
+def rest_of_sum(x, y):
+    """What x + y loses, a number that no addition here rounds."""
+    total = FLOAT(x + y)
+    part = FLOAT(total - x)
+    return FLOAT(FLOAT(x - FLOAT(total - part)) + FLOAT(y - part))
+
+
+def rest_of_product(x, y):
+    """What x * y loses, by Dekker's halves of significands; NaN beside what is no number."""
+    of_x, of_y = FLOAT(SPLITTER * x), FLOAT(SPLITTER * y)
+    x_top, y_top = FLOAT(of_x - FLOAT(of_x - x)), FLOAT(of_y - FLOAT(of_y - y))
+    x_low, y_low = FLOAT(x - x_top), FLOAT(y - y_top)
+    rest = FLOAT(FLOAT(x_top * y_top) - FLOAT(x * y))
+    rest = FLOAT(FLOAT(rest + FLOAT(x_top * y_low)) + FLOAT(x_low * y_top))
+    return FLOAT(rest + FLOAT(x_low * y_low))
+
+
+def bits_of_product(x, y):
+    """The pattern of x * y in binary64, rounded to odd; every bit of it is one of binary64's."""
+    high, low = FLOAT(x * y), rest_of_product(x, y)
+    return bits_of_sum(high, low) if low < FLOAT(0) or low > FLOAT(0) else pattern(high)
+
+
+def bits_of_fused(x, y, scale):
+    """The pattern of x + y * scale in binary64, rounded to odd once; likewise.
+
+    The product is high + low, and the sum of three numbers is brought into two, of which the smaller,
+    rounded to odd, tells all that rounding the larger plus it needs (Boldo and Melquiond 2008).
+    """
+    high, low = FLOAT(y * scale), rest_of_product(y, scale)
+    if (low < FLOAT(0) or low > FLOAT(0)) and FLOAT(x - x) == FLOAT(0):
+        inner = FLOAT(x + low)
+        outer = FLOAT(high + inner)
+        rest = number(bits_of_sum(rest_of_sum(x, low), rest_of_sum(high, inner)))
+        return bits_of_sum(outer, rest)
+    return bits_of_sum(x, high)
 
 
 def raised_by_word(magnitude, _negative, ceiling, numbers):

@@ -63,6 +63,13 @@ class MultiheadAttention(Simulated, torch.nn.MultiheadAttention):
         made.out_proj = OutProjection.from_torch(made.out_proj, scheme)
         return made
 
+    @classmethod
+    def check(cls, scheme: Scheme) -> None:
+        """Refuse a scheme that there is no plan for, of the projections or of attention."""
+        super().check(scheme)
+        for training in (False, True):
+            attention_plan(scheme, training=training)
+
     def adopt(self, scheme: Scheme | str) -> None:
         """Take up a scheme."""
         super().adopt(scheme)

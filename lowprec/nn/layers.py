@@ -70,6 +70,12 @@ class Simulated(torch.nn.Module):
         made.adopt(scheme)
         return made
 
+    @classmethod
+    def check(cls, scheme: Scheme) -> None:
+        """Refuse a scheme that such a layer has no plan for."""
+        for training in (False, True):
+            make_plan(scheme, cls._axes, training=training)
+
     def adopt(self, scheme: Scheme | str) -> None:
         """Take up a scheme."""
         self.scheme = scheme_of(scheme)

@@ -3,7 +3,9 @@
 ``product(a, b, bias, seed, arithmetic, stream, bias_step)``
     the products of two batches of matrices, (batch, i, k) and (batch, k, j), and a bias or None: to
     element n of the result its element n // bias_step is added, counted on from the beginning again. An
-    arithmetic travels as the string that ``make_sums`` makes. There is no gradient: the two backward
+    arithmetic travels as the string that ``make_sums`` makes. Where chunks are blocks, what blocks.py says
+    of them goes with it: their size, formats of elements and scales; a and b are values, elements times
+    scales. There is no gradient: the two backward
     products are other products, in arithmetics of their own.
 """
 
@@ -18,13 +20,14 @@ from lowprec.arithmetic import Arithmetic
 from lowprec.errors import value_error
 from lowprec.kernels.dispatch import multiply
 from lowprec.kernels.operands import Operand
+from lowprec.ops.blocks import Blocks, over_scales
 from lowprec.ops.constant import constant
 from lowprec.ops.library import CARRIERS
 
 _library = torch.library.Library("lowprec", "FRAGMENT")
 _library.define(
     "product(Tensor a, Tensor b, Tensor? bias, Tensor? seed, str arithmetic, int stream=0, "
-    "int bias_step=1, str roles='') -> Tensor"
+    "int bias_step=1, str roles='', int size=0, str[]? elements=None, Tensor[]? scales=None) -> Tensor"
 )
 
 
@@ -61,10 +64,13 @@ def product(
     stream: int,
     bias_step: int = 1,
     roles: str = "",
+    blocks: Blocks | None = None,
 ) -> Tensor:
     """The operator; the seed is dropped where no rounding needs it, and ``roles`` are for who looks on."""
     words = seed if sums.is_stochastic else None
-    y: Tensor = torch.ops.lowprec.product(a, b, bias, words, sums.key, stream, bias_step, roles)
+    y: Tensor = torch.ops.lowprec.product(
+        a, b, bias, words, sums.key, stream, bias_step, roles, *(blocks or ())
+    )
     return y
 
 
@@ -99,18 +105,26 @@ def _product(
     stream: int = 0,
     bias_step: int = 1,
     roles: str = "",
+    size: int = 0,
+    elements: list[str] | None = None,
+    scales: list[Tensor] | None = None,
 ) -> Tensor:
     """The CPU kernel."""
     _check(a, b)
     own = arithmetic_of(arithmetic)
     out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
+    left, right, of_blocks = _operand(a), _operand(b), None
+    if elements is not None and scales is not None:
+        held, of_blocks = over_scales(left, right, Blocks(size, elements, scales))
+        left, right = map(_operand, held)
     multiply(
-        _operand(a), _operand(b), out.data_ptr(), CARRIERS[out.dtype], own,
+        left, right, out.data_ptr(), CARRIERS[out.dtype], own,
         bias=None if bias is None else _operand(bias.expand(1, 1, -1)),
         bias_step=bias_step,
         seed=0 if seed is None or not own.is_stochastic else int(seed),
         stream=stream,
         threads=torch.get_num_threads(),
+        scales=of_blocks,
     )  # fmt: skip
     return out
 

@@ -20,6 +20,7 @@ from lowprec.reference.grid import neighbors as neighbors
 from lowprec.reference.noise import philox4x32 as philox4x32
 from lowprec.reference.noise import random_word as random_word
 from lowprec.reference.noise import random_words as random_words
+from lowprec.reference.products import BlockScales as BlockScales
 from lowprec.reference.products import product as product
 from lowprec.reference.rounding import rounds_up as rounds_up
 from lowprec.reference.scalar import quantize_scalar as quantize_scalar

@@ -7,6 +7,7 @@ of a format.
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,21 @@ Number = Fraction | float
 
 ACCUMULATE, MULTIPLY, CHUNK, BIAS, TERM, GAIN, LOST = range(7)
 """The streams of noise, from the first one of a product on."""
+TENSOR = 7
+"""That of the last sum times the scales of the tensors."""
+
+
+class BlockScales(NamedTuple):
+    """What the groups of two operands are multiplied by, where a chunk is one group of both."""
+
+    size: int
+    """Elements of a group along the contraction; the last one may have fewer."""
+    left: FloatArray
+    """Shape (batch, i, groups)."""
+    right: FloatArray
+    """Shape (batch, groups, j)."""
+    tensors: tuple[float, float] = (1.0, 1.0)
+    """The scales of the scales, one for each operand."""
 
 
 def product(
@@ -31,16 +47,18 @@ def product(
     bias: FloatArray | None = None,
     seed: int | None = None,
     stream: int = 0,
+    scales: BlockScales | None = None,
 ) -> FloatArray:
     """The matrix products of two batches, by the definition of ``Arithmetic``.
 
     With C = A B, of K products each, product k of C[batch, i, j] has position (batch, i, j, k) in
     row-major order. A rounded product takes the random word of its position in stream MULTIPLY; a sum
     that of the first product of its right term, in stream ACCUMULATE, or CHUNK where a chunk's sum is
-    that term; the sum with a bias the word of (batch, i, j) in stream BIAS. Of the roundings of Kahan's
-    step for product k that of its sum t takes the word of its position in stream ACCUMULATE, y in stream
-    TERM, t - sum in GAIN and c in LOST. A whole sum that is exact until
-    it is rounded, bias and all, takes the word of (batch, i, j) in stream ACCUMULATE.
+    that term; the sum with a bias the word of (batch, i, j) in stream BIAS, and what is multiplied by the
+    scales of tensors likewise in stream TENSOR. Of the roundings of Kahan's step for product k that of its
+    sum t takes the word of its position in stream ACCUMULATE, y in stream TERM, t - sum in GAIN and c in
+    LOST. A whole sum that is exact until it is rounded, bias and all, takes the word of (batch, i, j) in
+    stream ACCUMULATE.
 
     Args:
         a: Shape (batch, i, k); float16, float32 or float64.
@@ -49,14 +67,16 @@ def product(
         bias: Shape (j,), added last; None for none.
         seed: Where an arithmetic is stochastic, its seed.
         stream: The first stream.
+        scales: Where a chunk is a block, the scales of the groups; ``a`` and ``b`` are elements then.
+            A scale that is NaN makes the sums that read it NaN, an infinite one infinite or, of a zero, NaN.
 
     Returns:
         The products in the dtype of ``a``, shape (batch, i, j).
 
     Raises:
         TypeError: If the dtypes differ.
-        ValueError: If shapes do not fit, the dtype does not hold the last sum's format, or a seed is
-            missing or without use.
+        ValueError: If shapes do not fit, the dtype does not hold the last sum's format, or a seed or
+            scales are missing or without use.
 
     Example:
         >>> ones = np.ones((1, 1, 40), np.float32)
@@ -64,6 +84,7 @@ def product(
         array([[[16.]]], dtype=float32)
     """
     _check(a, b, bias, arithmetic, seed)
+    _check_scales(a, b, arithmetic, scales)
     batches, rows, count = a.shape
     columns = b.shape[2]
     out = np.empty((batches, rows, columns), a.dtype)
@@ -71,7 +92,15 @@ def product(
         position = (batch * rows + i) * columns + j
         noise = _Noise(seed, stream, position, count)
         pairs = zip(a[batch, i].tolist(), b[batch, :, j].tolist(), strict=True)
-        total = _sum([_times(x, y) for x, y in pairs], arithmetic, noise)
+        factors = [_times(x, y) for x, y in pairs]
+        if scales is None:
+            total = _sum(factors, arithmetic, noise)
+        else:
+            row, column = scales.left[batch, i].tolist(), scales.right[batch, :, j].tolist()
+            total = _sum_of_blocks(factors, scales.size, row, column, arithmetic, noise)
+            word = 0 if seed is None else random_word(seed, stream + TENSOR, position)
+            last = arithmetic.chunk_accumulate or arithmetic.sum_format
+            total = _rounded(_times(float(total), *scales.tensors), last, arithmetic, word)
         if bias is not None:
             total = _plus(total, float(bias[j]), arithmetic.rounding)
         if isinstance(arithmetic.final, Exact):
@@ -104,14 +133,8 @@ class _Noise:
 
 def _sum(products: list[Number], arithmetic: Arithmetic, noise: _Noise) -> Number:
     """The sum of the exact products of one element."""
-    if arithmetic.multiply is not None:
-        products = [
-            _rounded(
-                x, arithmetic.multiply, arithmetic, noise.word(MULTIPLY, k), arithmetic.multiply_rounding
-            )
-            for k, x in enumerate(products)
-        ]
-    if arithmetic.chunk is None or arithmetic.chunk_accumulate is None:
+    products = _rounded_products(products, arithmetic, noise)
+    if not isinstance(arithmetic.chunk, int) or arithmetic.chunk_accumulate is None:
         return _partial_sum(products, 0, arithmetic, noise)
     total = 0.0
     for first in range(0, len(products), arithmetic.chunk):
@@ -119,6 +142,36 @@ def _sum(products: list[Number], arithmetic: Arithmetic, noise: _Noise) -> Numbe
         exact = _plus(total, part, arithmetic.rounding)
         total = _rounded(exact, arithmetic.chunk_accumulate, arithmetic, noise.word(CHUNK, first))
     return total
+
+
+def _sum_of_blocks(
+    products: list[Number],
+    size: int,
+    row: list[float],
+    column: list[float],
+    arithmetic: Arithmetic,
+    noise: _Noise,
+) -> float:
+    """The sum of the exact products of elements, where a block's sum is multiplied by its two scales."""
+    products = _rounded_products(products, arithmetic, noise)
+    total = 0.0
+    for first, x, y in zip(range(0, len(products), size), row, column, strict=True):
+        part = _partial_sum(products[first : first + size], first, arithmetic, noise)
+        exact = _plus(total, _times(float(part), x, y), arithmetic.rounding)
+        last = arithmetic.chunk_accumulate or arithmetic.sum_format
+        total = _rounded(exact, last, arithmetic, noise.word(CHUNK, first))
+    return total
+
+
+def _rounded_products(products: list[Number], arithmetic: Arithmetic, noise: _Noise) -> list[Number]:
+    """The products of one element in the format that they are rounded to, if there is one."""
+    if arithmetic.multiply is None:
+        return products
+    mode = arithmetic.multiply_rounding
+    return [
+        _rounded(x, arithmetic.multiply, arithmetic, noise.word(MULTIPLY, k), mode)
+        for k, x in enumerate(products)
+    ]
 
 
 def _partial_sum(products: list[Number], first: int, arithmetic: Arithmetic, noise: _Noise) -> Number:
@@ -159,11 +212,12 @@ def _partial_sum(products: list[Number], first: int, arithmetic: Arithmetic, noi
     return total
 
 
-def _times(x: float, y: float) -> Number:
+def _times(*factors: float) -> Number:
     """An exact product."""
-    if math.isfinite(x) and math.isfinite(y) and x != 0 and y != 0:
-        return Fraction(x) * Fraction(y)
-    return x * y
+    if all(math.isfinite(x) and x != 0 for x in factors):
+        return math.prod(map(Fraction, factors), start=Fraction(1))
+    ones = (math.copysign(1.0, x) if math.isfinite(x) and x != 0 else x for x in factors)
+    return math.prod(ones)
 
 
 def _plus(x: Number, y: Number, rounding: Rounding) -> Number:
@@ -216,3 +270,20 @@ def _check(
         must = "be an integer where" if arithmetic.is_stochastic else "be None unless"
         raise value_error("seed", f"{must} a sum or product is stochastic", seed)
     arithmetic.final.check_carrier(str(a.dtype))
+
+
+def _check_scales(a: FloatArray, b: FloatArray, arithmetic: Arithmetic, scales: BlockScales | None) -> None:
+    """Refuse scales that are missing, have no use or other shapes than the groups."""
+    if (scales is None) == arithmetic.in_blocks:
+        must = "be given where" if arithmetic.in_blocks else "be None unless"
+        remedy = "Pass BlockScales." if arithmetic.in_blocks else "Leave them out."
+        raise value_error("scales", f"{must} a chunk is a block", scales, remedy)
+    if scales is None:
+        return
+    groups = -(-a.shape[2] // scales.size)
+    for name, given, shape in (
+        ("scales.left", scales.left, (*a.shape[:2], groups)),
+        ("scales.right", scales.right, (b.shape[0], groups, b.shape[2])),
+    ):
+        if given.shape != shape:
+            raise value_error(name, f"have the shape {shape}", given.shape)
