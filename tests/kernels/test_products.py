@@ -19,14 +19,15 @@ SUMS = [
     Arithmetic("bfloat16", compensation="kahan"),
     Arithmetic("fixed12f6<wrap>", rounding="toward_zero"),
     Arithmetic("e5m2", rounding="stochastic", multiply="e4m3fn"),
-    Arithmetic("bfloat16", rounding="stochastic", compensation="kahan"),
-    Arithmetic("binary32", rounding="stochastic"),
+    Arithmetic("binary32", rounding="stochastic", compensation="kahan"),
 ]
 MORE_SUMS = [
     Arithmetic("e2m1"),
     Arithmetic("e4m3fnuz", rounding="down"),
     Arithmetic("fixed8f4"),
     Arithmetic("e3m0ieee"),
+    Arithmetic("bfloat16", rounding="stochastic", compensation="kahan"),
+    Arithmetic("binary32", rounding="stochastic"),
     Arithmetic("e8m51ieee"),
     Arithmetic("tf32", rounding="stochastic", order="pairwise", chunk=5, chunk_accumulate="binary32"),
     Arithmetic("e8m23ieee", rounding="stochastic_midpoint", random_bits=31, order="pairwise"),
