@@ -108,7 +108,7 @@ def test_a_dtype_that_does_not_hold_a_format_is_one_error(name: str, kind: str) 
 def test_float64_is_left_alone_and_mixes_with_nothing(name: str) -> None:
     """As torch does; so a format that bfloat16 does not hold is no error."""
     own, operands = PRODUCTS[name].mine, draw(name, *[torch.float64] * 3)
-    scheme = Scheme(input="binary32", arithmetic=NARROW)
+    scheme = Scheme(arithmetic="binary32")
     simulated = lambda *t: own(*t, scheme=scheme)  # noqa: E731
     assert_equal(step(simulated, operands, torch.bfloat16), step(simulated, operands, None))
     second = "other" if len(operands) == 2 else "weight"
