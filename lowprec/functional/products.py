@@ -16,7 +16,7 @@ from lowprec.errors import type_error, value_error
 from lowprec.functional.bilinear import Product
 from lowprec.functional.plan import Arithmetics, Plan
 from lowprec.ops.gradients import quantize_ruled, run
-from lowprec.ops.observation import observe
+from lowprec.ops.observation import observe, owning
 from lowprec.ops.products import check_result
 from lowprec.ops.quantize import CARRIER_DTYPES, Spec, check_carrier, check_tensor, seed_tensor
 
@@ -44,13 +44,9 @@ class _SplitProduct(torch.autograd.Function):
         """The forward product; x and weight are kept unrounded for the other two."""
         ctx.save_for_backward(x, weight, seed, weight_seed)
         ctx.product, ctx.plan, ctx.owner = product, plan, owner
-        return product.forward(
-            _cast(x, plan.input, seed, _INPUT, "input", owner),
-            _cast(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner),
-            bias,
-            plan.arithmetics,
-            seed,
-        )
+        own = _cast(x, plan.input, seed, _INPUT, "input", owner)
+        read = _cast(weight, plan.weight, weight_seed, _WEIGHT, "weight", owner)
+        return owning(owner, lambda: product.forward(own, read, bias, plan.arithmetics, seed))
 
     @staticmethod
     def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
@@ -70,16 +66,20 @@ class _SplitProduct(torch.autograd.Function):
             stream = _WEIGHT if plan.grad_input_weight == plan.weight else _GRAD_INPUT_WEIGHT
             read = _cast(weight, plan.grad_input_weight, weight_seed, stream, "weight", owner)
             wanted = [wanted_x, False, wanted_bias]
-            gradients[0], _, gradients[2] = product.gradients(
-                x.to(dtype), read.to(dtype), own, wanted, plan.arithmetics, seed
+            gradients[0], _, gradients[2] = owning(
+                owner,
+                lambda: product.gradients(x.to(dtype), read.to(dtype), own, wanted, plan.arithmetics, seed),
             )
         if wanted_weight:
             stream = _ERROR if plan.grad_weight_error == plan.grad_input_error else _GRAD_WEIGHT_ERROR
             own = _cast(error, plan.grad_weight_error, seed, stream, "error", owner)
             stream = _INPUT if plan.grad_weight_input == plan.input else _GRAD_WEIGHT_INPUT
             read = _cast(x, plan.grad_weight_input, seed, stream, "input", owner)
-            gradients[1] = product.gradients(
-                read.to(dtype), weight.to(dtype), own, [False, True, False], plan.arithmetics, seed
+            gradients[1] = owning(
+                owner,
+                lambda: product.gradients(
+                    read.to(dtype), weight.to(dtype), own, [False, True, False], plan.arithmetics, seed
+                ),
             )[1]
         return (*gradients, None, None, None, None, None)
 
@@ -96,11 +96,12 @@ class _RoundedProduct(torch.autograd.Function):
         seed: Tensor | None,
         product: Product,
         arithmetics: Arithmetics,
+        owner: int,
     ) -> Tensor:
         """The forward product."""
         ctx.save_for_backward(x, weight, seed)
-        ctx.product, ctx.arithmetics = product, arithmetics
-        return product.forward(x, weight, bias, arithmetics, seed)
+        ctx.product, ctx.arithmetics, ctx.owner = product, arithmetics, owner
+        return owning(owner, lambda: product.forward(x, weight, bias, arithmetics, seed))
 
     @staticmethod
     def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
@@ -110,8 +111,13 @@ class _RoundedProduct(torch.autograd.Function):
         x, weight, seed = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:3])
         dtype = error.dtype
-        gradients = ctx.product.gradients(x.to(dtype), weight.to(dtype), error, wanted, ctx.arithmetics, seed)
-        return (*gradients, None, None, None)
+        gradients = owning(
+            ctx.owner,
+            lambda: ctx.product.gradients(
+                x.to(dtype), weight.to(dtype), error, wanted, ctx.arithmetics, seed
+            ),
+        )
+        return (*gradients, None, None, None, None)
 
 
 def _check_once(why: str, remedy: str) -> None:
@@ -193,7 +199,7 @@ def simulate(
         if plan.arithmetics is None:
             y = product.product(own, read, bias)
         else:
-            y = _RoundedProduct.apply(own, read, bias, seed, product, plan.arithmetics)
+            y = _RoundedProduct.apply(own, read, bias, seed, product, plan.arithmetics, owner)
         if plan.grad_input_error is not None:
             y = quantize_ruled(y, seed, None, plan.grad_input_error, owner=owner)
     return _cast_clipped(y, plan.output, seed, _OUTPUT, "output", owner, clip_output)

@@ -12,7 +12,7 @@ from numba.core import event
 
 from lowprec.arithmetic import Arithmetic
 from lowprec.formats import Format, GroupedFormat, Scaled, resolve
-from lowprec.kernels import blocks, cpu, elementwise, grouped, operands, products
+from lowprec.kernels import blocks, cpu, elementwise, grouped, integers, operands, overflows, products
 from lowprec.kernels import multiply as of_matrices
 from lowprec.kernels.layout import Integers, layout, row_major
 from lowprec.kernels.threads import layer
@@ -133,7 +133,16 @@ def multiply(
     )  # fmt: skip
 
 
-_COMPILED = {module.__name__ for module in (cpu, blocks, operands, products)}
+def count_overflows(
+    a: operands.Operand, b: operands.Operand, arithmetic: Arithmetic, *, seed: int = 0, stream: int = 0,
+    threads: int = 1,
+) -> tuple[int, int]:  # fmt: skip
+    """How many sums there are in the products of two batches of matrices, and how many of them overflow."""
+    _announce_compilation()
+    return overflows.count(a, b, arithmetic, seed=seed, stream=stream, threads=threads)
+
+
+_COMPILED = {module.__name__ for module in (cpu, blocks, integers, operands, overflows, products)}
 """The modules of loops whose compilation is announced."""
 
 

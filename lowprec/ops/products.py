@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from lowprec.arithmetic import Arithmetic
-from lowprec.kernels.dispatch import multiply
+from lowprec.kernels.dispatch import count_overflows, multiply
 from lowprec.kernels.operands import Operand
 from lowprec.ops.constant import constant
 from lowprec.ops.library import CARRIERS
+from lowprec.ops.observation import observe_product, product_owner
 
 _library = torch.library.Library("lowprec", "FRAGMENT")
 _library.define(
@@ -58,7 +59,22 @@ def product(
     """The operator; the seed is dropped where no rounding needs it, and ``roles`` are for who looks on."""
     words = seed if sums.is_stochastic else None
     y: Tensor = torch.ops.lowprec.product(a, b, bias, words, sums.key, stream, bias_step, roles)
+    if not torch.compiler.is_compiling() and product_owner():
+        _count(a, b, words, sums, stream, roles)
     return y
+
+
+def _count(a: Tensor, b: Tensor, seed: Tensor | None, sums: Sums, stream: int, roles: str) -> None:
+    """Tell who looks on how many sums overflow; those of compensated steps are not counted."""
+    own = arithmetic_of(sums.key)
+    if own.compensation is None:
+        number = 0 if seed is None else int(seed)
+        observe_product(
+            roles,
+            *count_overflows(
+                _operand(a), _operand(b), own, seed=number, stream=stream, threads=torch.get_num_threads()
+            ),
+        )
 
 
 @lru_cache(maxsize=1024)
