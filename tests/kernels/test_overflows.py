@@ -12,10 +12,10 @@ from lowprec.reference import products
 from lowprec.reference.elements import Stepped
 
 COUNTED = [
-    Arithmetic("fixed6f2<wrap>", chunk=5, chunk_accumulate="fixed5f2<wrap>"),
     Arithmetic("e2m1", rounding="stochastic", multiply="fixed6f3<wrap>", order="pairwise", chunk=7),
 ]
 MORE = [
+    Arithmetic("fixed6f2<wrap>", chunk=5, chunk_accumulate="fixed5f2<wrap>"),
     Arithmetic("fixed8f0<wrap>"),
     Arithmetic("ufixed4f2"),
     Arithmetic("fixed6f2<wrap>", rounding="stochastic", random_bits=7),
