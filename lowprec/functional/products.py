@@ -18,7 +18,7 @@ from lowprec.functional.bilinear import Product
 from lowprec.functional.plan import Arithmetics, Plan
 from lowprec.ops.constant import constant
 from lowprec.ops.gradients import quantize_ruled, run
-from lowprec.ops.observation import observe
+from lowprec.ops.observation import observe, owning
 from lowprec.ops.products import Sums, arithmetic_of, check_result
 from lowprec.ops.quantize import CARRIER_DTYPES, Spec, check_carrier, check_tensor, seed_tensor
 
@@ -54,7 +54,7 @@ class _SplitProduct(torch.autograd.Function):
         read = _cast(weight, plan.weight, weight_seed, _WEIGHT, product.roles[1], owner)
         if plan.blocks is not None and plan.blocks.forward is not None:
             return blocks.forward(product, (x, own), (weight, read), bias, plan, seed)
-        return product.forward(own, read, bias, plan.arithmetics, seed)
+        return owning(owner, lambda: product.forward(own, read, bias, plan.arithmetics, seed))
 
     @staticmethod
     def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
@@ -75,8 +75,9 @@ class _SplitProduct(torch.autograd.Function):
             read = _cast(weight, plan.grad_input_weight, weight_seed, stream, product.roles[1], owner)
             in_blocks = plan.blocks is not None and plan.blocks.grad_input is not None
             wanted = [wanted_x and not in_blocks, False, wanted_bias]
-            gradients[0], _, gradients[2] = product.gradients(
-                x.to(dtype), read.to(dtype), own, wanted, plan.arithmetics, seed
+            gradients[0], _, gradients[2] = owning(
+                owner,
+                lambda: product.gradients(x.to(dtype), read.to(dtype), own, wanted, plan.arithmetics, seed),
             )
             if wanted_x and in_blocks:
                 factors = (error, own), (weight, read.to(dtype))
@@ -90,8 +91,11 @@ class _SplitProduct(torch.autograd.Function):
                 factors = (error, own), (x, read.to(dtype))
                 gradients[1] = blocks.weight_gradient(product, *factors, weight.shape, plan, seed)
             else:
-                gradients[1] = product.gradients(
-                    read.to(dtype), weight.to(dtype), own, [False, True, False], plan.arithmetics, seed
+                gradients[1] = owning(
+                    owner,
+                    lambda: product.gradients(
+                        read.to(dtype), weight.to(dtype), own, [False, True, False], plan.arithmetics, seed
+                    ),
                 )[1]
         return (*gradients, None, None, None, None, None)
 
@@ -108,11 +112,12 @@ class _RoundedProduct(torch.autograd.Function):
         seed: Tensor | None,
         product: Product,
         arithmetics: Arithmetics,
+        owner: int,
     ) -> Tensor:
         """The forward product."""
         ctx.save_for_backward(x, weight, seed)
-        ctx.product, ctx.arithmetics = product, arithmetics
-        return product.forward(x, weight, bias, arithmetics, seed)
+        ctx.product, ctx.arithmetics, ctx.owner = product, arithmetics, owner
+        return owning(owner, lambda: product.forward(x, weight, bias, arithmetics, seed))
 
     @staticmethod
     def backward(ctx: Any, *errors: Tensor) -> tuple[Tensor | None, ...]:
@@ -122,8 +127,13 @@ class _RoundedProduct(torch.autograd.Function):
         x, weight, seed = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:3])
         dtype = error.dtype
-        gradients = ctx.product.gradients(x.to(dtype), weight.to(dtype), error, wanted, ctx.arithmetics, seed)
-        return (*gradients, None, None, None)
+        gradients = owning(
+            ctx.owner,
+            lambda: ctx.product.gradients(
+                x.to(dtype), weight.to(dtype), error, wanted, ctx.arithmetics, seed
+            ),
+        )
+        return (*gradients, None, None, None, None)
 
 
 def _check_once(why: str, remedy: str) -> None:
@@ -205,7 +215,7 @@ def simulate(
         if plan.arithmetics is None:
             y = product.in_carrier(own, read, bias)
         else:
-            y = _RoundedProduct.apply(own, read, bias, seed, product, plan.arithmetics)
+            y = _RoundedProduct.apply(own, read, bias, seed, product, plan.arithmetics, owner)
         if plan.grad_input_error is not None:
             y = quantize_ruled(y, seed, None, plan.grad_input_error, owner=owner)
     return _cast_clipped(y, plan.output, seed, _OUTPUT, "output", owner, clip_output)

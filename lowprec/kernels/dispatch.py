@@ -13,7 +13,18 @@ from numba.core import event
 
 from lowprec.arithmetic import Arithmetic
 from lowprec.formats import Format, GroupedFormat, Scaled, resolve
-from lowprec.kernels import blocks, cpu, elementary, elementwise, grouped, operands, products, quire
+from lowprec.kernels import (
+    blocks,
+    cpu,
+    elementary,
+    elementwise,
+    grouped,
+    integers,
+    operands,
+    overflows,
+    products,
+    quire,
+)
 from lowprec.kernels import multiply as of_matrices
 from lowprec.kernels import operate as of_elements
 from lowprec.kernels.layout import Integers, layout, row_major
@@ -147,7 +158,21 @@ def operate(
     )  # fmt: skip
 
 
-_COMPILED = {module.__name__ for module in (cpu, blocks, elementary, operands, products, quire)}
+def count_overflows(
+    a: operands.Operand, b: operands.Operand, arithmetic: Arithmetic, *, seed: int = 0, stream: int = 0,
+    threads: int = 1,
+) -> tuple[int, int] | None:  # fmt: skip
+    """How many sums there are in the products of two batches of matrices, and how many of them overflow.
+
+    None where they are not counted.
+    """
+    _announce_compilation()
+    return overflows.count(a, b, arithmetic, seed=seed, stream=stream, threads=threads)
+
+
+_COMPILED = {
+    module.__name__ for module in (cpu, blocks, elementary, integers, operands, overflows, products, quire)
+}
 """The modules of loops whose compilation is announced."""
 
 

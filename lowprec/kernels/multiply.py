@@ -214,9 +214,9 @@ def _block(loop: Loop, m: int, n: int, depth: int) -> tuple[int, int, int]:
     """Rows, columns and depth of a unit."""
     if loop.is_drawn:
         deep = TILE if depth % TILE == 0 else min(max(depth, 1), 2 * TILE)
-        columns = max(32, min(_COLUMNS, _WORDS // deep // TURNED * TURNED))
+        columns = max(64, min(_COLUMNS, _WORDS // deep // TURNED * TURNED))
         return 1, columns, deep
-    columns = max(32, min(_COLUMNS, _FACTOR // max(depth, 1) // 32 * 32))
+    columns = max(64, min(_COLUMNS, _FACTOR // max(depth, 1) // 32 * 32))
     return _ROWS, columns, max(depth, 1)
 
 

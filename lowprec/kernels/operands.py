@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.kernels.cpu import jit
-from lowprec.kernels.memory import at
+from lowprec.kernels.memory import at, put, read_apart
 from lowprec.kernels.products import conversions
-from lowprec.kernels.scalar import U64
+from lowprec.kernels.scalar import U64, larger, smaller
 from lowprec.kernels.specialize import WIDTHS
 from lowprec.kernels.sums import from_source
 from lowprec.kernels.threads import PARTS, ranges, share
@@ -53,21 +53,23 @@ def _packing(carrier: str) -> Any:
         top, low, digits, infinite, nans = -_NONE, _NONE, 0, 0, 0
         for number in range(first, last):
             batch, row = number // geometry[ROWS], number % geometry[ROWS]
-            start = batch * geometry[BATCH_STEP] + row * geometry[ROW_STEP]
-            for j in range(columns):
-                bits = U64(from_source(U64(x[start + j * step])))
-                out[number * columns + j] = bits
+            start = np.uintp(batch * geometry[BATCH_STEP] + row * geometry[ROW_STEP])
+            target, step = np.uintp(number * columns), np.uintp(geometry[COLUMN_STEP])
+            for column in range(columns):  # without a branch, which vectorizes
+                j = np.uintp(column)
+                bits = U64(from_source(U64(read_apart(x, np.uintp(start + np.uintp(j * step))))))
+                put(out, np.uintp(target + j), bits)
                 magnitude = U64(bits & U64((1 << 63) - 1))
-                infinite = 1 if magnitude == U64(0x7FF << 52) else infinite
-                nans = 1 if magnitude > U64(0x7FF << 52) else nans
-                if magnitude > U64(0) and magnitude < U64(0x7FF << 52):
-                    significand = U64(U64(magnitude & U64((1 << 52) - 1)) | U64(1 << 52))
-                    last_bit = U64(significand & U64(U64(0) - significand))
-                    zeros = np.int64(np.float64(last_bit).view(U64) >> U64(52)) - 1023
-                    exponent = np.int64(magnitude >> U64(52)) - 1023  # of a subnormal, past all bounds
-                    top = exponent if exponent > top else top
-                    low = exponent - 52 + zeros if exponent - 52 + zeros < low else low
-                    digits = 53 - zeros if 53 - zeros > digits else digits
+                infinite = larger(infinite, np.int64(magnitude == U64(0x7FF << 52)))
+                nans = larger(nans, np.int64(magnitude > U64(0x7FF << 52)))
+                counts = magnitude > U64(0) and magnitude < U64(0x7FF << 52)
+                significand = U64(U64(magnitude & U64((1 << 52) - 1)) | U64(1 << 52))
+                last_bit = U64(significand & U64(U64(0) - significand))
+                zeros = np.int64(np.float64(last_bit).view(U64) >> U64(52)) - 1023
+                exponent = np.int64(magnitude >> U64(52)) - 1023  # of a subnormal, past all bounds
+                top = larger(top, exponent if counts else -_NONE)
+                low = smaller(low, exponent - 52 + zeros if counts else _NONE)
+                digits = larger(digits, 53 - zeros if counts else 0)
         measure[TOP], measure[LOW], measure[DIGITS] = top, low, digits
         measure[INFINITE], measure[NANS] = infinite, nans
 

@@ -341,9 +341,9 @@ def _decisions(kind: Kind) -> dict[str, Any]:
 
 
 def conversions(carrier: str) -> dict[str, Any]:
-    """From a carrier to binary64 and back, and what is left of a block."""
+    """From a carrier to binary64 and back, and comparisons."""
     names = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, source=carrier)
-    return {name: names[name] for name in ("from_source", "to_source", "smaller")}
+    return {name: names[name] for name in ("from_source", "to_source", "smaller", "larger")}
 
 
 def _specialized(carrier: str, family: Family, *, odd: bool = False) -> dict[str, Any]:

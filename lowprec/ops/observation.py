@@ -1,7 +1,8 @@
 """Who watches quantizations: an empty list costs one look."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from contextvars import ContextVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,26 @@ class Observation(NamedTuple):
 Observer = Callable[[Observation], None]
 
 observers: list[Observer] = []
+
+
+class SeenProduct(NamedTuple):
+    """One matrix product in an arithmetic, as those see it who look on."""
+
+    owner: int
+    """The id of the layer."""
+    roles: str
+    """What its two operands are."""
+    sums: int
+    """How many sums are in it,"""
+    overflowed: int
+    """and how many of them overflowed."""
+
+
+product_observers: list[Callable[[SeenProduct], None]] = []
+
+_Result = TypeVar("_Result")
+_owner: ContextVar[int] = ContextVar("owner", default=0)
+"""Whose products are computed; 0 for nobody's."""
 
 COMPILED = -1
 """The owner of what a compiled layer rounds, also where a graph breaks and goes on eagerly."""
@@ -63,3 +84,25 @@ def observe(
         seen = Observation(role, owner, x, y, seed, spec, stream, scales, before)
         for observer in observers:
             observer(seen)
+
+
+def owning(owner: int, call: Callable[[], _Result]) -> _Result:
+    """What a call gives, of which every product belongs to a layer."""
+    if torch.compiler.is_compiling() or not product_observers:
+        return call()
+    before = _owner.set(owner)
+    try:
+        return call()
+    finally:
+        _owner.reset(before)
+
+
+def product_owner() -> int:
+    """Whose products are to be counted; 0 for nobody's."""
+    return _owner.get() if product_observers else 0
+
+
+def observe_product(roles: str, sums: int, overflowed: int) -> None:
+    """Show one product to everyone who looks on."""
+    for observer in product_observers:
+        observer(SeenProduct(_owner.get(), roles, sums, overflowed))

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from lowprec.arithmetic import Arithmetic
 from lowprec.errors import value_error
-from lowprec.kernels.dispatch import multiply
+from lowprec.kernels.dispatch import count_overflows, multiply
 from lowprec.kernels.operands import Operand
 from lowprec.ops.blocks import Blocks, over_scales
 from lowprec.ops.constant import constant
 from lowprec.ops.library import CARRIERS
+from lowprec.ops.observation import observe_product, product_owner
 
 _library = torch.library.Library("lowprec", "FRAGMENT")
 _library.define(
@@ -71,7 +72,18 @@ def product(
     y: Tensor = torch.ops.lowprec.product(
         a, b, bias, words, sums.key, stream, bias_step, roles, *(blocks or ())
     )
+    if not torch.compiler.is_compiling() and product_owner():
+        _count(a, b, words, sums, stream, roles)
     return y
+
+
+def _count(a: Tensor, b: Tensor, seed: Tensor | None, sums: Sums, stream: int, roles: str) -> None:
+    """Tell who looks on how many sums overflow, where they are counted."""
+    number, threads = 0 if seed is None else int(seed), torch.get_num_threads()
+    own = arithmetic_of(sums.key)
+    found = count_overflows(_operand(a), _operand(b), own, seed=number, stream=stream, threads=threads)
+    if found is not None:
+        observe_product(roles, *found)
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ import torch
 from lowprec.errors import type_error, value_error
 from lowprec.nn.layers import Simulated
 from lowprec.ops.counting import count, count_update, scale_exponents
-from lowprec.ops.observation import Observation, observers
+from lowprec.ops.observation import Observation, SeenProduct, observers, product_observers
 from lowprec.optim import LowPrecision
 from lowprec.quantizer import Quantizer
 from lowprec.record.counters import NUMBERS
@@ -31,6 +31,7 @@ class _Watch:
             self._recording.begin(step)
             if not self._looks:
                 observers.append(self.see)
+                product_observers.append(self.see_product)
                 self._looks = True
         else:
             self.end()
@@ -39,6 +40,7 @@ class _Watch:
         """Look away."""
         if self._looks:
             observers.remove(self.see)
+            product_observers.remove(self.see_product)
             self._looks = False
 
     def stepped(self, *_: Any) -> None:
@@ -66,6 +68,23 @@ class _Watch:
         scales = scale_exponents(seen.x, seen.spec.format, seen.scales)
         self._recording.add((name, seen.role), numbers, found.exponents, scales)
 
+    def see_product(self, seen: SeenProduct) -> None:
+        """Count the sums of one product, if it is the model's: a role of its own, whose elements are sums."""
+        name = self._names.get(seen.owner)
+        if name is not None:
+            numbers = np.zeros(len(NUMBERS))
+            numbers[:2] = seen.sums, seen.overflowed
+            self._recording.add((name, _sums_of(seen.roles)), numbers, {}, {})
+
+
+_SUMS = {"input weight": "output sums", "error weight": "grad_input sums", "error input": "grad_weight sums"}
+"""The role of the sums of a product, by what its operands are in alphabetical order."""
+
+
+def _sums_of(roles: str) -> str:
+    """The role of the sums of a product."""
+    return _SUMS.get(" ".join(sorted(roles.split())), f"{roles} sums")
+
 
 @contextmanager
 def record(
@@ -76,6 +95,11 @@ def record(
     Casts of the converted layers and Quantizers in ``model`` are counted by their names within it,
     and, if given, those of ``optimizer`` by the names of the parameters; others are not. What a
     checkpoint computes again is counted again. Outside a block nothing is counted and nothing is paid.
+
+    Where layers multiply in an arithmetic, the sums inside a product have roles of their own, output sums,
+    grad_input sums and grad_weight sums: how many there are, and how many of them overflowed, which in fixed
+    point that wraps nothing else tells. They are computed once more for that; compensated ones are not
+    counted.
 
     A step ends with each ``optimizer.step()``, or, without an optimizer, where the model is called again.
     Steps are numbered from 0. What was counted is kept for at most 256 moments: when there are more, each two

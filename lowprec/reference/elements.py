@@ -83,8 +83,13 @@ class Stepped(Element):
 
     def exactly(self, x: Fraction, rounding: Rounding, random_bits: int, word: int) -> float:
         """The value that a number over the scale becomes which need not be a float; not zero."""
+        return self.decided(x, rounding, random_bits, word)[0]
+
+    def decided(self, x: Fraction, rounding: Rounding, random_bits: int, word: int) -> tuple[float, bool]:
+        """The same, and whether overflow fired."""
         near = neighbors(abs(x) / self.scale, self.format)
-        return self._unsigned(self._chosen(near, x < 0, rounding, random_bits, word)[0])
+        value, fired = self._chosen(near, x < 0, rounding, random_bits, word)
+        return self._unsigned(value), fired
 
     def _chosen(
         self, near: Neighbors, negative: bool, rounding: Rounding, random_bits: int, word: int
