@@ -77,6 +77,16 @@ def test_shifting_moves_every_format() -> None:
         (("e4m3fn",), {"chunk": 4, "chunk_accumulate": "exact"}, "that exact sums of chunks are added in"),
         (("exact",), {"order": "pairwise"}, "be 'sequential', the default, where sums are exact"),
         (("exact",), {"compensation": "kahan"}, "be None where sums are exact"),
+        (
+            ("exact",),
+            {"chunk": "block", "chunk_accumulate": "e4m3fn"},
+            "be a number where sums are exact, not",
+        ),
+        (
+            ("e4m3fn",),
+            {"chunk": "block", "chunk_accumulate": "binary32", "rounding": "stochastic"},
+            "have at most 19 significant bits under stochastic rounding of blocks",
+        ),
         ((FixedPoint(None, 4, overflow="unbounded"),), {}, "`accumulate` must be bounded"),
         (("e4m3fn",), {"multiply_rounding": "up"}, "be None where products are exact"),
         (("e4m3fn",), {"chunk_accumulate": "e5m2"}, "be None without chunks"),

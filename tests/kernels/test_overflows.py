@@ -74,3 +74,27 @@ def test_nothing_sums_to_nothing() -> None:
     """No products, no sums."""
     empty = np.empty((2, 3, 0), np.float32), np.empty((2, 0, 4), np.float32)
     assert overflows.count(*map(operand, empty), COUNTED[0]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "arithmetic",
+    [
+        Arithmetic("exact"),
+        Arithmetic("bfloat16", compensation="kahan"),
+        Arithmetic("bfloat16", chunk="block", chunk_accumulate="binary32"),
+        Arithmetic("binary32", rounding="stochastic"),
+        Arithmetic("bfloat16", rounding="stochastic", chunk=4, chunk_accumulate="binary32"),
+    ],
+    ids=lambda a: a.describe(),
+)
+def test_sums_of_which_binary64_has_too_few_bits_are_not_counted(arithmetic: Arithmetic) -> None:
+    """Nor are exact, compensated and block sums; and no number stands for them."""
+    ones = np.ones((1, 2, 8), np.float32), np.ones((1, 8, 2), np.float32)
+    assert overflows.count(*map(operand, ones), arithmetic) is None
+
+
+def test_sums_that_only_integers_know_are_not_counted() -> None:
+    """The product itself is computed modulo a power of two; one by one its sums have too many bits."""
+    a = np.array([[[2.0**70, 1.0 + 2.0**-20]]], np.float64)
+    arithmetic = Arithmetic("fixed16f0<wrap>", rounding="toward_zero")
+    assert overflows.count(operand(a), operand(a.reshape(1, 2, 1)), arithmetic) is None
