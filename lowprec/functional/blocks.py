@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import value_error
-from lowprec.functional.bilinear import ConvProduct, LinearProduct, Product
+from lowprec.functional.bilinear import (
+    FORWARD,
+    GRAD_INPUT,
+    GRAD_WEIGHT,
+    ConvProduct,
+    LinearProduct,
+    Product,
+)
 from lowprec.functional.conv_blocks import (
     Factors,
     completed,
@@ -29,9 +36,6 @@ from lowprec.functional.plan import Arithmetics, Plan
 from lowprec.ops.blocks import Blocks, element_of
 from lowprec.ops.products import Sums, product
 from lowprec.ops.quantize import Spec
-
-# The first streams of the three products, as of those without blocks.
-_FORWARD, _GRAD_INPUT, _GRAD_WEIGHT = 16, 24, 32
 
 
 class Blocked(NamedTuple):
@@ -75,7 +79,7 @@ def forward(
     sums, size = _of(plan, 0)
     if not isinstance(kind, ConvProduct):
         roles = "input weight" if isinstance(kind, LinearProduct) else "left right"
-        return _of_matrices(x, weight, bias, size, sums, seed, _FORWARD, roles)
+        return _of_matrices(x, weight, bias, size, sums, seed, FORWARD, roles)
     places = kind._places(x.values, weight.values)
     size = size_of_channels(kind, x.values.shape[1], size)
     values = completed(x.values, 1, size), completed(weight.values, 1, size)
@@ -83,7 +87,7 @@ def forward(
         of_forward(kind, a, b, places, fill)
         for a, b, fill in ((*values, 0.0), (x.scales, weight.scales, 1.0))
     ]
-    y = _summed(pairs, weight, x, bias, size, sums, seed, _FORWARD, "weight input", prod(places))
+    y = _summed(pairs, weight, x, bias, size, sums, seed, FORWARD, "weight input", prod(places))
     return y.reshape(x.values.shape[0], weight.values.shape[0], *places)
 
 
@@ -96,7 +100,7 @@ def input_gradient(
     sums, size = _of(plan, 1)
     if not isinstance(kind, ConvProduct):
         roles = "error weight" if isinstance(kind, LinearProduct) else "error right"
-        y = _of_matrices(error, weight, None, size, sums, seed, _GRAD_INPUT, roles)
+        y = _of_matrices(error, weight, None, size, sums, seed, GRAD_INPUT, roles)
         return y.sum_to_size(shape)
     size = size_of_channels(kind, error.values.shape[1], size)
     values = completed(error.values, 1, size), completed(weight.values, 0, size)
@@ -104,7 +108,7 @@ def input_gradient(
         of_input(kind, a, b, shape[2:], fill)
         for a, b, fill in ((*values, 0.0), (error.scales, weight.scales, 1.0))
     ]
-    return _summed(pairs, weight, error, None, size, sums, seed, _GRAD_INPUT, "weight error").reshape(shape)
+    return _summed(pairs, weight, error, None, size, sums, seed, GRAD_INPUT, "weight error").reshape(shape)
 
 
 def weight_gradient(
@@ -115,9 +119,9 @@ def weight_gradient(
     x = _blocked(input, plan.grad_weight_input, plan.axes.grad_weight_input)
     sums, size = _of(plan, 2)
     if isinstance(kind, LinearProduct):
-        return _of_matrices(error, x, None, size, sums, seed, _GRAD_WEIGHT, "error input")
+        return _of_matrices(error, x, None, size, sums, seed, GRAD_WEIGHT, "error input")
     if not isinstance(kind, ConvProduct):
-        y = _of_matrices(x, error, None, size, sums, seed, _GRAD_WEIGHT, "left error")
+        y = _of_matrices(x, error, None, size, sums, seed, GRAD_WEIGHT, "left error")
         return y.sum_to_size(shape)
     size = shortened(size, x.values.shape[0])
     values = completed(error.values, 0, size), completed(x.values, 0, size)
@@ -125,7 +129,7 @@ def weight_gradient(
         of_weight(kind, a, b, shape[2:], fill)
         for a, b, fill in ((*values, 0.0), (error.scales, x.scales, 1.0))
     ]
-    return _summed(pairs, error, x, None, size, sums, seed, _GRAD_WEIGHT, "error input").reshape(shape)
+    return _summed(pairs, error, x, None, size, sums, seed, GRAD_WEIGHT, "error input").reshape(shape)
 
 
 def _of(plan: Plan, number: int) -> Any:
