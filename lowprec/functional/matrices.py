@@ -66,7 +66,7 @@ def matmul_in(input: Tensor, other: Tensor, arithmetics: Arithmetics, seed: Tens
     return _of_matrices(
         input,
         other,
-        lambda rows, columns: _RoundedProduct.apply(rows, columns, None, seed, _MATMUL, arithmetics),
+        lambda rows, columns: _RoundedProduct.apply(rows, columns, None, seed, _MATMUL, arithmetics, 0),
     )
 
 
