@@ -8,7 +8,7 @@ from torch import Tensor
 from lowprec.errors import type_error, value_error
 from lowprec.functional.bilinear import MatmulProduct
 from lowprec.functional.plan import MATMUL_AXES, Arithmetics, plan_and_seed
-from lowprec.functional.products import _RoundedProduct, simulate
+from lowprec.functional.products import RoundedProduct, simulate
 from lowprec.ops.quantize import check_tensor
 from lowprec.scheme import Scheme
 
@@ -66,7 +66,7 @@ def matmul_in(input: Tensor, other: Tensor, arithmetics: Arithmetics, seed: Tens
     return _of_matrices(
         input,
         other,
-        lambda rows, columns: _RoundedProduct.apply(rows, columns, None, seed, _MATMUL, arithmetics, 0),
+        lambda rows, columns: RoundedProduct.apply(rows, columns, None, seed, _MATMUL, arithmetics, 0),
     )
 
 

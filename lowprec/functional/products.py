@@ -100,7 +100,7 @@ class _SplitProduct(torch.autograd.Function):
         return (*gradients, None, None, None, None, None)
 
 
-class _RoundedProduct(torch.autograd.Function):
+class RoundedProduct(torch.autograd.Function):
     """A product of rounded operands in an arithmetic, and its gradients in theirs."""
 
     @staticmethod
@@ -215,7 +215,7 @@ def simulate(
         if plan.arithmetics is None:
             y = product.in_carrier(own, read, bias)
         else:
-            y = _RoundedProduct.apply(own, read, bias, seed, product, plan.arithmetics, owner)
+            y = RoundedProduct.apply(own, read, bias, seed, product, plan.arithmetics, owner)
         if plan.grad_input_error is not None:
             y = quantize_ruled(y, seed, None, plan.grad_input_error, owner=owner)
     return _cast_clipped(y, plan.output, seed, _OUTPUT, "output", owner, clip_output)
