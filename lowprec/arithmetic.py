@@ -60,12 +60,13 @@ class Arithmetic:
     """How the products and sums inside a matrix product are rounded.
 
     Sequential sums start from +0 and add the products k = 0, 1, … one by one, each sum rounded to
-    ``accumulate``. Pairwise sums add neighbors level by level, an odd last one carried up; a product
-    that is alone is rounded by itself. With ``chunk`` every so many consecutive products are summed that
-    way, and the sums of the chunks sequentially, from +0, in ``chunk_accumulate``. A bias is added last,
-    in the format of the last sum. Every rounding is of the exact result of one operation. An exact sum
-    of zero is +0, under ``"down"`` -0, unless both terms are zeros of one sign, which it keeps; nothing
-    at all sums to +0. NaN and infinities follow IEEE 754, then the format.
+    ``accumulate``. Pairwise sums add neighbors level by level, an odd last one carried up, and if that is a
+    product, as exact as it is until it is added; a product that is alone is rounded by itself. With
+    ``chunk`` every so many consecutive products are summed that way, and the sums of the chunks
+    sequentially, from +0, in ``chunk_accumulate``. A bias is added last, in the format of the last sum.
+    Every rounding is of the exact result of one operation. An exact sum of zero is +0, under ``"down"`` -0,
+    unless both terms are zeros of one sign, which it keeps; nothing at all sums to +0. NaN and infinities
+    follow IEEE 754, then the format.
 
     Under ``compensation="kahan"`` each sequential step is y = product - c, t = sum + y,
     c = (t - sum) - y, sum = t, with c = +0 at first and all four rounded to ``accumulate``, each with noise

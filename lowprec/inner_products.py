@@ -9,13 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lowprec.arithmetic import Arithmetic
+from lowprec.arithmetic import Arithmetic, Exact, format_of
 from lowprec.errors import type_error, value_error
 from lowprec.formats import FormatLike
 from lowprec.functional.matrices import matmul_in
 from lowprec.functional.plan import Arithmetics
 from lowprec.functional.totals import total
 from lowprec.ops.constant import constant
+from lowprec.ops.library import CARRIERS
 from lowprec.ops.products import Sums, check_result, make_sums
 from lowprec.ops.quantize import CARRIER_DTYPES, Spec, check_tensor, make_spec, seed_tensor
 
@@ -202,13 +203,20 @@ def _totals(arithmetic: ArithmeticLike, dtype: torch.dtype) -> _Own:
         remedy = "A sum has no products: leave `multiply` out."
         raise value_error("arithmetic", "be one that rounds no products", own.describe(), remedy)
     bits = own.random_bits if own.rounding.takes_random_bits else None
-    return _Own(_sums(own, dtype), make_spec(own.final, own.rounding, bits))
+    sums, last = _sums(own, dtype), own.final
+    if isinstance(last, Exact):
+        last = format_of(CARRIERS[dtype]) if dtype in CARRIERS else format_of("float32")
+    return _Own(sums, make_spec(last, own.rounding, bits))
 
 
 @constant
 def _sums(arithmetic: ArithmeticLike, dtype: torch.dtype) -> Sums:
     """An arithmetic of which a carrier holds the last sums."""
-    sums = make_sums(Arithmetic.from_value(arithmetic))
+    own = Arithmetic.from_value(arithmetic)
+    if own.in_blocks:
+        remedy = "Blocks are groups of operands that a scheme casts: call lowprec.functional.matmul."
+        raise value_error("arithmetic", "be one whose chunks are no blocks", own.describe(), remedy)
+    sums = make_sums(own)
     if dtype in CARRIER_DTYPES:  # else it is the operand's fault
         check_result(sums, dtype)
     return sums

@@ -171,7 +171,9 @@ def _matrix_product(
 class MatmulProduct(Product):
     """Batches of matrices, whose batch dimensions broadcast; there is no bias.
 
-    The gradients of an operand that is read several times are added by torch's own sum.
+    The gradient of a single matrix is one product, summed over the other operand's batches and then over its
+    rows or columns. The gradients of other operands that are read several times, one of many, are added by
+    torch's own sum.
     """
 
     roles = ("left", "right")
@@ -196,14 +198,20 @@ class MatmulProduct(Product):
     def simulated_input(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
-        """Summed over the columns of the result."""
-        y = _batched_product(error, weight.mT, seed, sums, GRAD_INPUT, f"error {self.roles[1]}")
+        """Summed over the columns of the result, and over batches for a single matrix."""
+        right = weight.mT
+        if x.dim() == 2 and weight.dim() > 2:
+            error = error.movedim(-2, 0).flatten(1)
+            right = right.reshape(-1, right.shape[-1])
+        y = _batched_product(error, right, seed, sums, GRAD_INPUT, f"error {self.roles[1]}")
         return y.sum_to_size(x.shape)
 
     def simulated_weight(
         self, x: Tensor, weight: Tensor, error: Tensor, sums: Sums, seed: Tensor | None
     ) -> Tensor:
-        """Summed over the rows of the result."""
+        """Summed over the rows of the result, and over batches for a single matrix."""
+        if weight.dim() == 2 and x.dim() > 2:
+            x, error = x.flatten(0, -2), error.flatten(0, -2)
         y = _batched_product(x.mT, error, seed, sums, GRAD_WEIGHT, f"{self.roles[0]} error")
         return y.sum_to_size(weight.shape)
 

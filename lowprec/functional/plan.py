@@ -11,6 +11,7 @@ from lowprec.cast import Cast, Operands
 from lowprec.errors import value_error
 from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat, Scaled
 from lowprec.functional.groups import Reading, Sizes, common_size, has_two_levels
+from lowprec.ops.constant import constant
 from lowprec.ops.products import Sums, arithmetic_of, make_sums
 from lowprec.ops.quantize import Spec, make_spec, seed_tensor
 from lowprec.scheme import Scheme, scheme_of
@@ -127,9 +128,15 @@ def make_plan(scheme: Scheme, axes: Axes, *, training: bool) -> Plan:
 _IN_BLOCKS = (LINEAR_AXES, MATMUL_AXES, conv_axes(1), conv_axes(2), conv_axes(3))
 
 
+@constant
+def _in_blocks(key: str) -> bool:
+    """Whether a chunk of an arithmetic is one group of the operands."""
+    return arithmetic_of(key).in_blocks
+
+
 def _blocks(plan: Plan, scale: int) -> Sizes | None:
     """The sizes of the blocks of the three products; what cannot be computed in blocks is refused."""
-    in_blocks = [sums is not None and arithmetic_of(sums.key).in_blocks for sums in plan.arithmetics or ()]
+    in_blocks = [sums is not None and _in_blocks(sums.key) for sums in plan.arithmetics or ()]
     if not any(in_blocks):
         return None
     axes = plan.axes

@@ -256,7 +256,7 @@ def _fields(plan: Plan) -> list[_Fields]:
         if isinstance(held, Spec):
             found.append((held.format, held.rounding, held.random_bits))
         elif isinstance(held, Sums):
-            found.append((held.key, held.is_stochastic))
+            found.append((held.unmoved or held.key, held.is_stochastic))
     return found
 
 

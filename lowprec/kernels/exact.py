@@ -199,7 +199,7 @@ def root_exactly(x, _y, _z, _down):
     if place % 2 != 0:
         digits, place = U64(digits >> _ONE), place + 1  # of 53 bits none is lost
     root = rest = _NONE
-    for _ in range(61):  # two bits of the number for each of its root
+    for _ in range(EXACT):  # two bits of the number for each of its root
         rest = U64(U64(rest << U64(2)) | U64(digits >> U64(62)))
         digits = U64(digits << U64(2))
         trial = U64(U64(root << U64(2)) | _ONE)
@@ -207,7 +207,7 @@ def root_exactly(x, _y, _z, _down):
         if rest >= trial:
             rest = U64(rest - trial)
             root = U64(root | _ONE)
-    significand, place = normalized(_NONE, root, (place + 64 - 122) // 2, rest != _NONE)
+    significand, place = normalized(_NONE, root, (place + 64 - 2 * EXACT) // 2, rest != _NONE)
     return significand, place, False
 
 

@@ -149,7 +149,7 @@ def multiply(
             bias_step=bias_step, seed=seed, stream=stream, threads=threads,
         )  # fmt: skip
         bias = None if whole else bias
-    elif (word := word_of(arithmetic, of_left, of_right)) is not None:
+    elif depth > 0 and (word := word_of(arithmetic, of_left, of_right)) is not None:
         integers.multiply((left, of_left), (right, of_right), out, carrier, word, threads, block)
     else:
         path = path_of(arithmetic, of_left, of_right, depth)

@@ -37,11 +37,13 @@ class Sums(NamedTuple):
 
     key: str
     is_stochastic: bool
+    unmoved: str = ""
+    """The arithmetic as it was before a loss scale moved it."""
 
 
 def make_sums(arithmetic: Arithmetic, shift: int = 0) -> Sums:
     """An arithmetic, moved by 2**shift, as a string, which a compiled graph holds as a constant."""
-    return Sums(_key(arithmetic, shift), arithmetic.is_stochastic)
+    return Sums(_key(arithmetic, shift), arithmetic.is_stochastic, _key(arithmetic, 0))
 
 
 @constant
@@ -53,7 +55,17 @@ def _key(arithmetic: Arithmetic, shift: int) -> str:
 @constant
 def check_result(sums: Sums, dtype: torch.dtype) -> None:
     """Refuse a carrier that does not hold what the last sum gives."""
-    arithmetic_of(sums.key).final.check_carrier(CARRIERS[dtype])
+    arithmetic_of(sums.unmoved or sums.key).final.check_carrier(CARRIERS[dtype])
+
+
+@constant
+def _is_held(key: str, dtype: torch.dtype) -> bool:
+    """Whether a carrier holds the last sum of an arithmetic that a loss scale may have moved."""
+    try:
+        arithmetic_of(key).final.check_carrier(CARRIERS[dtype])
+    except ValueError:
+        return False
+    return True
 
 
 def product(
@@ -67,11 +79,17 @@ def product(
     roles: str = "",
     blocks: Blocks | None = None,
 ) -> Tensor:
-    """The operator; the seed is dropped where no rounding needs it, and ``roles`` are for who looks on."""
+    """The operator; the seed is dropped where no rounding needs it, and ``roles`` are for who looks on.
+
+    What a loss scale has moved out of the carrier's range is computed in float64, and rounded to the carrier
+    once: as a gradient is when its loss scale is divided away.
+    """
+    if a.dtype != torch.float64 and not _is_held(sums.key, a.dtype):
+        wide = None if bias is None else bias.double()
+        y = product(a.double(), b.double(), wide, seed, sums, stream, bias_step, roles, blocks)
+        return y.to(a.dtype)
     words = seed if sums.is_stochastic else None
-    y: Tensor = torch.ops.lowprec.product(
-        a, b, bias, words, sums.key, stream, bias_step, roles, *(blocks or ())
-    )
+    y = torch.ops.lowprec.product(a, b, bias, words, sums.key, stream, bias_step, roles, *(blocks or ()))
     if not torch.compiler.is_compiling() and product_owner():
         _count(a, b, words, sums, stream, roles)
     return y
@@ -92,8 +110,12 @@ def arithmetic_of(key: str) -> Arithmetic:
     return Arithmetic.from_value(json.loads(key))
 
 
-def _check(a: Tensor, b: Tensor) -> None:
-    """Refuse what has no product: kernels read memory by these sizes."""
+def _check(a: Tensor, b: Tensor, arithmetic: str, elements: object, scales: object) -> None:
+    """Refuse what has no product: kernels read memory by these sizes, and scales where there are blocks."""
+    if arithmetic_of(arithmetic).in_blocks and (elements is None or scales is None):
+        must = "have chunks of so many products where operands have no groups with scales"
+        remedy = "Cast both in the scheme of lowprec.functional.matmul."
+        raise value_error("arithmetic", must, "chunk 'block'", remedy)
     if a.dim() != 3 or b.dim() != 3 or a.shape[0] != b.shape[0] or a.shape[2] != b.shape[1]:
         must = f"have as many matrices as `a`, {tuple(a.shape)}, with as many rows as those have columns"
         raise value_error("b", must, tuple(b.shape))
@@ -122,7 +144,7 @@ def _product(
     scales: list[Tensor] | None = None,
 ) -> Tensor:
     """The CPU kernel."""
-    _check(a, b)
+    _check(a, b, arithmetic, elements, scales)
     own = arithmetic_of(arithmetic)
     out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
     left, right, of_blocks = _operand(a), _operand(b), None
@@ -145,6 +167,9 @@ _library.impl("product", _product, "CPU")
 
 
 @torch.library.register_fake("lowprec::product", lib=_library)
-def _(a: Tensor, b: Tensor, *_: Any) -> Tensor:
-    _check(a, b)
+def _(
+    a: Tensor, b: Tensor, bias: Tensor | None, seed: Tensor | None, arithmetic: str, stream: int = 0,
+    bias_step: int = 1, roles: str = "", size: int = 0, elements: Any = None, scales: Any = None,
+) -> Tensor:  # fmt: skip
+    _check(a, b, arithmetic, elements, scales)
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])

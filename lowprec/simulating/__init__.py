@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from lowprec.errors import type_error, value_error
 from lowprec.scheme import Scheme, scheme_of
-from lowprec.simulating.functions import IN_PLACE, SIMULATED, UNREACHED, Options, name_of
+from lowprec.simulating.functions import IN_PLACE, SIMULATED, UNREACHED, WEIGHTED, Options, name_of
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -135,6 +135,8 @@ class Simulation(TorchFunctionMode):
         if not (is_ours or name in UNREACHED or name in IN_PLACE) or not _has_floats(args, kwargs):
             return func(*args, **kwargs)
         why = _why_unreached(name, args, kwargs)
+        if why is None and name not in SIMULATED:
+            return func(*args, **kwargs)
         if why is not None:
             if self.unreached == "carrier":
                 return func(*args, **kwargs)
@@ -170,14 +172,17 @@ def _is_integer(x: Tensor) -> bool:
 
 
 def _why_unreached(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
-    """What to do instead of a call that cannot be simulated; None if it can."""
+    """What to do instead of a call that cannot be simulated; None if it can, or multiplies nothing."""
+    leaves = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
     if name in IN_PLACE:
         return f"Use {name.removesuffix('_')} and assign its result."
+    if name in WEIGHTED and sum(x.is_floating_point() for x in leaves) < 2:
+        return None
     if name in UNREACHED:
         return UNREACHED[name]
     if kwargs.get("out") is not None:
         return "Leave out= and assign the result."
-    if any(isinstance(x, Tensor) and x.layout != torch.strided for x in tree_leaves((args, kwargs))):
+    if any(x.layout != torch.strided for x in leaves):
         return "Call to_dense() on sparse operands."
     operands = args[1] if len(args) == 2 and isinstance(args[1], list | tuple) else args[1:]
     if name == "einsum" and len(operands) > 2:

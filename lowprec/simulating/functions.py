@@ -176,6 +176,9 @@ SIMULATED: dict[str, Callable[..., Any]] = {
 IN_PLACE = frozenset({"addmm_", "addmv_", "baddbmm_", "addbmm_", "_addmm_activation_"})
 """Products that are added to what is there."""
 
+WEIGHTED = frozenset({"embedding_bag"})
+"""Sums that are products only where they have weights."""
+
 _TWO = "Multiply two at a time with torch.matmul or torch.einsum."
 _ATTENTION = "Use torch.nn.functional.scaled_dot_product_attention."
 _CELLS = "Write its steps with torch.nn.functional.linear."
@@ -212,7 +215,7 @@ UNREACHED: dict[str, str] = {
             "miopen_convolution_relu", "miopen_convolution_add_relu", "mkldnn_linear", "linear_cross_entropy",
             "_addmm_activation", "_int_mm", "_scaled_mm", "scaled_mm", "_grouped_mm", "grouped_mm",
             "_scaled_grouped_mm", "scaled_grouped_mm", "smm", "spmm", "dsmm", "hsmm", "saddmm",
-            "sspaddmm", "hspmm",
+            "sspaddmm", "hspmm", "_sparse_mm", "_sparse_addmm", "embedding_bag",
             "sparse_sampled_addmm", "fbgemm_linear_fp16_weight", "fbgemm_linear_fp16_weight_fp32_activation",
             "fbgemm_linear_int8_weight", "fbgemm_linear_int8_weight_fp32_activation",
         ),
