@@ -161,6 +161,7 @@ def test_where_sums_are_exact_blocks_change_nothing(name: str) -> None:
             assert torch.equal(a, b), function
 
 
+@pytest.mark.slow
 def test_one_scale_for_all_of_the_contraction_is_one_block() -> None:
     """As integer hardware: sums of codes, times the scale of a row and of the tensor."""
     per_row = "scaled<fixed8f0<symmetric>,float32,channel0,amax>"

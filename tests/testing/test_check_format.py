@@ -145,6 +145,9 @@ def test_a_boundary_beyond_its_neighbors_is_found():
         check_format(Uneven(moved=2))
 
 
-@pytest.mark.parametrize("name", ["codebook<-1,-0.25,0.25,1>", "codebook<-1,-0.75,0.5,1>", "posit17"])
+WIDE = pytest.param("posit17", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", ["codebook<-1,-0.25,0.25,1>", "codebook<-1,-0.75,0.5,1>", WIDE])
 def test_formats_that_are_not_their_own_mirror_and_wide_posits_pass(name):
     check_format(name)
