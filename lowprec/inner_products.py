@@ -40,8 +40,9 @@ def matmul(a: Tensor, b: Tensor, arithmetic: ArithmeticLike, *, seed: int | Tens
 
     Raises:
         TypeError: If an operand is no tensor, or dtypes differ or are no carrier.
-        ValueError: If sizes do not fit, the dtype cannot hold the last sum, the arithmetic is none, or a
-            seed is given where nothing is stochastic.
+        ValueError: If sizes do not fit, the dtype cannot hold the last sum, the arithmetic is none or has
+            blocks, products of float64 operands are not exact in float64 (sums are not ``"exact"``), or
+            a seed is given where nothing is stochastic.
 
     Gradient:
         The two backward products, in the same arithmetic; there is no second derivative.

@@ -27,7 +27,9 @@ def matmul(
 
     The first operand is rounded as the scheme's input, the second as its weight; the sums inside the
     product, and inside the two products of the gradients, by its arithmetic. NaN, infinities and
-    overflow follow each operand's format, then the arithmetic; an empty sum is +0.
+    overflow follow each operand's format, then the arithmetic; an empty sum is +0. The gradient of a
+    single matrix beside batches is one sum over all of them, unless the arithmetic has blocks; gradients
+    of batches that broadcast are added by torch.
 
     Args:
         input: Float32, bfloat16, float16 or float64, of one dimension or more; ``(*, i, k)``.
