@@ -117,8 +117,8 @@ def probes(effort: Effort) -> Iterator[Probe]:
 
     Example:
         >>> from lowprec.app.bench.measure import FULL
-        >>> {str(probe.limit) for probe in probes(FULL) if probe.row == CASES[0].row}
-        {'None', '≤ 20'}
+        >>> sorted({str(probe.limit) for probe in probes(FULL) if probe.row == CASES[0].row})
+        ['None', '≤ 20']
     """
     for case in CASES if effort.complete else (CASES[0], CASES[-1]):
         for size in SIZES if effort.complete else (_QUICK,):
