@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lowprec.arithmetic import Arithmetic
 from lowprec.errors import value_error
+from lowprec.formats import FixedPoint
 from lowprec.kernels.dispatch import count_overflows, multiply
 from lowprec.kernels.operands import Operand
 from lowprec.ops.blocks import Blocks, over_scales
@@ -96,9 +97,11 @@ def product(
 
 
 def _count(a: Tensor, b: Tensor, seed: Tensor | None, sums: Sums, stream: int, roles: str) -> None:
-    """Tell who looks on how many sums overflow, where they are counted."""
-    number, threads = 0 if seed is None else int(seed), torch.get_num_threads()
+    """Tell who looks on how many sums overflow in fixed point, which nothing in their result shows."""
     own = arithmetic_of(sums.key)
+    if not any(isinstance(format, FixedPoint) for format in (own.accumulate, own.chunk_accumulate)):
+        return  # counting sums takes many times as long as adding them
+    number, threads = 0 if seed is None else int(seed), torch.get_num_threads()
     found = count_overflows(_operand(a), _operand(b), own, seed=number, stream=stream, threads=threads)
     if found is not None:
         observe_product(roles, *found)
