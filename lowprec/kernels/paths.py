@@ -71,6 +71,8 @@ _SURE = {"float32": 13, "float64": 36}
 """Bits of a format's mantissa up to which few steps are in doubt."""
 _DRAWN = {"float32": 13, "float64": 20}
 """The same of drawn sums; in binary64 a word is no longer than what is cut."""
+_RARELY = 8
+"""How many bits more than a format terms have where few of their sums lie in the middle of two values."""
 _GROWTH = 3
 """How many binades above 2^m times the largest product a sum to nearest stays: at 2^(m + 1) times that
 product, one is less than half of the last place."""
@@ -217,7 +219,8 @@ def _way(arithmetic: Arithmetic, products: Measure, low: int, carrier: str, coun
     reached = not middle or reach + 2 > extent.top
     depth = RAISED if carrier == "float64" and _is_raised(arithmetic, lowest) else None
     drawn = arithmetic.rounding is Rounding.STOCHASTIC
-    doubted = middle and _may_doubt(arithmetic, carrier)
+    rarely = drawn or terms.digits >= digits(format) + _RARELY  # sums of few bits are often ties
+    doubted = middle and rarely and _may_doubt(arithmetic, carrier)
     if doubted and drawn:
         smallest = Fraction(format.smallest_normal)
         return Path(carrier, False, middle, reached, DRAWN if Fraction(2) ** lowest < smallest else NORMAL)
