@@ -219,3 +219,12 @@ def test_infinities_keep_sums_out_of_the_middle() -> None:
     a[0, 0, 3] = -np.inf
     assert not path(a, b, Arithmetic("bfloat16")).middle
     assert_defined(a, b, Arithmetic("bfloat16"))
+
+
+def test_sums_that_are_often_ties_are_not_done_again() -> None:
+    """Terms of few bits more than the accumulator lie in the middle of two values too often."""
+    few, many = Measure(8, -9, 4), Measure(2, -50, 24)
+    for arithmetic in (Arithmetic("e6m5ieee"), Arithmetic("e6m5ieee", chunk=64)):
+        often = path_of(arithmetic, few, Measure(15, -16, 3))
+        assert (often.carrier, often.odd, often.is_doubtful) == ("float32", True, False)
+        assert path_of(arithmetic, Measure(2, -20, 11), many).is_doubtful
