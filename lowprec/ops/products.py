@@ -5,8 +5,7 @@
     element n of the result its element n // bias_step is added, counted on from the beginning again. An
     arithmetic travels as the string that ``make_sums`` makes. Where chunks are blocks, what blocks.py says
     of them goes with it: their size, formats of elements and scales; a and b are values, elements times
-    scales. There is no gradient: the two backward
-    products are other products, in arithmetics of their own.
+    scales. There is no gradient: the two backward products are other products, in arithmetics of their own.
 """
 
 import json
@@ -60,6 +59,7 @@ def check_result(sums: Sums, dtype: torch.dtype) -> None:
 
 
 @constant
+@lru_cache(maxsize=1024)
 def _is_held(key: str, dtype: torch.dtype) -> bool:
     """Whether a carrier holds the last sum of an arithmetic that a loss scale may have moved."""
     try:

@@ -96,10 +96,10 @@ def record(
     and, if given, those of ``optimizer`` by the names of the parameters; others are not. What a
     checkpoint computes again is counted again. Outside a block nothing is counted and nothing is paid.
 
-    Where layers multiply in an arithmetic, the sums inside a product have roles of their own, output sums,
-    grad_input sums and grad_weight sums: how many there are, and how many of them overflowed, which in fixed
-    point that wraps nothing else tells. They are computed once more for that; compensated ones are not
-    counted.
+    Where layers have sums in fixed point, those inside a product have roles of their own, output sums,
+    grad_input sums and grad_weight sums: how many there are, and how many of them overflowed, which of those
+    that wrap nothing else tells. They are computed once more for that, which takes many times as long;
+    compensated, exact and block sums are not counted.
 
     A step ends with each ``optimizer.step()``, or, without an optimizer, where the model is called again.
     Steps are numbered from 0. What was counted is kept for at most 256 moments: when there are more, each two
