@@ -99,6 +99,19 @@ def test_a_sum_of_binary64_is_what_fsum_gives() -> None:
         assert_same(multiplied(a, b, EXACT), np.array([want]))
 
 
+@pytest.mark.parametrize(("dtype", "digits"), [("float32", 24), ("float64", 53)])
+def test_what_lies_far_below_a_sum_decides_a_tie(dtype: str, digits: int) -> None:
+    """One more, or one less, further down than 128 bits, on ties below even and odd values."""
+    half, step = 2.0**-digits, 2.0 ** (1 - digits)
+    for far in (2.0**-120, 2.0**-127, 2.0**-128, 2.0**-129, 2.0**-140, 2.0**-200):
+        for lead, down, up in ((1.0, 1.0, 1 + step), (1 + step, 1 + step, 1 + 2 * step)):
+            root = 2.0 ** (math.log2(far) // 2)
+            a = np.array([[[lead, half, x * root] for x in (1.0, -1.0, 0.0)]], dtype)
+            b = np.array([[[1.0], [1.0], [far / root]]], dtype)
+            got = multiplied(a.reshape(1, 3, 3), b, EXACT).ravel().tolist()
+            assert got == [up, down, down if lead == 1.0 else up]
+
+
 def test_factors_of_53_bits_are_multiplied_exactly() -> None:
     """(1 + e)^2 - (1 + 2 e) is e^2, and (2^53 - 1)^2 odd; products below the smallest number count, too."""
     e = 2.0**-52
