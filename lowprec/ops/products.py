@@ -59,9 +59,14 @@ def check_result(sums: Sums, dtype: torch.dtype) -> None:
 
 
 @constant
-@lru_cache(maxsize=1024)
 def _is_held(key: str, dtype: torch.dtype) -> bool:
     """Whether a carrier holds the last sum of an arithmetic that a loss scale may have moved."""
+    return _held(key, dtype)
+
+
+@lru_cache(maxsize=1024)
+def _held(key: str, dtype: torch.dtype) -> bool:
+    """The same, looked up: of the two, torch.compile would see through this one."""
     try:
         arithmetic_of(key).final.check_carrier(CARRIERS[dtype])
     except ValueError:
