@@ -15,8 +15,8 @@ from lowprec.formats import FormatLike
 from lowprec.functional.matrices import matmul_in
 from lowprec.functional.plan import Arithmetics
 from lowprec.functional.totals import total
+from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.constant import constant
-from lowprec.ops.library import CARRIERS
 from lowprec.ops.products import Sums, check_result, make_sums
 from lowprec.ops.quantize import CARRIER_DTYPES, Spec, check_tensor, make_spec, seed_tensor
 

@@ -29,7 +29,7 @@ from lowprec.formats.format import check_integer
 from lowprec.formats.granularity import Granularity
 from lowprec.formats.properties import shortened
 from lowprec.ops import quantize
-from lowprec.ops.library import CARRIERS
+from lowprec.ops.carriers import CARRIERS
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,17 +10,8 @@ from lowprec.kernels.cpu import (
     CODES,
     DECODED,
     FLAGS,
-    GROUP_SIZE,
-    GROUP_STEP,
-    INDEX_OFFSET,
-    INDEX_STEP,
-    LENGTH,
-    OUT_STEP,
     OUT_TILE,
-    SEGMENT,
-    SEGMENTS,
     VALUES,
-    X_STEP,
     X_TILE,
     draw,
     is_drawn,
@@ -47,6 +38,17 @@ from lowprec.kernels.scalar import (
     smaller,
 )
 from lowprec.kernels.specialize import WIDTHS, inline, rebound, specialized
+from lowprec.kernels.walk import (
+    GROUP_SIZE,
+    GROUP_STEP,
+    INDEX_OFFSET,
+    INDEX_STEP,
+    LENGTH,
+    OUT_STEP,
+    SEGMENT,
+    SEGMENTS,
+    X_STEP,
+)
 
 MAXIMA = 1
 QUANTIZE = 2

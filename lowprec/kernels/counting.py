@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lowprec.kernels.cpu import LENGTH, OUT_STEP, SEGMENT, SEGMENTS, X_STEP, jit, locate
+from lowprec.kernels.cpu import jit, locate
 from lowprec.kernels.elementwise import SERIAL_BELOW
 from lowprec.kernels.layout import Integers, layout
 from lowprec.kernels.limits import NEVER, Limits
@@ -19,6 +19,7 @@ from lowprec.kernels.memory import at, matrix_at, put, read_apart
 from lowprec.kernels.scalar import U32, U64
 from lowprec.kernels.specialize import WIDTHS, inline
 from lowprec.kernels.threads import ranges, share
+from lowprec.kernels.walk import LENGTH, OUT_STEP, SEGMENT, SEGMENTS, X_STEP
 
 # What a row begins with; all are 64-bit integers.
 (CERTAIN, POSSIBLE, UNDERFLOWED, NAN, INFINITE, GIVEN_NAN, GIVEN_SUBNORMAL) = range(7)

@@ -22,6 +22,7 @@ import numpy as np
 from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
+from lowprec.kernels import walk
 from lowprec.kernels.codes import floating_bits, floating_code, integer_bits, integer_code
 from lowprec.kernels.memory import at, get, matrix_at, put
 from lowprec.kernels.philox import TILE, fill_tile, word_at
@@ -37,11 +38,15 @@ from lowprec.kernels.scalar import (
     smaller,
 )
 from lowprec.kernels.specialize import WIDTHS, is_listed, rebound, specialized
-
-# Rows of `outer`, one column for each dimension outside the run.
-SIZE, X_STRIDE, OUT_STRIDE, INDEX_STRIDE, GROUP_STRIDE, TILE_SIZE = range(6)
-# Entries of `run`, which describes the innermost dimension.
-(LENGTH, SEGMENT, SEGMENTS, X_STEP, OUT_STEP, INDEX_STEP, INDEX_OFFSET, GROUP_SIZE, GROUP_STEP) = range(9)
+from lowprec.kernels.walk import (
+    INDEX_OFFSET,
+    INDEX_STEP,
+    LENGTH,
+    OUT_STEP,
+    SEGMENT,
+    SEGMENTS,
+    X_STEP,
+)
 
 # What lies in a call's scratch memory, by offsets in bytes: words, a tile of x, a tile of out.
 X_TILE, OUT_TILE, SCRATCH = TILE * 4, TILE * 12, TILE * 20
@@ -96,18 +101,7 @@ def is_drawn(mode: int) -> bool:
     return mode >= STOCHASTIC
 
 
-@njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def locate(outer, number):
-    """Where a run starts: offsets into x and out, the index of its first element, its group."""
-    x_at, out_at, index_at, group_at = 0, 0, 0, 0
-    for d in range(outer.shape[1] - 1, -1, -1):
-        i = number % outer[SIZE, d]
-        number //= outer[SIZE, d]
-        x_at += i * outer[X_STRIDE, d]
-        out_at += i * outer[OUT_STRIDE, d]
-        index_at += i * outer[INDEX_STRIDE, d]
-        group_at += i // outer[TILE_SIZE, d] * outer[GROUP_STRIDE, d]
-    return x_at, out_at, index_at, group_at
+locate = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(walk.locate)
 
 
 @njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)

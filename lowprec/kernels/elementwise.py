@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lowprec.formats import FloatingPoint, Format, resolve
-from lowprec.kernels import cpu
+from lowprec.kernels import cpu, walk
 from lowprec.kernels.layout import Integers, layout, row_major
 from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.scalar import DEEP
@@ -49,21 +49,26 @@ def quantize(
     kernel = kernel_of(format, rounding, random_bits, carrier, kind)
     strides = (index_strides or row_major(shape)) if kernel.drawn else None
     plan = layout(shape, x_strides, out_strides, strides, index_offset, None)
-    walk = (x, out, kernel.numbers, plan.run, plan.outer, plan.dimensions)
+    place = (x, out, kernel.numbers, plan.run, plan.outer, plan.dimensions)
     if plan.size < SERIAL_BELOW or threads == 1:
-        kernel.loop(*walk, own_scratch(), 0, plan.units, *noise)
+        kernel.loop(*place, own_scratch(), 0, plan.units, *noise)
         return
     parts = ranges(plan.units, PARTS * threads)
     with scratches(len(parts)) as rooms:
-        calls = [(*walk, room, *part, *noise) for room, part in zip(rooms, parts, strict=True)]
+        calls = [(*place, room, *part, *noise) for room, part in zip(rooms, parts, strict=True)]
         share(kernel.loop, calls, threads)
 
 
 def walk_of(size: int, segment: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """What the loops walk contiguous memory by, in units of so many elements."""
     run = np.zeros(9, np.int64)
-    run[[cpu.LENGTH, cpu.SEGMENT, cpu.SEGMENTS, cpu.GROUP_SIZE]] = size, segment, -(-size // segment), size
-    run[[cpu.X_STEP, cpu.OUT_STEP, cpu.INDEX_STEP]] = 1
+    run[[walk.LENGTH, walk.SEGMENT, walk.SEGMENTS, walk.GROUP_SIZE]] = (
+        size,
+        segment,
+        -(-size // segment),
+        size,
+    )
+    run[[walk.X_STEP, walk.OUT_STEP, walk.INDEX_STEP]] = 1
     return run, np.zeros(6, np.int64)
 
 

@@ -68,10 +68,9 @@ def fill_tile(ceilings, seed, stream, tile):
 
 
 @inline
-def word_at(seed, stream, index):
-    """The random word of one element; all arguments uint64."""
-    n = (index // np.uint64(TILE)) * np.uint64(LANES) + index % np.uint64(LANES)
-    w0, w1, w2, w3 = philox(
+def words_of(seed, stream, n):
+    """The four words of one counter; all arguments uint64."""
+    return philox(
         np.uint32(n & _WORD),
         np.uint32(n >> _HIGH),
         np.uint32(stream & _WORD),
@@ -79,6 +78,13 @@ def word_at(seed, stream, index):
         np.uint32(seed & _WORD),
         np.uint32(seed >> _HIGH),
     )
+
+
+@inline
+def word_at(seed, stream, index):
+    """The random word of one element; all arguments uint64."""
+    n = (index // np.uint64(TILE)) * np.uint64(LANES) + index % np.uint64(LANES)
+    w0, w1, w2, w3 = words_of(seed, stream, n)
     quarter = (index // np.uint64(LANES)) % np.uint64(4)
     low = w0 if quarter == np.uint64(0) else w1
     high = w2 if quarter == np.uint64(2) else w3

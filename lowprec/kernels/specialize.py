@@ -77,6 +77,7 @@ def specialized(
     odd: bool = False,
     digits: int | None = None,
     compiler: Callable[..., Any] = inline,
+    instructions: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The names of all decisions, each compiled for these constants when it is first called.
 
@@ -95,7 +96,8 @@ def specialized(
         odd: Whether sums are rounded to odd.
         digits: Bits below the leading one of what increments are found for, where that is no pattern.
         exact: Whether quotients are needed to more bits than elements look at.
-        compiler: What makes a device function of a Python one; none for a copy in Python.
+        compiler: What makes a function that loops call of a Python one; the identity for a copy in Python.
+        instructions: What takes the place of the CPU's own, by name.
     """
     U, mantissa, place = WIDTHS[carrier].unsigned, WIDTHS[carrier].mantissa, WIDTHS[carrier].place
     infinity = (1 << place) - (1 << mantissa)
@@ -124,7 +126,7 @@ def specialized(
     names: dict[str, Any] = {}
     for module in DECISIONS:
         names.update(vars(module))
-    names.update(constants)
+    names |= constants | (instructions or {})
     for name, function in list(names.items()):
         if isinstance(function, FunctionType) and function.__module__ in _MODULES:
             names[name] = compiler(rebound(function, names))

@@ -17,8 +17,9 @@ from lowprec.formats import Scaled, resolve
 from lowprec.kernels.multiply import BlockScales
 from lowprec.kernels.operands import Operand, pack
 from lowprec.ops import scaling
+from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.constant import constant
-from lowprec.ops.library import CARRIERS, quantized
+from lowprec.ops.library import quantized
 
 _library = torch.library.Library("lowprec", "FRAGMENT")
 _library.define("block_scales(Tensor x, str format, int axis) -> (Tensor, Tensor)")

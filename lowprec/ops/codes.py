@@ -17,9 +17,9 @@ from lowprec.formats import (
 )
 from lowprec.modes import Rounding
 from lowprec.ops import scaling
+from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.coding import code_dtype
 from lowprec.ops.constant import constant
-from lowprec.ops.library import CARRIERS
 from lowprec.ops.quantize import (
     Spec,
     check_carrier,

@@ -32,7 +32,7 @@ from lowprec.formats.carriers import CARRIERS as RANGES
 from lowprec.formats.carriers import Carrier
 from lowprec.kernels import dispatch
 from lowprec.ops import scaling
-from lowprec.ops.library import CARRIERS
+from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.search import found_by_trying
 
 _library = torch.library.Library("lowprec", "FRAGMENT")

@@ -16,8 +16,8 @@ from lowprec.formats import BlockFloatingPoint, GroupedFormat, Scaled, resolve
 from lowprec.kernels import counting
 from lowprec.kernels.limits import NEVER, limits_of
 from lowprec.ops import scaling
+from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.gradients import overflowed
-from lowprec.ops.library import CARRIERS
 from lowprec.ops.quantize import Spec
 from lowprec.ops.statistics import largest_magnitudes
 

@@ -20,8 +20,8 @@ from lowprec.formats import FixedPoint, FloatingPoint, FormatLike, GroupedFormat
 from lowprec.kernels.dispatch import operate
 from lowprec.kernels.operate import is_quick, is_wide, most_random_bits, overflow_of
 from lowprec.modes import Overflow, Rounding
+from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.constant import constant
-from lowprec.ops.library import CARRIERS
 from lowprec.ops.quantize import (
     Spec,
     check_out,

@@ -18,7 +18,6 @@ Formats and modes travel as strings, so that a compiled graph holds them as cons
 Arguments are checked where users call, not here.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ from lowprec.kernels import dispatch
 from lowprec.kernels.cpu import FLAGS, VALUES
 from lowprec.kernels.threads import use_openmp_of
 from lowprec.modes import Rounding
+from lowprec.ops.carriers import CARRIERS, Strides
 from lowprec.ops.search import found_by_trying
 from lowprec.ops.torch_arithmetic import LIBRARY
 
@@ -44,25 +44,20 @@ _library.define(f"quantize_out(Tensor x, Tensor? seed, {_NUMBERS}, *, Tensor(a!)
 _library.define(f"overflowed(Tensor x, Tensor? seed, {_NUMBERS}) -> Tensor")
 _library.define("draw_seed(Tensor like, int call=0) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,))
 
-Strides = Sequence[int] | None
-
 if LIBRARY is not None:  # on Windows the compiler's own runtime, which has no such function
     use_openmp_of(LIBRARY)
-
-CARRIERS = {
-    torch.float32: "float32",
-    torch.bfloat16: "bfloat16",
-    torch.float16: "float16",
-    torch.float64: "float64",
-}
-"""The names of the dtypes whose tensors hold quantized values."""
 
 
 def _run(
     x: Tensor, out: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int,
     stream: int, index_offset: int, index_strides: Strides, kind: int,
 ) -> None:  # fmt: skip
-    """Call the kernel."""
+    """Call the kernel of the tensor's device."""
+    if x.is_cuda:
+        from lowprec.ops import cuda
+
+        cuda.quantize(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, kind)
+        return
     dispatch.quantize(
         x.data_ptr(), out.data_ptr(), CARRIERS[x.dtype], x.shape, x.stride(), out.stride(), format, rounding,
         random_bits=random_bits,
@@ -80,7 +75,7 @@ def _quantize(
     x: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int, stream: int = 0,
     index_offset: int = 0, index_strides: Strides = None,
 ) -> Tensor:  # fmt: skip
-    """The CPU kernel of quantize."""
+    """The kernel of quantize."""
     out = torch.empty_like(x)
     _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, VALUES)
     return out
@@ -90,7 +85,7 @@ def _quantize_out(
     x: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int, stream: int = 0,
     index_offset: int = 0, index_strides: Strides = None, *, out: Tensor,
 ) -> None:  # fmt: skip
-    """The CPU kernel of quantize_out."""
+    """The kernel of quantize_out."""
     _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, VALUES)
 
 
@@ -98,7 +93,7 @@ def _overflowed(
     x: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int, stream: int = 0,
     index_offset: int = 0, index_strides: Strides = None,
 ) -> Tensor:  # fmt: skip
-    """The CPU kernel of overflowed."""
+    """The kernel of overflowed."""
     out = torch.empty_like(x, dtype=torch.bool)
     _run(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, FLAGS)
     return out
@@ -109,11 +104,12 @@ def _draw_seed(like: Tensor, call: int = 0) -> Tensor:
     return torch.empty(1, dtype=torch.int64, device=like.device).random_()
 
 
-_library.impl("quantize", _quantize, "CPU")
-_library.impl("quantize_plain", _quantize, "CPU")
-_library.impl("quantize_out", _quantize_out, "CPU")
-_library.impl("overflowed", _overflowed, "CPU")
-_library.impl("draw_seed", _draw_seed, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("quantize", _quantize, _device)
+    _library.impl("quantize_plain", _quantize, _device)
+    _library.impl("quantize_out", _quantize_out, _device)
+    _library.impl("overflowed", _overflowed, _device)
+    _library.impl("draw_seed", _draw_seed, _device)
 
 
 @torch.library.register_fake("lowprec::quantize", lib=_library)

@@ -21,8 +21,8 @@ from lowprec.formats import FixedPoint
 from lowprec.kernels.dispatch import count_overflows, multiply
 from lowprec.kernels.operands import Operand
 from lowprec.ops.blocks import Blocks, over_scales
+from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.constant import constant
-from lowprec.ops.library import CARRIERS
 from lowprec.ops.observation import observe_product, product_owner
 
 _library = torch.library.Library("lowprec", "FRAGMENT")

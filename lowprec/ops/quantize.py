@@ -16,9 +16,10 @@ from lowprec.modes import Rounding, check_random_bits
 from lowprec.ops import library as library  # registers the operators
 from lowprec.ops import scaling
 from lowprec.ops import static as static  # registers further ones
+from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.constant import constant
 
-CARRIER_DTYPES = tuple(library.CARRIERS)
+CARRIER_DTYPES = tuple(CARRIERS)
 _LISTED = "float32, bfloat16, float16 or float64"
 _ARRAYS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(np.float64))
 Array = TypeVar("Array", bound=npt.NDArray[Any])
@@ -107,8 +108,9 @@ def check_tensor(x: Tensor, name: str = "x") -> None:
         raise type_error(name, f"be {_LISTED}", x.dtype, f"Convert it, as with {name}.float().")
     if x.layout != torch.strided:
         raise type_error(name, "be a strided tensor", x.layout, f"Convert it with {name}.to_dense().")
-    if not (x.is_cpu or x.is_meta):
-        raise value_error(name, "be on the CPU", str(x.device), f"Only CPU kernels exist: use {name}.cpu().")
+    if not (x.is_cpu or x.is_cuda or x.is_meta):
+        remedy = f"There are kernels for these two: use {name}.cpu()."
+        raise value_error(name, "be on the CPU or a CUDA device", str(x.device), remedy)
 
 
 def check_sources(spec: Spec, seed: int | Tensor | None, generator: torch.Generator | None) -> None:

@@ -17,7 +17,7 @@ from lowprec.formats import resolve
 from lowprec.kernels import dispatch
 from lowprec.kernels.cpu import FLAGS, VALUES
 from lowprec.ops import scaling
-from lowprec.ops.library import CARRIERS, Strides
+from lowprec.ops.carriers import CARRIERS, Strides
 from lowprec.ops.search import found_by_trying
 
 _ARGUMENTS = (

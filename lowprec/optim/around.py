@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lowprec.ops.library import CARRIERS
+from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.quantize import Spec
 from lowprec.optim.casts import Casts
 from lowprec.optim.roles import GRADIENT, MASTER, MOST_STATES, STATE, WEIGHT

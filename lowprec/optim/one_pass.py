@@ -16,7 +16,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from lowprec.kernels import updates
 from lowprec.kernels.program import Argument
 from lowprec.kernels.updates import Descent, Moments
-from lowprec.ops.library import CARRIERS
+from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.observation import observers
 from lowprec.ops.torch_arithmetic import adds_products_unrounded, root_function
 from lowprec.optim.casts import Casts, is_elementwise

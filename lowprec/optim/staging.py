@@ -12,7 +12,7 @@ from torch import Tensor
 from lowprec.kernels import cpu, elementwise, updates
 from lowprec.kernels.program import BUFFERS, NEXT_NUMBER, START, UNIT_NUMBER, Argument, Program, stage
 from lowprec.kernels.updates import UNIT
-from lowprec.ops.library import CARRIERS
+from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.quantize import Spec
 from lowprec.optim.roles import STEP_SHIFT, stream_of
 

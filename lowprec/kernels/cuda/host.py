@@ -1,0 +1,67 @@
+"""The simulator's memory: the host's, by its address; what instructions.py has, as Python functions."""
+
+import ctypes
+import threading
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+_lock = threading.Lock()
+
+
+def _place(address: int, index: int, dtype: Any) -> Any:
+    """One element of the host's memory, as an array."""
+    at = int(address) + int(index) * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * np.dtype(dtype).itemsize).from_address(at), dtype)
+
+
+def load(address, index, dtype):
+    """The element of a type at an index."""
+    return _place(address, index, dtype)[0]
+
+
+def store(address, index, value, dtype):
+    """Write one element of a type."""
+    _place(address, index, dtype)[0] = value
+
+
+def raise_to(address, index, value, dtype):
+    """Replace an unsigned integer by a larger one, whoever else does so at the time."""
+    with _lock:
+        place = _place(address, index, dtype)
+        place[0] = max(place[0], dtype(value))
+
+
+constant_at = load
+
+
+def fused(a, b, c):
+    """``a * b + c`` in the type of all three, rounded once."""
+    kind = type(a)
+    if not (np.isfinite(a) and np.isfinite(b) and np.isfinite(c)):
+        return kind(kind(a * b) + c)
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    if exact == 0:
+        return kind(kind(a * b) + c)
+    return _rounded(exact, kind)
+
+
+def _rounded(exact, kind):
+    """A number that is not 0, rounded to nearest even in a type."""
+    bits, least = (52, -1074) if kind is np.float64 else (23, -149)
+    magnitude = abs(exact)
+    lead = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
+    lead -= Fraction(2) ** lead > magnitude
+    place = max(lead - bits, least)
+    whole = round(magnitude / Fraction(2) ** place)
+    with np.errstate(over="ignore"):
+        value = (
+            kind(np.ldexp(np.float64(whole), place)) if whole.bit_length() + place <= 1024 else kind(np.inf)
+        )
+    return -value if exact < 0 else value
+
+
+def times(a, b):
+    """``a * b``, rounded by itself."""
+    return type(a)(a * b)

@@ -1,0 +1,101 @@
+"""Global memory of a device by its address, and what is rounded once, as instructions in kernels."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.cuda.extending import intrinsic
+
+_GLOBAL = 1
+"""The address space of global memory."""
+
+
+def _place(context: Any, builder: Any, arguments: Any, kind: Any) -> Any:
+    """A pointer to an element of global memory, by the address and index that come first."""
+    address, index, *_ = arguments
+    pointer = context.get_data_type(kind).as_pointer(_GLOBAL)
+    return builder.gep(builder.inttoptr(address, pointer), [index])
+
+
+@intrinsic
+def load(context, address, index, dtype):
+    """The element of a type at an index."""
+    kind = dtype.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """One instruction."""
+        return builder.load(_place(context, builder, arguments, kind))
+
+    return kind(types.int64, index, dtype), generate
+
+
+@intrinsic
+def constant_at(context, address, index, dtype):
+    """The same in memory that no kernel writes to."""
+    kind = dtype.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """A load that may be kept."""
+        loaded = builder.load(_place(context, builder, arguments, kind))
+        loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
+        return loaded
+
+    return kind(types.int64, index, dtype), generate
+
+
+@intrinsic
+def store(context, address, index, value, dtype):
+    """Write one element of a type."""
+    kind = dtype.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """One instruction."""
+        number = context.cast(builder, arguments[2], signature.args[2], kind)
+        builder.store(number, _place(context, builder, arguments, kind))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, index, value, dtype), generate
+
+
+@intrinsic
+def raise_to(context, address, index, value, dtype):
+    """Replace an unsigned integer by a larger one, whoever else does so at the time."""
+    kind = dtype.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """One atomic instruction."""
+        number = context.cast(builder, arguments[2], signature.args[2], kind)
+        builder.atomic_rmw("umax", _place(context, builder, arguments, kind), number, "monotonic")
+        return context.get_dummy_value()
+
+    return types.void(types.int64, index, value, dtype), generate
+
+
+@intrinsic
+def fused(context, a, b, c):
+    """``a * b + c`` in the type of all three, rounded once."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """One instruction."""
+        return builder.fma(*arguments)
+
+    kind = types.float32 if a == types.float32 else types.float64
+    return kind(kind, kind, kind), generate
+
+
+@intrinsic
+def times(context, a, b):
+    """``a * b``, rounded by itself: no compiler makes one rounding of it and a sum that follows."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """The instruction that names its rounding."""
+        number = context.get_value_type(signature.return_type)
+        letter = "f" if signature.return_type == types.float32 else "d"
+        kind = ir.FunctionType(number, [number, number])
+        name = f"llvm.nvvm.mul.rn.{letter}"
+        known = builder.module.globals.get(name)
+        function = known if known is not None else ir.Function(builder.module, kind, name)
+        return builder.call(function, arguments)
+
+    kind = types.float32 if a == types.float32 else types.float64
+    return kind(kind, kind), generate

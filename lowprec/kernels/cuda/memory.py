@@ -1,0 +1,23 @@
+"""Memory of the device by its address, inside kernels; in the simulator, memory of the host.
+
+``load``, ``store`` and ``raise_to`` take an address, an index and a type of NumPy's. ``constant_at``,
+``fused`` and ``times`` take the place of those that decisions call.
+"""
+
+from typing import Any
+
+from numba.core import config
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+"""Whether kernels run as Python functions, as NUMBA_ENABLE_CUDASIM=1 asks of Numba."""
+
+if SIMULATED:
+    from lowprec.kernels.cuda import host as _own
+else:
+    from lowprec.kernels.cuda import instructions as _own  # type: ignore[no-redef]
+
+load: Any = _own.load
+store: Any = _own.store
+raise_to: Any = _own.raise_to
+INSTRUCTIONS: dict[str, Any] = {name: getattr(_own, name) for name in ("constant_at", "fused", "times")}
+"""What takes the place of the CPU's own in decisions."""

@@ -1,0 +1,51 @@
+"""Kernels of CUDA devices in Numba's simulator: a queue on the host's memory."""
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hard_inputs import hard_values
+
+from lowprec.formats import Format
+
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+simulated = [
+    pytest.mark.cudasim,
+    pytest.mark.skipif(not SIMULATED, reason="needs NUMBA_ENABLE_CUDASIM=1 and the extra `cuda`"),
+]
+"""The marks of a module of such tests."""
+Grid = tuple[int, tuple[int, int]] | None
+GRIDS: list[Grid] = [None, (1, (1, 1)), (3, (5, 2)), (2, (32, 1))]
+"""Blocks, and threads of a block: what suits the work, one thread, odd numbers, one warp."""
+
+
+def queue(grid: Grid = None):
+    """A queue of the simulated device."""
+    from lowprec.kernels.cuda.twin import Memory, Queue
+
+    def allocate(count: int) -> Memory:
+        """Memory as a device gives it: with what was there before."""
+        memory = np.full(count, 0xA5, np.uint8)
+        return Memory(memory.ctypes.data, memory)
+
+    def upload(data: npt.NDArray[np.uint8]) -> Memory:
+        """A copy."""
+        memory = data.copy()
+        return Memory(memory.ctypes.data, memory)
+
+    return Queue(0, 0, allocate, upload, grid)
+
+
+def same_bits(got: torch.Tensor, want: torch.Tensor) -> bool:
+    """Whether two tensors hold the same patterns, shape and type."""
+    word = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[want.element_size()]
+    alike = got.shape == want.shape and got.dtype == want.dtype
+    return alike and torch.equal(got.contiguous().view(word), want.contiguous().view(word))
+
+
+def in_carrier(format: Format, carrier: torch.dtype, count: int) -> torch.Tensor:
+    """About so many hard inputs of a format."""
+    values = torch.from_numpy(hard_values(format, str(carrier).removeprefix("torch.")).copy())
+    return values[:: max(1, len(values) // count)].to(carrier)
