@@ -1,6 +1,5 @@
 """The CUDA twins of elementwise kernels, run by Numba's simulator: the CPU's bits."""
 
-import numpy as np
 import pytest
 import torch
 from hard_inputs import hard_values

@@ -8,7 +8,7 @@ the calls of them. Decisions are those of ``specialize.specialized``, compiled b
 import importlib.util
 
 if importlib.util.find_spec("numba_cuda") is None:
-    raise ModuleNotFoundError(
+    raise ImportError(
         "`numba-cuda` must be installed for tensors on CUDA devices. "
         'Install it with: pip install "lowprec[cuda]"'
     )
