@@ -54,9 +54,9 @@ def _run(
 ) -> None:  # fmt: skip
     """Call the kernel of the tensor's device."""
     if x.is_cuda:
-        from lowprec.ops import cuda
+        from lowprec.ops.cuda.values import quantize
 
-        cuda.quantize(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, kind)
+        quantize(x, out, seed, format, rounding, random_bits, stream, index_offset, index_strides, kind)
         return
     dispatch.quantize(
         x.data_ptr(), out.data_ptr(), CARRIERS[x.dtype], x.shape, x.stride(), out.stride(), format, rounding,
