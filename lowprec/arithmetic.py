@@ -373,7 +373,7 @@ def _element(name: str, format: FormatLike) -> Accumulator:
     try:
         held = resolve(format)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"an Arithmetic's `{name}`: {error}") from None
+        raise type(error)(f"an Arithmetic has as its `{name}`: {error}") from None
     if not isinstance(held, FloatingPoint | FixedPoint):
         raise type_error(name, "be floating or fixed point", str(held), "No other arithmetic is built.")
     held.check_carrier("float64")
