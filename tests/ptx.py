@@ -1,5 +1,6 @@
 """Kernels of CUDA devices as text: compiled for a device that is not there, looked at, and assembled."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,8 +11,15 @@ from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
-from ptx_flow import Instruction, blocks_of, depths, innermost
+import pytest
+from ptx_flow import Block, Instruction, blocks_of, innermost, inside, loops
 
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+compiled = [
+    pytest.mark.ptx,
+    pytest.mark.skipif(SIMULATED, reason="needs a compiler, which NUMBA_ENABLE_CUDASIM=1 replaces"),
+]
+"""The marks of a module of such tests."""
 CAPABILITIES = [(7, 5), (8, 0), (9, 0), (10, 0)]
 """Turing, Ampere, Hopper, Blackwell."""
 _COPIES = ("mov", "selp", "neg", "abs", "cvta", "copysign")
@@ -34,7 +42,7 @@ def text_of(twin, capability: tuple[int, int] = (8, 0)) -> str:
     from numba.cuda import dispatcher
 
     device = SimpleNamespace(compute_capability=capability)  # asked for where a function calls another
-    with mock.patch.object(dispatcher, "get_current_device", lambda: device):
+    with mock.patch.object(dispatcher, "get_current_device", return_value=device):
         ptx, _ = cuda.compile_ptx(twin.function, twin.parameters, cc=capability)
     return ptx
 
@@ -72,13 +80,14 @@ def check_kernel(
 ) -> str:  # fmt: skip
     """Compile, look at and assemble a kernel; its PTX.
 
-    ``depth`` is that of the loops in which no integers of 64 bits are divided: 2 where the outermost goes
-    through runs, whose starts are found by dividing, 1 where it goes through elements. ``doubles`` and
-    ``fused`` say whether the kernel computes in binary64, and asks for ``fma``.
+    ``depth`` is that of the loops over elements, in which no integers of 64 bits are divided: 2 where a loop
+    around them goes through runs, whose starts are found by dividing. ``doubles`` and ``fused`` say whether
+    the kernel computes in binary64, and asks for ``fma``.
     """
     ptx = text_of(twin, capability)
     assert f".target sm_{capability[0]}{capability[1]}" in ptx
-    assert faults(ptx, doubles=doubles, fused=fused, depth=depth) == []
+    found = faults(ptx, doubles=doubles, fused=fused, depth=depth)
+    assert not found, found
     if assembler() is not None:
         made = assemble(ptx, capability, folder)
         assert made.registers <= registers, made
@@ -97,12 +106,27 @@ def faults(ptx: str, *, doubles: bool = False, fused: bool = False, depth: int =
     for blocks in blocks_of(ptx):
         every = [one for block in blocks for one in block.instructions]
         found += [f"contracts: {one}" for one in contracted(every)]
-        found += [f"fuses: {one}" for one in every if not fused and re.match(r"(fma|mad)\..*\bf\d", one.opcode)]
+        multiply_adds = [one for one in every if re.match(r"(fma|mad)\..*\bf\d", one.opcode)]
+        found += [f"fuses: {one}" for one in multiply_adds if not fused]
         found += [f"is binary64: {one}" for one in every if not doubles and re.search(r"\bf64", one.opcode)]
         found += [f"not IEEE 754: {one}" for one in every if re.search(r"\.(ftz|approx|full)\b", one.opcode)]
-        for block, loops in zip(blocks, depths(blocks), strict=True):
-            divisions = [one for one in block.instructions if re.match(r"(div|rem)\.[sub]64", one.opcode)]
-            found += [f"divides 64 bits in a loop: {one}" for one in divisions if loops >= depth]
+        found += [f"divides 64 bits in a loop: {one}" for one in _divisions(blocks, depth)]
+    return found
+
+
+def _divisions(blocks: list[Block], depth: int) -> list[Instruction]:
+    """The divisions of 64 bits in loops at this depth or deeper in which elements are read or written."""
+    found = []
+    every = sorted(loops(blocks), key=len, reverse=True)
+    touching = [
+        loop
+        for loop in every
+        if any(re.match(r"(ld|st|atom|red)\.global", one.opcode) for one in inside(blocks, loop))
+    ]
+    for number, block in enumerate(blocks):
+        around = [loop for loop in every if number in loop][depth - 1 :]
+        if any(loop in touching for loop in around):
+            found += [one for one in block.instructions if re.match(r"(div|rem)\.[sub]64", one.opcode)]
     return found
 
 
@@ -126,7 +150,7 @@ def of_loop_over_elements(ptx: str) -> list[Instruction]:
     found: list[list[Instruction]] = []
     for blocks in blocks_of(ptx):
         for loop in innermost(blocks):
-            inside = [one for number in sorted(loop) for one in blocks[number].instructions]
-            if any(one.opcode.startswith("st.global") for one in inside):
-                found.append(inside)
+            own = inside(blocks, loop)
+            if any(one.opcode.startswith("st.global") for one in own):
+                found.append(own)
     return max(found, key=len)

@@ -28,7 +28,20 @@ class Block:
     after: set[int] = field(default_factory=set)
 
 
-_SETS_NOTHING = ("st", "bra", "brx", "ret", "exit", "trap", "bar", "barrier", "membar", "fence", "red", "call")
+_SETS_NOTHING = (
+    "st",
+    "bra",
+    "brx",
+    "ret",
+    "exit",
+    "trap",
+    "bar",
+    "barrier",
+    "membar",
+    "fence",
+    "red",
+    "call",
+)
 _ENDS = ("bra", "brx", "ret", "exit", "trap")
 
 
@@ -98,6 +111,11 @@ def innermost(blocks: list[Block]) -> list[frozenset[int]]:
     """The loops in which there are no others."""
     every = loops(blocks)
     return [loop for loop in every if not any(other < loop for other in every)]
+
+
+def inside(blocks: list[Block], loop: frozenset[int]) -> list[Instruction]:
+    """The instructions of a loop, those of loops in it too."""
+    return [one for number in sorted(loop) for one in blocks[number].instructions]
 
 
 def loops(blocks: list[Block]) -> list[frozenset[int]]:
