@@ -136,3 +136,10 @@ def test_codes_both_ways(format: str, carrier: torch.dtype) -> None:
         assert torch.equal(
             again[finite], torch.ops.lowprec.encode(values[finite], None, format, "nearest_even", 32)
         )
+
+
+TWINS = {
+    "quantizing": lambda: check(torch.linspace(-3, 3, 100), ("e4m3fn", "stochastic", 32)),
+    "encoding": lambda: test_codes_both_ways("e4m3fn", torch.float32),
+}
+"""A case of each function of elementwise.py that makes a kernel."""
