@@ -351,9 +351,7 @@ def conversions(carrier: str, **compiler: Any) -> dict[str, Any]:
     return {name: names[name] for name in ("from_source", "to_source", "smaller", "larger")}
 
 
-def specialized_for(
-    carrier: str, family: Family, *, odd: bool = False, **compiler: Any
-) -> dict[str, Any]:
+def specialized_for(carrier: str, family: Family, *, odd: bool = False, **compiler: Any) -> dict[str, Any]:
     """The decisions for a family."""
     mode, depth, ending, full = family
     return specialized(carrier, mode, depth, ending, full=full, odd=odd, **compiler)

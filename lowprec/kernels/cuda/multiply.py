@@ -18,16 +18,18 @@ _REMEDY = "Use x.cpu(): the CPU looks at the numbers themselves."
 
 
 @lru_cache(maxsize=256)
-def measure_of(carrier: str, format: str = "") -> Measure:
-    """What all numbers of a carrier have in common, or of a format that they are known to be values of.
+def measure_of(carrier: str, formats: tuple[str, ...] = ()) -> Measure:
+    """What the numbers of a carrier have in common, all known to be values of one of some formats.
 
-    NaN and infinities may be among them. Of a format that says nothing of its values the carrier does.
+    NaN and infinities may be among them. What lists its values, or has groups, may be all of the carrier.
     """
-    parsed = resolve(format) if format else None
-    known = isinstance(parsed, FloatingPoint | FixedPoint) and parsed.overflow is not Overflow.UNBOUNDED
-    own = parsed if known else format_of(carrier)
-    low, end = span_of(own)
-    return Measure(end - 1, low, digits(own), is_finite=False, has_nan=True)
+    own = [resolve(format) for format in formats]
+    known = [format for format in own if isinstance(format, FloatingPoint | FixedPoint)]
+    if len(known) < len(own) or not known or any(f.overflow is Overflow.UNBOUNDED for f in known):
+        known = [format_of(carrier)]
+    spans = [span_of(format) for format in known]
+    low, end = min(low for low, _ in spans), max(end for _, end in spans)
+    return Measure(end - 1, low, max(map(digits, known)), is_finite=False, has_nan=True)
 
 
 @lru_cache(maxsize=256)
@@ -58,24 +60,24 @@ def _check(arithmetic: Arithmetic) -> None:
 def multiply(
     queue: Queue, a: Operand, b: Operand, out: int, carrier: str, arithmetic: Arithmetic, *,
     bias: Operand | None = None, bias_step: int = 1, noise: Integers = (0, 0),
-    formats: tuple[str, str, str] = ("", "", ""),
+    formats: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     """Write the products of two batches of matrices, row-major, in the carrier.
 
     The arguments are those of the CPU's function. ``noise`` is the address of the seed, and the stream;
-    ``formats`` are those that the operands and the bias are known to be in.
+    each operand is known to hold values of one of ``formats``, if there are any.
     """
     _check(arithmetic)
     batches, m, depth = a.shape
     n = b.shape[2]
     if batches * m * n == 0:
         return
-    left, right = measure_of(a.carrier, formats[0]), measure_of(b.carrier, formats[1])
+    left, right = measure_of(a.carrier, formats), measure_of(b.carrier, formats)
     kind, numbers = kind_of(arithmetic, _path(arithmetic, left, right, depth), carrier)
     step, product, *_ = (tuple(memory) for memory in numbers)
     last, added = numbers_of_last(arithmetic), (0, 1, 1, 0)
     if bias is not None:
-        check_bias(arithmetic, measure_of(bias.carrier, formats[2]))
+        check_bias(arithmetic, measure_of(bias.carrier))
         added = bias.address, bias_step, bias.shape[2], bias.strides[2]
     twin = products.multiplying(
         kind, None if bias is None else last.family, a.carrier, b.carrier,
