@@ -55,7 +55,7 @@ def _numbers(
     return _Numbers(memory, Family(MODES[rounding], own if depth is None else depth, ending, bits == 32))
 
 
-def _numbers_of_last(arithmetic: Arithmetic) -> _Numbers:
+def numbers_of_last(arithmetic: Arithmetic) -> _Numbers:
     """The format of sums of chunks, and of those with a bias, in binary64, which holds the terms."""
     format = arithmetic.chunk_accumulate or arithmetic.sum_format
     paired = not fits_to_odd(arithmetic, format)
@@ -93,8 +93,8 @@ class Loop(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
-    """The loop for an arithmetic."""
+def kind_of(arithmetic: Arithmetic, path: Path, out: str) -> tuple[Kind, tuple[npt.NDArray[Any], ...]]:
+    """What the loop for an arithmetic holds constant, and the numbers of its formats."""
     mode, bits = arithmetic.rounding, arithmetic.random_bits
     step = _numbers(
         arithmetic.sum_format, mode, bits, path.carrier,
@@ -113,7 +113,7 @@ def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
     if path.is_doubtful:
         again = _numbers(arithmetic.sum_format, mode, bits, "float64")
     if arithmetic.chunk_accumulate is not None:
-        chunk = _numbers_of_last(arithmetic)
+        chunk = numbers_of_last(arithmetic)
     kind = Kind(
         path.carrier, path.odd, path.rest_odd, step.family,
         None if product is None else product.family,
@@ -121,7 +121,13 @@ def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
         None if again is None else again.family,
         arithmetic.order == "pairwise", arithmetic.compensation is not None, out, arithmetic.in_blocks,
     )  # fmt: skip
-    numbers = tuple((step if n is None else n).memory for n in (step, product, chunk, again))
+    return kind, tuple((step if n is None else n).memory for n in (step, product, chunk, again))
+
+
+@lru_cache(maxsize=256)
+def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
+    """The loop for an arithmetic."""
+    kind, numbers = kind_of(arithmetic, path, out)
     return Loop(products.multiplying(kind), kind, numbers)
 
 
@@ -190,7 +196,7 @@ def _add(
     """Add a bias to a result."""
     row, measure = pack(bias, 1)
     check_bias(arithmetic, measure)
-    numbers = _numbers_of_last(arithmetic)
+    numbers = numbers_of_last(arithmetic)
     loop = products.adding(numbers.family, carrier)
     parts = ranges(size, 1 if size < SERIAL_BELOW or threads == 1 else PARTS * threads)
     fixed = row.ctypes.data, out, numbers.memory.ctypes.data, step, bias.shape[2]

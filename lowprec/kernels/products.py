@@ -270,7 +270,7 @@ def multiplying(kind: Kind) -> Any:
                         result = np.uint64(round_chunk(bits, ceiling, of_chunks)).view(np.float64)
                     out[out_at + j] = stored(to_source(np.float64(result).view(np.uint64)))
 
-    return jit(13, loop, _decisions(kind), *kind)
+    return jit(13, loop, decisions_of(kind), *kind)
 
 
 @inline
@@ -310,26 +310,31 @@ def adding(family: Family, out: str) -> Any:
             x = np.uint64(from_source(np.uint64(out[index]))).view(np.float64)
             out[index] = stored(to_source(added(x, bias[index // step % count], ceiling, numbers)))
 
-    decisions = {"added": _specialized("float64", family, odd=True)["added"]}
+    decisions = {"added": specialized_for("float64", family, odd=True)["added"]}
     return jit(9, loop, decisions | conversions(out), "adding", *family, out)
 
 
-def _decisions(kind: Kind) -> dict[str, Any]:
-    """The functions that a loop calls."""
-    own = _specialized(kind.carrier, kind.step, odd=kind.odd)
+def decisions_of(kind: Kind, **compiler: Any) -> dict[str, Any]:
+    """The functions that a loop calls; ``compiler`` is what ``specialized`` takes for another one."""
+
+    def of(carrier: str, family: Family, *, odd: bool = False) -> dict[str, Any]:
+        """The decisions for a family."""
+        return specialized_for(carrier, family, odd=odd, **compiler)
+
+    own = of(kind.carrier, kind.step, odd=kind.odd)
     decisions = {name: own[name] for name in ("added", "pattern", "number", "smaller")}
     alone = kind.step._replace(depth=ABOVE) if kind.step.depth == WIDE else kind.step
-    decisions["round_alone"] = _specialized(kind.carrier, alone)["quantize_bits"]
+    decisions["round_alone"] = of(kind.carrier, alone)["quantize_bits"]
     if kind.product is not None:
-        decisions["round_product"] = _specialized(kind.carrier, kind.product)["quantize_bits"]
+        decisions["round_product"] = of(kind.carrier, kind.product)["quantize_bits"]
     if kind.again is not None:
-        decisions["added_again"] = _specialized("float64", kind.again, odd=True)["added"]
+        decisions["added_again"] = of("float64", kind.again, odd=True)["added"]
         decisions["bits_of_sum"] = own["bits_of_sum"]
         decisions["is_doubtful"] = own["is_tie" if kind.step.depth == ADDED else "is_doubtful"]
     if kind.kahan:
-        decisions["added_rest"] = _specialized(kind.carrier, kind.step, odd=kind.rest_odd)["added"]
+        decisions["added_rest"] = of(kind.carrier, kind.step, odd=kind.rest_odd)["added"]
     if kind.chunk is not None:
-        of_chunks = _specialized("float64", kind.chunk, odd=True)
+        of_chunks = of("float64", kind.chunk, odd=True)
         decisions["added_chunks"] = of_chunks["added"]
         if kind.scaled:
             decisions |= {
@@ -337,16 +342,16 @@ def _decisions(kind: Kind) -> dict[str, Any]:
                 "bits_of_blocks": of_chunks["bits_of_fused"],
                 "bits_of_scaled": of_chunks["bits_of_product"],
             }
-    return decisions | conversions(kind.out)
+    return decisions | conversions(kind.out, **compiler)
 
 
-def conversions(carrier: str) -> dict[str, Any]:
+def conversions(carrier: str, **compiler: Any) -> dict[str, Any]:
     """From a carrier to binary64 and back, and comparisons."""
-    names = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, source=carrier)
+    names = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, source=carrier, **compiler)
     return {name: names[name] for name in ("from_source", "to_source", "smaller", "larger")}
 
 
-def _specialized(carrier: str, family: Family, *, odd: bool = False) -> dict[str, Any]:
+def specialized_for(carrier: str, family: Family, *, odd: bool = False, **compiler: Any) -> dict[str, Any]:
     """The decisions for a family."""
     mode, depth, ending, full = family
-    return specialized(carrier, mode, depth, ending, full=full, odd=odd)
+    return specialized(carrier, mode, depth, ending, full=full, odd=odd, **compiler)
