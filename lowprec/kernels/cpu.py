@@ -24,7 +24,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.codes import floating_bits, floating_code, integer_bits, integer_code
 from lowprec.kernels.memory import at, get, matrix_at, put
-from lowprec.kernels.philox import TILE, fill_tile, word_at
+from lowprec.kernels.philox import TILE, word_at
 from lowprec.kernels.scalar import (
     COUNT,
     DEEP,
@@ -37,6 +37,7 @@ from lowprec.kernels.scalar import (
     smaller,
 )
 from lowprec.kernels.specialize import WIDTHS, is_listed, rebound, specialized
+from lowprec.kernels.tiles import fill_tile
 
 # Rows of `outer`, one column for each dimension outside the run.
 SIZE, X_STRIDE, OUT_STRIDE, INDEX_STRIDE, GROUP_STRIDE, TILE_SIZE = range(6)
@@ -125,7 +126,7 @@ def draw(ceilings, filled, index, step, count, seed, stream, word):
     if step == 1:
         tile = index // TILE
         if tile != filled:
-            fill_tile(ceilings, np.uint64(seed), np.uint64(stream), np.uint64(tile))
+            fill_tile(ceilings, seed, stream, tile)
         offset = index - tile * TILE
         left = TILE - offset
         return offset, count if count < left else left, tile
