@@ -89,7 +89,7 @@ def by_definition(
     return total.astype(np.float32)
 
 
-def factors(depth: int, n: int, batches: int = 2, m: int = 2) -> tuple[npt.NDArray[np.float32], ...]:
+def factors(depth: int, n: int, batches: int = 2, m: int = 1) -> tuple[npt.NDArray[np.float32], ...]:
     """Multiples of a sixteenth."""
     rng = np.random.default_rng(depth + n)
     return tuple(
