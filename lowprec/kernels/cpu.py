@@ -25,7 +25,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from lowprec.kernels import walk
 from lowprec.kernels.codes import floating_bits, floating_code, integer_bits, integer_code
 from lowprec.kernels.memory import at, get, matrix_at, put
-from lowprec.kernels.philox import TILE, fill_tile, word_at
+from lowprec.kernels.philox import TILE, word_at
 from lowprec.kernels.scalar import (
     COUNT,
     DEEP,
@@ -38,6 +38,7 @@ from lowprec.kernels.scalar import (
     smaller,
 )
 from lowprec.kernels.specialize import WIDTHS, is_listed, rebound, specialized
+from lowprec.kernels.tiles import fill_tile
 from lowprec.kernels.walk import (
     INDEX_OFFSET,
     INDEX_STEP,
@@ -119,7 +120,7 @@ def draw(ceilings, filled, index, step, count, seed, stream, word):
     if step == 1:
         tile = index // TILE
         if tile != filled:
-            fill_tile(ceilings, np.uint64(seed), np.uint64(stream), np.uint64(tile))
+            fill_tile(ceilings, seed, stream, tile)
         offset = index - tile * TILE
         left = TILE - offset
         return offset, count if count < left else left, tile

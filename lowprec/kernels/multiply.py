@@ -11,6 +11,7 @@ from lowprec.kernels import exact_sums, integers, products
 from lowprec.kernels.cpu import is_drawn
 from lowprec.kernels.integers import word_of
 from lowprec.kernels.memory import TURNED
+from lowprec.kernels.noise import PAD, columns_of_tile
 from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.operands import Operand, pack
 from lowprec.kernels.paths import MIDDLE, Path, check_bias, fits_to_odd, is_symmetric, path_of
@@ -20,6 +21,7 @@ from lowprec.kernels.scalar import PLAIN, QUICK, SPREAD
 from lowprec.kernels.specialize import WIDTHS
 from lowprec.kernels.sums import ADDED, BY_ADDITION, UNREACHED
 from lowprec.kernels.threads import PARTS, ranges, share
+from lowprec.kernels.tiles import RUN
 from lowprec.kernels.wide import WIDE
 from lowprec.modes import Rounding
 
@@ -242,9 +244,13 @@ def _geometry(
         geometry[products.TENSOR_SCALE] = np.float64(scales.tensors).view(np.int64)
     geometry[: products.CARRIED_AT] = m, n, depth, chunk, rows, columns, deep, m * depth, depth * n
     levels = depth.bit_length() + 2 if loop.kind.pairwise else rows
-    lanes = -(-columns // TURNED) * TURNED
-    words = 4 * lanes * (deep + products.PAD) if loop.is_drawn else 0
-    noise = 4 * lanes * TURNED if loop.is_drawn and not loop.kind.pairwise else 0
+    turns = loop.is_drawn and not loop.kind.pairwise
+    shared = columns_of_tile(n, depth, columns, deep) if turns else 0
+    many = RUN * shared if shared else TURNED
+    lanes = -(-columns // many) * many
+    geometry[products.LANES : products.SHARED + 1] = lanes, deep + PAD, shared
+    words = 4 * lanes * (deep + PAD) if loop.is_drawn else 0
+    noise = 4 * lanes * TURNED if turns and not shared else 0
     at = 0
     for entry, size in (
         (None, 8 * levels * columns),
