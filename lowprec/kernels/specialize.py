@@ -160,7 +160,9 @@ def _typed(value: object) -> tuple[type, Any]:
 
 
 @cache
-def _copy(compiler: Callable[..., Any], function: FunctionType, names: tuple[tuple[str, type, Any], ...]) -> Any:
+def _copy(
+    compiler: Callable[..., Any], function: FunctionType, names: tuple[tuple[str, type, Any], ...]
+) -> Any:
     """A decision for its names, the same where they are: loops share what they do not differ in."""
     return compiler(rebound(function, {name: value for name, _, value in names}))
 
