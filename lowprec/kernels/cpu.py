@@ -149,7 +149,7 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
         in_place = x_address == out_address
         ceilings = at(scratch, U32)
         x_tile, out_tile = at(scratch + X_TILE, dtype), at(scratch + OUT_TILE, result)
-        filled = -1
+        filled = np.int64(-1)  # a literal would be a type of its own, to compile `draw` for
         for number in range(first, last):
             x_at, out_at, index_at, _ = locate(outer, number // run[SEGMENTS])
             start = number % run[SEGMENTS] * run[SEGMENT]
