@@ -261,7 +261,9 @@ def _loop(
     return jit(14, loop, loop_decisions, *name)
 
 
-def decisions_of(carrier: str, mode: int, family: Family, *, full: bool = True) -> dict[str, Any]:
+def decisions_of(
+    carrier: str, mode: int, family: Family, *, full: bool = True, **compiler: Any
+) -> dict[str, Any]:
     """The decisions for a kind of format with groups."""
     computed = "float64" if family.arithmetic in (QUOTIENTS, STAIRS) else carrier
     return specialized(
@@ -276,4 +278,5 @@ def decisions_of(carrier: str, mode: int, family: Family, *, full: bool = True) 
         zero_point=family.zero_point,
         hardware=family.hardware,
         exact=family.exact,
+        **compiler,
     )
