@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
 
 from numba import njit, types
-from ptx import compiled, text_of
+from ptx import compiled, named_device, text_of
 from twins import cases
 
 from lowprec.kernels import philox
@@ -51,7 +51,7 @@ def differences(name: str, on_device: Any, on_cpu: Any) -> list[str]:
 def all_differences(
     name: str, constants: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[str], set[str]]:
-    """Those of all decisions that a kernel calls; the names of these."""
+    """Those of all decisions that a kernel calls, and the names of these."""
     module, function = name.split(".")
     owner = importlib.import_module(f"lowprec.kernels.cuda.{module}")
     made: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -92,12 +92,12 @@ def test_so_it_is_for_all_constants(turn: int, monkeypatch) -> None:
 def test_random_words_have_the_types_that_they_have_on_the_cpu() -> None:
     from lowprec.kernels.cuda import words
 
-    words.word_at.compile_device((types.uint64,) * 3)
-    names = ("word_at", "words_of", "philox", "_mix")
-    assert all(words._names[name].overloads for name in names)
-    assert [
-        one for name in names for one in differences(name, words._names[name], getattr(philox, name))
-    ] == []
+    with named_device():
+        words.word_at.compile_device((types.uint64,) * 3)
+    for name in ("word_at", "words_of", "philox", "_mix"):
+        on_device = words._names[name]
+        assert on_device.overloads
+        assert differences(name, on_device, getattr(philox, name)) == []
 
 
 def test_another_type_is_seen() -> None:
@@ -112,6 +112,7 @@ def test_another_type_is_seen() -> None:
         return np.uint32(kept + kept)
 
     on_device = cuda.jit(device=True)(narrow)
-    on_device.compile_device((types.uint32,))
+    with named_device():
+        on_device.compile_device((types.uint32,))
     assert differences("f", on_device, njit(narrow)) == []
     assert "f.kept: uint32, not uint64" in differences("f", on_device, njit(wide))
