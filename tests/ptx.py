@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,13 +37,19 @@ class Assembled(NamedTuple):
     """Bytes that are stored because there are too few registers."""
 
 
+def named_device(capability: tuple[int, int] = (8, 0)) -> AbstractContextManager[object]:
+    """Name a device: numba-cuda asks the driver for one where a function calls another."""
+    from numba.cuda import dispatcher
+
+    device = SimpleNamespace(compute_capability=capability)
+    return mock.patch.object(dispatcher, "get_current_device", return_value=device)
+
+
 def text_of(twin, capability: tuple[int, int] = (8, 0)) -> str:
     """The PTX of a kernel."""
     from numba import cuda
-    from numba.cuda import dispatcher
 
-    device = SimpleNamespace(compute_capability=capability)  # asked for where a function calls another
-    with mock.patch.object(dispatcher, "get_current_device", return_value=device):
+    with named_device(capability):
         ptx, _ = cuda.compile_ptx(twin.function, twin.parameters, cc=capability)
     return ptx
 

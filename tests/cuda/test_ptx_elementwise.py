@@ -45,8 +45,10 @@ def _chosen() -> list[tuple]:
 
 
 TWINS = {
-    "quantizing": [constants("e4m3fn", Rounding(mode), "float32") for mode in ("nearest_even", "stochastic")]
-    + _chosen(),
+    "quantizing": list(dict.fromkeys([
+        *(constants("e4m3fn", Rounding(mode), "float32") for mode in ("nearest_even", "stochastic")),
+        *_chosen(),
+    ])),
     "encoding": [
         ("float32", cpu.CODES, True, "uint8"), ("float64", cpu.DECODED, True, "uint16"),
         ("bfloat16", cpu.CODES, False, "uint8"), ("float32", cpu.DECODED, False, "uint32"),
