@@ -61,10 +61,11 @@ def _without_gradients(parameters: Sequence[Tensor]) -> Iterator[None]:
 
 def _updated(optimizer: torch.optim.Optimizer, p: Tensor, group: Mapping[str, Any]) -> bool:
     """Update a parameter and its states; False, with nothing changed, where only torch can."""
-    gradient, kind = p.grad, None
-    if p.dtype in DTYPES and gradient is not None and gradient.dtype == p.dtype:
-        kind = kind_of(optimizer, group, CARRIERS[p.dtype])
-    if kind is None or p.is_neg():
+    gradient = p.grad
+    if gradient is None or gradient.dtype != p.dtype or p.dtype not in DTYPES or p.is_neg():
+        return False
+    kind = kind_of(optimizer, group, CARRIERS[p.dtype])
+    if kind is None:
         return False
     state = optimizer.state[p]
     steps = float(state["step"]) + 1 if state and isinstance(kind, Moments) else 1.0
