@@ -1,4 +1,4 @@
-"""The CUDA kernels of updates and digests as text: what is rounded, and that they assemble.
+"""The CUDA kernels of updates, digests and packed codes as text: what is rounded, and that they assemble.
 
 An operation of one element occurs once for each time that its loop is unrolled, which stores tell.
 """
@@ -19,7 +19,7 @@ if config.ENABLE_CUDASIM:
 from numba.cuda import dispatcher
 from ptx import CAPABILITIES, assemble, assembler, text_of
 
-from lowprec.kernels.cuda import updates
+from lowprec.kernels.cuda import packing, updates
 from lowprec.kernels.steps import Descent, Moments
 
 pytestmark = pytest.mark.ptx
@@ -96,11 +96,20 @@ def test_binary64_assembles(capability, tmp_path):
     check_assembled(text, capability, tmp_path, 64)
 
 
+INTEGERS = {
+    "digests of 16 bits": lambda: updates.digesting(2),
+    "digests of 32 bits": lambda: updates.digesting(4),
+    "digests of 64 bits": lambda: updates.digesting(8),
+    "codes of 11 bits packed": lambda: packing.packing(11),
+    "codes of 5 bits unpacked": lambda: packing.unpacking(5),
+}
+
+
 @needs_assembler
-@pytest.mark.parametrize("itemsize", [2, 4, 8])
-def test_digests_are_sums_of_integers(itemsize, capability, tmp_path):
-    text = text_of(updates.digesting(itemsize), capability)
+@pytest.mark.parametrize("name", INTEGERS)
+def test_digests_and_codes_are_integers(name, capability, tmp_path):
+    text = text_of(INTEGERS[name](), capability)
     found = instructions(text)
     assert not [i for i in found if re.search(r"\.f\d\d", i)]
-    assert sum(i.startswith(("atom", "red")) for i in found) == 1
+    assert sum(i.startswith(("atom", "red")) for i in found) == ("unpacked" not in name)
     check_assembled(text, capability, tmp_path, 48)

@@ -303,8 +303,9 @@ def test_errors(arguments, error, message) -> None:
 
 def test_another_device_is_an_error_not_a_copy() -> None:
     class Elsewhere:
-        dtype, layout, device = torch.float32, torch.strided, torch.device("cuda:0")
-        is_cpu = is_meta = False
+        dtype, layout, device = torch.float32, torch.strided, torch.device("mps:0")
+        is_cpu = is_cuda = is_meta = False
 
-    with pytest.raises(ValueError, match="`x` must be on the CPU, got 'cuda:0'"):
+    message = "`x` must be on the CPU or a CUDA device, got 'mps:0'. There are kernels for these two: use x"
+    with pytest.raises(ValueError, match=message):
         check_tensor(Elsewhere())
