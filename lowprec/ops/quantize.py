@@ -108,6 +108,11 @@ def check_tensor(x: Tensor, name: str = "x") -> None:
         raise type_error(name, f"be {_LISTED}", x.dtype, f"Convert it, as with {name}.float().")
     if x.layout != torch.strided:
         raise type_error(name, "be a strided tensor", x.layout, f"Convert it with {name}.to_dense().")
+    check_place(x, name)
+
+
+def check_place(x: Tensor, name: str) -> None:
+    """Refuse a tensor on a device without kernels."""
     if not (x.is_cpu or x.is_cuda or x.is_meta):
         remedy = f"There are kernels for these two: use {name}.cpu()."
         raise value_error(name, "be on the CPU or a CUDA device", str(x.device), remedy)

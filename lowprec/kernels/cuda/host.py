@@ -36,6 +36,13 @@ def raise_to(address, index, value, dtype):
         place[0] = max(place[0], dtype(value))
 
 
+def add_to(address, index, value, dtype):
+    """Add to an unsigned integer, whoever else does so at the time."""
+    with _lock:
+        place = _place(address, index, dtype)
+        place[0] += dtype(value)
+
+
 def largest_of(value, lanes):
     """The largest of what so many neighboring threads of a row have; its own for one without neighbors."""
     thread: Any = threading.current_thread()
@@ -66,8 +73,10 @@ constant_at = load
 def fused(a, b, c):
     """``a * b + c`` in the type of all three, rounded once."""
     kind = type(a)
-    if not (np.isfinite(a) and np.isfinite(b) and np.isfinite(c)):
+    if not (np.isfinite(a) and np.isfinite(b)):
         return kind(kind(a * b) + c)
+    if not np.isfinite(c):  # whether or not the product overflows
+        return c
     exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
     if exact == 0:
         return kind(kind(a * b) + c)
@@ -92,3 +101,8 @@ def _rounded(exact, kind):
 def times(a, b):
     """``a * b``, rounded by itself."""
     return type(a)(a * b)
+
+
+def root(a):
+    """The square root, rounded as IEEE 754 says."""
+    return type(a)(np.sqrt(a))
