@@ -1,5 +1,6 @@
 """Kernels of CUDA devices as text: compiled for a device that is not there, looked at, and assembled."""
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -58,13 +59,11 @@ def text_of(twin, capability: tuple[int, int] = (8, 0)) -> str:
 def assembler() -> str | None:
     """Where ptxas is, if it is anywhere: in PyPI's nvidia-cuda-nvcc or on the path."""
     try:
-        import nvidia
-    except ImportError:
-        return shutil.which("ptxas")
-    for folder in nvidia.__path__:
-        for found in sorted(Path(folder).glob("cu*/bin/ptxas*")):
-            return str(found)
-    return shutil.which("ptxas")
+        files = importlib.metadata.files("nvidia-cuda-nvcc") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    found = [str(file.locate()) for file in files if file.stem == "ptxas"]
+    return found[0] if found else shutil.which("ptxas")
 
 
 def assemble(ptx: str, capability: tuple[int, int], folder: Path) -> Assembled:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from hard_inputs import hard_values
-from simulator import GRIDS, in_carrier, queue, same_bits, simulated
+from simulator import GRIDS, STRIDED, in_carrier, queue, same_bits, simulated
 
 from lowprec import Rounding
 from lowprec.formats import resolve
@@ -75,16 +75,6 @@ def test_fewer_random_bits(format: str, rounding: str, bits: int) -> None:
 def test_no_result_depends_on_size_or_grid(size: int, rounding: str, grid) -> None:
     x = torch.randn(size, generator=torch.Generator().manual_seed(size))
     check(x, ("e4m3fn", rounding, 32), grid=grid)
-
-
-STRIDED = {
-    "transposed": lambda x: x.t(),
-    "every other": lambda x: x[::2, 1::3],
-    "channels last": lambda x: x.reshape(4, 6, 5, 3).to(memory_format=torch.channels_last),
-    "permuted": lambda x: x.reshape(2, 3, 4, 5, 3).permute(4, 1, 3, 0, 2)[:, ::2],
-    "overlapping": lambda x: x[:1].expand(7, -1),
-    "0-d": lambda x: x[0, 0],
-}
 
 
 @pytest.mark.parametrize("grid", [None, (3, (5, 2))])
