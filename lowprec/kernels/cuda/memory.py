@@ -20,7 +20,9 @@ else:
 load: Any = _own.load
 store: Any = _own.store
 raise_to: Any = _own.raise_to
-``load``, ``store``, ``raise_to`` and ``add_to`` take an address, an index and a type of NumPy's; ``largest_of``
-compares threads. ``constant_at``, ``fused``, ``times`` and ``tuple_setitem`` take the place of those that
-decisions call. ``root`` is the square root that is rounded as IEEE 754 says.
+add_to: Any = _own.add_to
+largest_of: Any = _own.largest_of
+root: Any = _own.root
+_NAMES = "constant_at", "fused", "times", "tuple_setitem"
+INSTRUCTIONS: dict[str, Any] = {name: getattr(_own, name) for name in _NAMES}
 """What takes the place of the CPU's own in decisions."""
