@@ -17,6 +17,7 @@ from lowprec.kernels import counting
 from lowprec.kernels.limits import NEVER, limits_of
 from lowprec.ops import scaling
 from lowprec.ops.carriers import CARRIERS
+from lowprec.ops.devices import refuse_device
 from lowprec.ops.gradients import overflowed
 from lowprec.ops.quantize import Spec
 from lowprec.ops.statistics import largest_magnitudes
@@ -66,7 +67,13 @@ def _count(x: Tensor, y: Tensor, format: str, rounding: str, random_bits: int) -
     return numbers, torch.from_numpy(found.exponents)
 
 
+def _count_elsewhere(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    """The kernel of other devices: none."""
+    refuse_device(x, "what is recorded")
+
+
 _library.impl("count", _count, "CPU")
+_library.impl("count", _count_elsewhere, "CUDA")
 
 
 def count(
