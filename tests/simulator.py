@@ -1,6 +1,7 @@
 """Kernels of CUDA devices in Numba's simulator: a queue on the host's memory."""
 
 import os
+import sys
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,20 @@ simulated = [
     pytest.mark.skipif(not SIMULATED, reason="needs NUMBA_ENABLE_CUDASIM=1 and the extra `cuda`"),
 ]
 """The marks of a module of such tests."""
+if SIMULATED:
+    sys.setswitchinterval(1e-4)  # the simulator asks its threads without end how far they are
 Grid = tuple[int, tuple[int, int]] | None
 GRIDS: list[Grid] = [None, (1, (1, 1)), (3, (5, 2)), (2, (32, 1))]
 """Blocks, and threads of a block: what suits the work, one thread, odd numbers, one warp."""
+STRIDED = {
+    "transposed": lambda x: x.t(),
+    "every other": lambda x: x[::2, 1::3],
+    "channels last": lambda x: x.reshape(4, 6, 5, 3).to(memory_format=torch.channels_last),
+    "permuted": lambda x: x.reshape(2, 3, 4, 5, 3).permute(4, 1, 3, 0, 2)[:, ::2],
+    "overlapping": lambda x: x[:1].expand(7, -1),
+    "0-d": lambda x: x[0, 0],
+}
+"""Views of a matrix of 18 rows and 20 columns."""
 
 
 def queue(grid: Grid = None):

@@ -49,6 +49,8 @@ WITHOUT_VALUE = {"RuntimeError", "ImportError"}
 
 OF_TORCH = {"create_graph"}
 """Arguments of functions of torch that call ours."""
+INSTALLED = {"numba-cuda"}
+"""What pip installs, and its users know by that name."""
 
 
 @cache
@@ -59,7 +61,7 @@ def all_sites() -> tuple[Site, ...]:
 @cache
 def known_names() -> frozenset[str]:
     """The arguments, fields, functions, classes and keys of the package, and arguments of its commands."""
-    found = set(OF_TORCH)
+    found = OF_TORCH | INSTALLED
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:

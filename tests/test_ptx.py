@@ -1,8 +1,7 @@
 """The rounding decisions and the random words compile for CUDA as they are, without a device."""
 
 import re
-from collections.abc import Callable
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
 
 from numba import cuda, from_dtype, int64, types, uint32, uint64
-from numba.cuda import dispatcher
+from ptx import named_device
 
 from lowprec.kernels import groups, scalar
 from lowprec.kernels.numbers import MODES
@@ -30,10 +29,10 @@ ENDINGS = (scalar.PLAIN, scalar.CLAMPED, scalar.GENERAL, scalar.WRAPPED)
 
 
 @pytest.fixture(autouse=True)
-def _device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name a device: numba-cuda asks the driver for one when a function calls another."""
-    device = SimpleNamespace(compute_capability=COMPUTE_CAPABILITY)
-    monkeypatch.setattr(dispatcher, "get_current_device", lambda: device)
+def _device() -> Iterator[None]:
+    """Name a device for all of them."""
+    with named_device(COMPUTE_CAPABILITY):
+        yield
 
 
 def compiled(function: Callable[..., object], *arguments: types.Type) -> tuple[list[str], object]:

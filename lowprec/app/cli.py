@@ -213,6 +213,9 @@ def bench(
     quick: Annotated[  # noqa: FBT002
         bool, typer.Option("--quick", help="Only try every kind of measurement out, in seconds.")
     ] = False,
+    device: Annotated[
+        str, typer.Option(help="cuda or cuda:N: measure only that device's kernels, beside its copy.")
+    ] = "cpu",
 ) -> None:
     """Measure speed: every kernel beside a copy, a training step, and other packages.
 
@@ -223,7 +226,7 @@ def bench(
     try:
         from lowprec.app.bench.command import run
 
-        kept = run(check=check, quick=quick, json=None if json is None else Path(json))
+        kept = run(check=check, quick=quick, json=None if json is None else Path(json), device=device)
     except ValueError as error:
         fail(error)
     except OSError as error:

@@ -189,7 +189,7 @@ def _stored(
             x = x.to("meta")
         elif not x.is_cpu:
             must = f"be on the CPU, {name!r} too"
-            raise value_error("state_dict", must, str(x.device), "Only CPU kernels exist: use .cpu().")
+            raise value_error("state_dict", must, str(x.device), "Files are written from there: use .cpu().")
         cast = casts[name]
         stored = Stored(name, _described(x), {name: _storable(x)}) if cast is None else _packed(name, x, cast)
         for key, array in stored.arrays.items():

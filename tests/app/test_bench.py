@@ -11,7 +11,7 @@ import torch
 
 import lowprec
 from lowprec.app import checkpoint
-from lowprec.app.bench import child, kernels, optimizers, packing, peers, processes, products, step
+from lowprec.app.bench import child, kernels, on_device, optimizers, packing, peers, processes, products, step
 from lowprec.app.bench.figure import Limit, Probe, Unavailable
 from lowprec.app.bench.measure import FULL, QUICK
 from lowprec.formats import parse
@@ -212,3 +212,44 @@ def test_the_training_step_rounds_all_that_it_keeps():
 def test_both_training_steps_begin_with_the_same_network():
     low, plain = (step.stepping(2, low=low) for low in (True, False))
     assert float(low()) == pytest.approx(float(plain()), rel=0.2)  # the same weights, rounded coarsely
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:x", "cpu:0", "gpu"])
+def test_another_kind_of_device_is_refused(lowprec_command, device):
+    result = lowprec_command("bench", "--device", device)
+    assert result.exit_code == 2
+    assert f"Error: `--device` must be cpu, cuda or cuda:N, got '{device}'." in result.stderr
+
+
+@pytest.mark.parametrize(("device", "count"), [("cuda", 0), ("cuda:2", 2)])
+def test_a_device_that_is_not_there_is_told(lowprec_command, monkeypatch, device, count):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    result = lowprec_command("bench", "--device", device)
+    assert result.exit_code == 2
+    message = f"`--device` must be a device that torch finds, got '{device}'. Of these there are {count};"
+    assert message in result.stderr.replace("\n", " ")
+
+
+def test_kernels_that_are_not_installed_are_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setitem(sys.modules, "lowprec.kernels.cuda", None)
+    with pytest.raises(ValueError, match="`--device` must be one for which the kernels are installed, got"):
+        on_device.parsed("cuda")
+
+
+def test_no_figure_of_a_device_has_a_limit(lowprec_command, monkeypatch):
+    monkeypatch.setattr(on_device, "parsed", lambda device: torch.device("meta"))
+    result = lowprec_command("bench", "--check", "--device", "cuda")
+    assert result.exit_code == 2
+    assert "Error: `--device` must be cpu with --check, got 'cuda'." in result.stderr
+
+
+def test_every_kernel_of_a_device_is_measured():
+    probes = list(on_device.probes(FULL, torch.device("cuda")))
+    assert len({(p.section, p.row, p.column) for p in probes}) == len(probes)
+    rows = {probe.row for probe in probes if probe.section == on_device.KERNELS}
+    assert rows == {f"{format} {mode} {carrier}" for format, mode, carrier in kernels.rows(complete=True)}
+    figures = [probe.take() for probe in on_device.probes(QUICK, torch.device("cpu"))]
+    assert [figure for figure in figures if not figure.value] == []

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from hard_inputs import hard_values
-from simulator import GRIDS, in_carrier, queue, same_bits, simulated
+from simulator import GRIDS, STRIDED, in_carrier, queue, same_bits, simulated
 
 from lowprec import Rounding
 from lowprec.formats import resolve
@@ -77,16 +77,6 @@ def test_no_result_depends_on_size_or_grid(size: int, rounding: str, grid) -> No
     check(x, ("e4m3fn", rounding, 32), grid=grid)
 
 
-STRIDED = {
-    "transposed": lambda x: x.t(),
-    "every other": lambda x: x[::2, 1::3],
-    "channels last": lambda x: x.reshape(4, 6, 5, 3).to(memory_format=torch.channels_last),
-    "permuted": lambda x: x.reshape(2, 3, 4, 5, 3).permute(4, 1, 3, 0, 2)[:, ::2],
-    "overlapping": lambda x: x[:1].expand(7, -1),
-    "0-d": lambda x: x[0, 0],
-}
-
-
 @pytest.mark.parametrize("grid", [None, (3, (5, 2))])
 @pytest.mark.parametrize("rounding", ["nearest_even", "stochastic"])
 @pytest.mark.parametrize("name", STRIDED)
@@ -136,3 +126,10 @@ def test_codes_both_ways(format: str, carrier: torch.dtype) -> None:
         assert torch.equal(
             again[finite], torch.ops.lowprec.encode(values[finite], None, format, "nearest_even", 32)
         )
+
+
+TWINS = {
+    "quantizing": lambda: check(torch.linspace(-3, 3, 100), ("e4m3fn", "stochastic", 32)),
+    "encoding": lambda: test_codes_both_ways("e4m3fn", torch.float32),
+}
+"""A case of each function of elementwise.py that makes a kernel."""

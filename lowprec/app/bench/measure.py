@@ -65,7 +65,12 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turns(one: Callable[[], object], other: Callable[[], object], repeats: int) -> float:
+def in_turns(
+    one: Callable[[], object],
+    other: Callable[[], object],
+    repeats: int,
+    clock: Callable[[Callable[[], object]], float] | None = None,
+) -> float:
     """How many times as long as ``other`` the call ``one`` takes, by their medians.
 
     Turns in which the times of ``one`` scatter were disturbed: they are taken again, and the calmest
@@ -75,6 +80,7 @@ def in_turns(one: Callable[[], object], other: Callable[[], object], repeats: in
         one: The reference, timed first in each turn.
         other: Timed second.
         repeats: How many turns; one more comes first, untimed.
+        clock: What tells the time of a call; None for ``seconds``.
 
     Returns:
         The ratio.
@@ -83,10 +89,11 @@ def in_turns(one: Callable[[], object], other: Callable[[], object], repeats: in
         >>> in_turns(list, list, 3) > 0
         True
     """
+    clock = clock or seconds
     one(), other()
     attempts: list[tuple[float, float]] = []
     while len(attempts) < _ATTEMPTS and (not attempts or min(attempts)[0] > _CALM):
-        first, second = zip(*((seconds(one), seconds(other)) for _ in range(repeats)), strict=True)
+        first, second = zip(*((clock(one), clock(other)) for _ in range(repeats)), strict=True)
         scatter = statistics.median(first) / min(first)
         attempts.append((scatter, statistics.median(first) / statistics.median(second)))
     return min(attempts)[1]

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from lowprec.app.bench import kernels, optimizers, packing, peers, processes, products, step
+from lowprec.app.bench import kernels, on_device, optimizers, packing, peers, processes, products, step
 from lowprec.app.bench.figure import Figure, number
 from lowprec.app.bench.measure import Effort
 from lowprec.app.environment import described
@@ -20,6 +20,11 @@ CAPTIONS = {
         "out= against copy_, new output against clone; 1 is as fast as the copy."
     ),
     kernels.CALLS: "Microseconds of one call.",
+    on_device.KERNELS: (
+        "Speed relative to the device's copy_ of the same tensor, and so of the same bytes, timed in turns "
+        "with it by the device's clock; 1 is as fast as the copy."
+    ),
+    on_device.CALLS: "Microseconds that the host spends on one call, the device's work not awaited.",
     packing.PACKING: (
         "Speed relative to copy_ of the codes, uint8, timed in turns with it; a new output is made."
     ),

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import cuda, types
+from numba.cuda.cpython.unsafe import tuple as tuples
 from numba.cuda.extending import intrinsic
+
+tuple_setitem: Any = tuples.tuple_setitem
 
 _GLOBAL = 1
 """The address space of global memory."""
@@ -69,6 +73,16 @@ def raise_to(context, address, index, value, dtype):
         return context.get_dummy_value()
 
     return types.void(types.int64, index, value, dtype), generate
+
+
+@cuda.jit(device=True)
+def largest_of(value, lanes):
+    """The largest of the signed integers that so many neighboring lanes of a warp have: all of it call."""
+    distance = np.int32(lanes) >> np.int32(1)
+    while distance > 0:
+        value = max(value, cuda.shfl_xor_sync(0xFFFFFFFF, value, distance))
+        distance >>= np.int32(1)
+    return value
 
 
 @intrinsic

@@ -20,8 +20,8 @@ from lowprec.kernels.cuda.memory import SIMULATED
 from lowprec.kernels.specialize import rebound
 
 Kernels = dict[tuple[int, int], Any]
-MOST_BLOCKS = 1 << 16
-"""The most blocks of a grid: each goes on with what is left."""
+LEAST_BLOCKS, MOST_BLOCKS = 128, 1 << 16
+"""Of a grid. Numba warns of fewer, and one without work ends at once; each goes on with what is left."""
 THREADS = 256
 
 
@@ -82,7 +82,7 @@ class Twin:
             return
         with cuda.gpus[queue.device]:
             stream = cuda.external_stream(queue.stream) if queue.stream else cuda.default_stream()
-            self._on(queue.device)[blocks, threads, stream](*arguments)
+            self._on(queue.device)[max(blocks, LEAST_BLOCKS), threads, stream](*arguments)
 
     def _on(self, number: int) -> Any:
         """The compiled kernel for a device, which is the current one."""

@@ -1,0 +1,118 @@
+"""CUDA's compiler infers the types of every variable of every decision as the CPU's does.
+
+The simulator runs NumPy's integers, not Numba's, so what it shows is true of the device only if the types
+are: a mask that is 64 bits wide on one side, a sum that is binary64, would be seen here.
+"""
+
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
+
+from numba import njit, types
+from ptx import compiled, named_device, text_of
+from twins import cases
+
+from lowprec.kernels import philox
+from lowprec.kernels.specialize import specialized
+
+pytestmark = compiled
+TABLES = cases("ptx")
+EVERY = [(name, constants) for name, table in TABLES.items() for constants in table]
+CHOSEN = [(name, constants) for name, table in TABLES.items() for constants in table[::2]]
+
+
+def annotated(compilation: Any) -> dict[str, str]:
+    """The type of each variable, of its result, and of its arguments."""
+    variables = compilation.type_annotation.typemap
+    named = {name: str(kind) for name, kind in variables.items() if not _is_function(kind)}
+    return named | {"result": str(compilation.signature.return_type)}
+
+
+def _is_function(kind: types.Type) -> bool:
+    """Whether it is what is called, whose type names the compiler."""
+    return isinstance(kind, types.Callable | types.Module) or type(kind).__name__ == "NumberClass"
+
+
+def differences(name: str, on_device: Any, on_cpu: Any) -> list[str]:
+    """The variables of a decision that have another type on the CPU, for all arguments it is called with."""
+    found = []
+    for arguments, compilation in on_device.overloads.items():
+        on_cpu.compile(arguments)
+        got, want = annotated(compilation), annotated(on_cpu.overloads[arguments])
+        assert got.keys() == want.keys(), name
+        found += [f"{name}.{one}: {got[one]}, not {want[one]}" for one in got if got[one] != want[one]]
+    return found
+
+
+def all_differences(
+    name: str, constants: tuple, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[str], set[str]]:
+    """Those of all decisions that a kernel calls, and the names of these."""
+    module, function = name.split(".")
+    owner = importlib.import_module(f"lowprec.kernels.cuda.{module}")
+    made: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+    def recorded(*arguments: Any, **options: Any) -> dict[str, Any]:
+        """The copies for the device; the CPU's are made beside them."""
+        names = specialized(*arguments, **options)
+        own = {key: value for key, value in options.items() if key not in ("compiler", "instructions")}
+        made.append((names, specialized(*arguments, **own)))
+        return names
+
+    monkeypatch.setattr(owner, "specialized", recorded)
+    text_of(getattr(owner, function).__wrapped__(*constants))
+    found, seen = [], set()
+    for on_device, on_cpu in made:
+        for key, dispatcher in on_device.items():
+            if getattr(dispatcher, "overloads", None):
+                found += differences(key, dispatcher, on_cpu[key])
+                seen.add(f"{dispatcher.py_func.__module__.rpartition('.')[2]}.{dispatcher.py_func.__name__}")
+    return found, seen
+
+
+@pytest.mark.parametrize("turn", range(len(CHOSEN)))
+def test_every_variable_of_a_decision_has_the_type_it_has_on_the_cpu(turn: int, monkeypatch) -> None:
+    found, seen = all_differences(*CHOSEN[turn], monkeypatch)
+    assert found == []
+    assert seen
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("turn", range(len(EVERY)))
+def test_so_it_is_for_all_constants(turn: int, monkeypatch) -> None:
+    found, seen = all_differences(*EVERY[turn], monkeypatch)
+    assert found == []
+    assert seen
+
+
+def test_random_words_have_the_types_that_they_have_on_the_cpu() -> None:
+    from lowprec.kernels.cuda import words
+
+    with named_device():
+        words.word_at.compile_device((types.uint64,) * 3)
+    for name in ("word_at", "words_of", "philox", "_mix"):
+        on_device = words._names[name]
+        assert on_device.overloads
+        assert differences(name, on_device, getattr(philox, name)) == []
+
+
+def test_another_type_is_seen() -> None:
+    from numba import cuda
+
+    def narrow(x):
+        kept = np.uint32(x)
+        return np.uint32(kept + kept)
+
+    def wide(x):
+        kept = np.uint64(x)
+        return np.uint32(kept + kept)
+
+    on_device = cuda.jit(device=True)(narrow)
+    with named_device():
+        on_device.compile_device((types.uint32,))
+    assert differences("f", on_device, njit(narrow)) == []
+    assert "f.kept: uint32, not uint64" in differences("f", on_device, njit(wide))
