@@ -17,7 +17,6 @@ from lowprec.kernels import counting
 from lowprec.kernels.limits import NEVER, limits_of
 from lowprec.ops import scaling
 from lowprec.ops.carriers import CARRIERS
-from lowprec.ops.devices import refuse_device
 from lowprec.ops.gradients import overflowed
 from lowprec.ops.quantize import Spec
 from lowprec.ops.statistics import largest_magnitudes
@@ -56,24 +55,24 @@ class Update(NamedTuple):
 
 
 def _count(x: Tensor, y: Tensor, format: str, rounding: str, random_bits: int) -> tuple[Tensor, Tensor]:
-    """The CPU kernel of count."""
+    """The kernel of count; the numbers lie on the CPU, wherever the tensors do."""
     carrier, grouped = CARRIERS[x.dtype], isinstance(resolve(format), GroupedFormat)
     limits = (NEVER, NEVER) if grouped else limits_of(format, rounding, random_bits, carrier)
-    found = counting.count(
-        x.data_ptr(), y.data_ptr(), carrier, tuple(x.shape), x.stride(), y.stride(), limits,
-        torch.get_num_threads(),
-    )  # fmt: skip
+    if x.is_cuda:
+        from lowprec.ops.cuda.counting import count
+
+        found = count(x, y, limits)
+    else:
+        strides = x.stride(), y.stride()
+        found = counting.count(
+            x.data_ptr(), y.data_ptr(), carrier, tuple(x.shape), *strides, limits, torch.get_num_threads()
+        )
     numbers = torch.tensor(found[:-2], dtype=torch.float64)
     return numbers, torch.from_numpy(found.exponents)
 
 
-def _count_elsewhere(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    """The kernel of other devices: none."""
-    refuse_device(x, "what is recorded")
-
-
-_library.impl("count", _count, "CPU")
-_library.impl("count", _count_elsewhere, "CUDA")
+for _device in ("CPU", "CUDA"):
+    _library.impl("count", _count, _device)
 
 
 def count(
@@ -121,7 +120,7 @@ def scale_exponents(x: Tensor, format: str, scales: Sequence[Tensor | None] = ()
         found = largest_magnitudes(x, parsed.granularity.tiles(tuple(x.shape)))
     else:
         return {}
-    array = found.detach().numpy().ravel()
+    array = found.detach().cpu().numpy().ravel()
     _, exponents = np.frexp(array[np.isfinite(array) & (array > 0)])
     if isinstance(parsed, BlockFloatingPoint):
         low, high = parsed.lowest_group_exponent, parsed.highest_group_exponent
@@ -133,7 +132,7 @@ def scale_exponents(x: Tensor, format: str, scales: Sequence[Tensor | None] = ()
 def count_update(before: Tensor, moved: Tensor, after: Tensor) -> Update:
     """What rounding ``moved`` to ``after`` left of a step that began at ``before``."""
     start, aim, end = (
-        t.detach().contiguous().to(torch.float64).numpy().ravel() for t in (before, moved, after)
+        t.detach().contiguous().to(torch.float64).cpu().numpy().ravel() for t in (before, moved, after)
     )
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         step = aim - start

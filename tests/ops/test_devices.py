@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lowprec.ops import counting, elementary, statistics
+from lowprec.ops import elementary, statistics
 from lowprec.ops.devices import check_place
 
 
@@ -20,7 +20,6 @@ class Elsewhere:
             lambda x: elementary._elementary_elsewhere("add", [x, x], None, "e4m3fn", "nearest_even", 32, 0),
             "add",
         ),
-        (lambda x: counting._count_elsewhere(x, x, "e4m3fn", "nearest_even", 32), "what is recorded"),
         (lambda x: statistics._statistic(x, "int8", "100", 7), "clipping with the least squared error"),
     ],
 )
