@@ -5,19 +5,22 @@ chunk have a fixed number of lanes: no result depends on how work is shared. Eve
 decided on patterns.
 """
 
+from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.cpu import jit, locate
 from lowprec.kernels.elementwise import SERIAL_BELOW
+from lowprec.kernels.fused import times
 from lowprec.kernels.layout import Integers, layout
 from lowprec.kernels.limits import NEVER, Limits
 from lowprec.kernels.memory import at, matrix_at, put, read_apart
 from lowprec.kernels.scalar import U32, U64
-from lowprec.kernels.specialize import WIDTHS, inline
+from lowprec.kernels.specialize import WIDTHS, inline, rebound
 from lowprec.kernels.threads import ranges, share
 from lowprec.kernels.walk import LENGTH, OUT_STEP, SEGMENT, SEGMENTS, X_STEP
 
@@ -31,7 +34,7 @@ SIGNAL, ERROR = COUNTS, COUNTS + LANES
 FIELDS = COUNTS + 2 * LANES
 """Where the histograms of exponent fields begin: four, so that equal neighbors do not wait for each other."""
 _COPIES = 4
-_CHUNKS = 32
+CHUNKS = 32
 """The most rows of a tensor."""
 
 
@@ -57,28 +60,72 @@ class Counted(NamedTuple):
     """How many finite non-zero magnitudes lie in [2^e, 2^(e + 1)), for each e from ``lowest`` on."""
 
 
-@cache
-def widened(carrier: str) -> Any:
-    """The function from a pattern to its value in binary64, whatever the thread does with subnormals."""
-    _, U, _, mantissa, place = WIDTHS[carrier]
-    bias = (1 << (place - mantissa - 1)) - 1
-    shift, digit_bits, field_bits = U(mantissa), U((1 << mantissa) - 1), U((1 << (place - mantissa)) - 1)
-    zero, one, hidden, lowest = U(0), U(1), U(1 << mantissa), U64(max(1023 - bias - mantissa, 0))
+# What a loop's copies of the functions below hold constant, for float32 here.
+U: Any = np.uint32
+OWN = False
+"""Whether patterns are those of binary64."""
+MANTISSA, FIELD_BITS, DIGIT_BITS, HIDDEN = U(23), U(0xFF), U(0x7FFFFF), U(1 << 23)
+UNSIGNED, INFINITY = U(0x7FFFFFFF), U(0x7F800000)
+PLACE, LOWEST, TO_SINGLE = U64(31), U64(1023 - 127 - 23), U32(0)
 
-    @inline
-    def value(pattern):
-        field = U(U(pattern >> shift) & field_bits)
-        digits = U(pattern & digit_bits)
-        digits = U(digits | hidden) if field != zero else digits
-        power = U64(U64(U64(field if field != zero else one) + lowest) << U64(52))
-        sign = U64(U64(U64(pattern) >> U64(place)) << U64(63))
-        return np.float64(np.int64(digits)) * U64(power | sign).view(np.float64)
 
-    @inline
-    def own(pattern):
+def value(pattern):
+    """The value of a pattern in binary64, whatever the thread does with subnormals."""
+    if OWN:
         return U64(pattern).view(np.float64)
+    field = U(U(pattern >> MANTISSA) & FIELD_BITS)
+    digits = U(pattern & DIGIT_BITS)
+    digits = U(digits | HIDDEN) if field != U(0) else digits
+    power = U64(U64(U64(field if field != U(0) else U(1)) + LOWEST) << U64(52))
+    sign = U64(U64(U64(pattern) >> PLACE) << U64(63))
+    return times(np.float64(np.int64(digits)), U64(power | sign).view(np.float64))
 
-    return own if carrier == "float64" else value
+
+def single(pattern):
+    """The value of a pattern of bfloat16 or float32 that is not subnormal."""
+    return U32(U32(pattern) << TO_SINGLE).view(np.float32)
+
+
+def squares(before, after):
+    """Of what came in and of what rounding changed; zeros where one of the two is not finite."""
+    finite = (U(before & UNSIGNED) < INFINITY) & (U(after & UNSIGNED) < INFINITY)
+    given = value(before)
+    change = np.float64(given - value(after))
+    return times(given, given) if finite else 0.0, times(change, change) if finite else 0.0
+
+
+def is_past(magnitude, negative, limits):
+    """Whether a magnitude lies within the span of its sign: limits are a first one and a span for each."""
+    return U(magnitude - (limits[2] if negative else limits[0])) < (limits[3] if negative else limits[1])
+
+
+def is_lost(before, after):
+    """Whether a magnitude became zero."""
+    return (after == U(0)) & (before != U(0))
+
+
+def lead_of(magnitude):
+    """The place of the leading bit of an integer that is not 0."""
+    return np.int64(np.float64(magnitude).view(U64) >> U64(52)) - 1023
+
+
+def counters(
+    carrier: str, compiler: Callable[..., Any] = inline, instructions: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The names of the functions above, each compiled for a carrier when it is first called."""
+    _, word, _, mantissa, place = WIDTHS[carrier]
+    fields, bias = 1 << (place - mantissa), (1 << (place - mantissa - 1)) - 1
+    names = {
+        **globals(), "U": word, "OWN": carrier == "float64", "MANTISSA": word(mantissa),
+        "FIELD_BITS": word(fields - 1), "DIGIT_BITS": word((1 << mantissa) - 1), "PLACE": U64(place),
+        "HIDDEN": word(1 << mantissa), "UNSIGNED": word((1 << place) - 1),
+        "INFINITY": word((fields - 1) << mantissa),
+        "LOWEST": U64(max(1023 - bias - mantissa, 0)), "TO_SINGLE": U32(16 if carrier == "bfloat16" else 0),
+        **(instructions or {}),
+    }  # fmt: skip
+    names["value"] = compiler(rebound(value, names))
+    rest = (single, squares, is_past, is_lost, lead_of)
+    return {"value": names["value"], **{f.__name__: compiler(rebound(f, names)) for f in rest}}
 
 
 @cache
@@ -88,22 +135,14 @@ def counting(carrier: str) -> Any:
     fields = 1 << (place - mantissa)
     infinity, hidden, unsigned = U((fields - 1) << mantissa), U(1 << mantissa), U((1 << place) - 1)
     shift, field_bits, zero, one = U(mantissa), U(fields - 1), U(0), U(1)
-    value, quick = widened(carrier), carrier in ("float32", "bfloat16")
-    to_single = U32(16 if carrier == "bfloat16" else 0)
-
-    @inline
-    def single(pattern):
-        """The value of a pattern that is not subnormal."""
-        return U32(U32(pattern) << to_single).view(np.float32)
+    quick = carrier in ("float32", "bfloat16")
 
     def loop(x_address, y_address, run_address, outer_address, dimensions, limits_address, chunks_address,
              rows_address, width, first, last):  # fmt: skip
         x_all, y_all = at(x_address, dtype), at(y_address, dtype)
         run, outer = at(run_address, np.int64), matrix_at(outer_address, 6, dimensions)
         limits, chunks = at(limits_address, U), at(chunks_address, np.int64)
-        # where overflow may fire, by sign; where it does whatever the noise
-        from_1, span_1, from_2, span_2 = limits[0], limits[1], limits[2], limits[3]
-        from_3, span_3, from_4, span_4 = limits[4], limits[5], limits[6], limits[7]
+        may_fire, fires = to_fixed_tuple(limits, 4), to_fixed_tuple(limits[4:], 4)
         x_step, y_step = run[X_STEP], run[OUT_STEP]
         dense = x_step == 1 and y_step == 1
         for chunk in range(first, last):
@@ -131,11 +170,11 @@ def counting(carrier: str) -> Any:
                         bits = U(x[j])
                         before, after = U(bits & unsigned), U(U(y[j]) & unsigned)
                         negative = before != bits
-                        near = U(before - (from_2 if negative else from_1)) < (span_2 if negative else span_1)
+                        near = is_past(before, negative, may_fire)
                         not_finite = (before >= infinity) | (after >= infinity)
                         small = (U(before - one) < U(hidden - one)) | (U(after - one) < U(hidden - one))
                         possible = U(possible + (one if near else zero))
-                        underflowed = U(underflowed + (one if (after == zero) & (before != zero) else zero))
+                        underflowed = U(underflowed + (one if is_lost(before, after) else zero))
                         special = U(special + (one if not_finite else zero))
                         subnormal = U(subnormal + (one if small else zero))
                     row[POSSIBLE] += np.int64(possible)
@@ -145,10 +184,7 @@ def counting(carrier: str) -> Any:
                             bits = U(x[j])
                             before = U(bits & unsigned)
                             negative = before != bits
-                            past = U(before - (from_4 if negative else from_3)) < (
-                                span_4 if negative else span_3
-                            )
-                            row[CERTAIN] += 1 if past else 0
+                            row[CERTAIN] += 1 if is_past(before, negative, fires) else 0
                     if special:
                         for j in range(x.size):
                             before, after = U(U(x[j]) & unsigned), U(U(y[j]) & unsigned)
@@ -165,12 +201,7 @@ def counting(carrier: str) -> Any:
                     else:
                         for k in range(x.size):
                             j = np.uintp(k)
-                            a, b = U(read_apart(x, j)), U(read_apart(y, j))
-                            finite = (U(a & unsigned) < infinity) & (U(b & unsigned) < infinity)
-                            given = value(a)
-                            change = given - value(b)
-                            square = given * given if finite else 0.0
-                            lost = change * change if finite else 0.0
+                            square, lost = squares(U(read_apart(x, j)), U(read_apart(y, j)))
                             put(sums, j, sums[k] + square)
                             put(sums, np.uintp(j + np.uintp(LANES)), sums[k + LANES] + lost)
                     for k in range(x.size):
@@ -181,17 +212,16 @@ def counting(carrier: str) -> Any:
                             magnitude = U(U(x[k]) & unsigned)
                             if magnitude != zero and magnitude < hidden:
                                 row[GIVEN_SUBNORMAL] += 1
-                                lead = np.int64(np.float64(magnitude).view(U64) >> U64(52)) - 1023
-                                row[FIELDS + _COPIES * fields + lead] += 1
+                                row[FIELDS + _COPIES * fields + lead_of(magnitude)] += 1
                     start += count
 
-    return jit(11, loop, {}, "counting", carrier)
+    return jit(11, loop, counters(carrier), "counting", carrier)
 
 
 @lru_cache(maxsize=512)
-def _chunks(units: int, size: int) -> npt.NDArray[np.int64]:
+def chunks_of(units: int, size: int) -> npt.NDArray[np.int64]:
     """Where chunks of units begin, and the last one ends."""
-    parts = ranges(units, max(1, min(_CHUNKS, size // SERIAL_BELOW)))
+    parts = ranges(units, max(1, min(CHUNKS, size // SERIAL_BELOW)))
     return np.array([0, *(end for _, end in parts)], np.int64)
 
 
@@ -203,12 +233,10 @@ def count(
 
     ``limits`` are the magnitudes at which overflow fires, whatever the noise and at its worst.
     """
-    _, U, _, mantissa, place = WIDTHS[carrier]
-    fields, bias = 1 << (place - mantissa), (1 << (place - mantissa - 1)) - 1
-    used = FIELDS + _COPIES * fields + mantissa
+    _, U, _, _, _ = WIDTHS[carrier]
     plan = layout(shape, x_strides, y_strides, None, 0, None)
-    chunks = _chunks(plan.units, plan.size)
-    rows = np.zeros((len(chunks) - 1, used + 2 * LANES), np.int64)
+    chunks = chunks_of(plan.units, plan.size)
+    rows = np.zeros((len(chunks) - 1, width_of(carrier) + 2 * LANES), np.int64)
     numbers = np.array([*limits[1], *limits[0]], U)
     given = (
         x, y, plan.run, plan.outer, plan.dimensions, numbers.ctypes.data, chunks.ctypes.data,
@@ -216,13 +244,26 @@ def count(
     )  # fmt: skip
     if plan.size:
         share(counting(carrier), [(*given, n, n + 1) for n in range(len(rows))], threads)
+    return counted(rows, carrier, plan.size)
+
+
+def width_of(carrier: str) -> int:
+    """How many numbers a row has."""
+    _, _, _, mantissa, place = WIDTHS[carrier]
+    return FIELDS + _COPIES * (1 << (place - mantissa)) + mantissa
+
+
+def counted(rows: npt.NDArray[np.int64], carrier: str, size: int) -> Counted:
+    """What the rows of all chunks tell of a tensor of so many elements."""
+    _, _, _, mantissa, place = WIDTHS[carrier]
+    fields, bias = 1 << (place - mantissa), (1 << (place - mantissa - 1)) - 1
     total = rows[:, :COUNTS].sum(0)
     signal, error = rows[:, SIGNAL:FIELDS].view(np.float64).sum(0).reshape(2, LANES).sum(1)
-    histogram = rows[:, FIELDS:used].sum(0)
+    histogram = rows[:, FIELDS : width_of(carrier)].sum(0)
     normal, deep = histogram[:-mantissa].reshape(_COPIES, fields).sum(0), histogram[-mantissa:]
     given_nan = int(total[GIVEN_NAN])
     return Counted(
-        plan.size,
+        size,
         int(total[CERTAIN]),
         int(total[POSSIBLE]),
         int(total[UNDERFLOWED]),

@@ -20,10 +20,10 @@ from lowprec.ops import scaling
 from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.coding import code_dtype
 from lowprec.ops.constant import constant
+from lowprec.ops.devices import check_place
 from lowprec.ops.quantize import (
     Spec,
     check_carrier,
-    check_place,
     check_sources,
     check_tensor,
     make_spec,

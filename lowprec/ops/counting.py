@@ -55,18 +55,24 @@ class Update(NamedTuple):
 
 
 def _count(x: Tensor, y: Tensor, format: str, rounding: str, random_bits: int) -> tuple[Tensor, Tensor]:
-    """The CPU kernel of count."""
+    """The kernel of count; the numbers lie on the CPU, wherever the tensors do."""
     carrier, grouped = CARRIERS[x.dtype], isinstance(resolve(format), GroupedFormat)
     limits = (NEVER, NEVER) if grouped else limits_of(format, rounding, random_bits, carrier)
-    found = counting.count(
-        x.data_ptr(), y.data_ptr(), carrier, tuple(x.shape), x.stride(), y.stride(), limits,
-        torch.get_num_threads(),
-    )  # fmt: skip
+    if x.is_cuda:
+        from lowprec.ops.cuda.counting import count
+
+        found = count(x, y, limits)
+    else:
+        strides = x.stride(), y.stride()
+        found = counting.count(
+            x.data_ptr(), y.data_ptr(), carrier, tuple(x.shape), *strides, limits, torch.get_num_threads()
+        )
     numbers = torch.tensor(found[:-2], dtype=torch.float64)
     return numbers, torch.from_numpy(found.exponents)
 
 
-_library.impl("count", _count, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("count", _count, _device)
 
 
 def count(
@@ -114,7 +120,7 @@ def scale_exponents(x: Tensor, format: str, scales: Sequence[Tensor | None] = ()
         found = largest_magnitudes(x, parsed.granularity.tiles(tuple(x.shape)))
     else:
         return {}
-    array = found.detach().numpy().ravel()
+    array = found.detach().cpu().numpy().ravel()
     _, exponents = np.frexp(array[np.isfinite(array) & (array > 0)])
     if isinstance(parsed, BlockFloatingPoint):
         low, high = parsed.lowest_group_exponent, parsed.highest_group_exponent
@@ -126,7 +132,7 @@ def scale_exponents(x: Tensor, format: str, scales: Sequence[Tensor | None] = ()
 def count_update(before: Tensor, moved: Tensor, after: Tensor) -> Update:
     """What rounding ``moved`` to ``after`` left of a step that began at ``before``."""
     start, aim, end = (
-        t.detach().contiguous().to(torch.float64).numpy().ravel() for t in (before, moved, after)
+        t.detach().contiguous().to(torch.float64).cpu().numpy().ravel() for t in (before, moved, after)
     )
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         step = aim - start

@@ -22,6 +22,7 @@ from lowprec.kernels.operate import is_quick, is_wide, most_random_bits, overflo
 from lowprec.modes import Overflow, Rounding
 from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.constant import constant
+from lowprec.ops.devices import refuse_device
 from lowprec.ops.quantize import (
     Spec,
     check_out,
@@ -68,7 +69,13 @@ def _elementary(
     return out
 
 
+def _elementary_elsewhere(operation: str, operands: Sequence[Tensor], *_: Any) -> Tensor:
+    """The kernel of other devices: none."""
+    refuse_device(operands[0], operation)
+
+
 _library.impl("elementary", _elementary, "CPU")
+_library.impl("elementary", _elementary_elsewhere, "CUDA")
 
 
 @torch.library.register_fake("lowprec::elementary", lib=_library)

@@ -18,6 +18,7 @@ from lowprec.ops import scaling
 from lowprec.ops import static as static  # registers further ones
 from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.constant import constant
+from lowprec.ops.devices import check_place
 
 CARRIER_DTYPES = tuple(CARRIERS)
 _LISTED = "float32, bfloat16, float16 or float64"
@@ -109,13 +110,6 @@ def check_tensor(x: Tensor, name: str = "x") -> None:
     if x.layout != torch.strided:
         raise type_error(name, "be a strided tensor", x.layout, f"Convert it with {name}.to_dense().")
     check_place(x, name)
-
-
-def check_place(x: Tensor, name: str) -> None:
-    """Refuse a tensor on a device without kernels."""
-    if not (x.is_cpu or x.is_cuda or x.is_meta):
-        remedy = f"There are kernels for these two: use {name}.cpu()."
-        raise value_error(name, "be on the CPU or a CUDA device", str(x.device), remedy)
 
 
 def check_sources(spec: Spec, seed: int | Tensor | None, generator: torch.Generator | None) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lowprec.formats import PerGroup, Scaled, resolve
 from lowprec.ops import scaling
+from lowprec.ops.devices import refuse_device
 
 _library = torch.library.Library("lowprec", "FRAGMENT")
 _library.define("statistic(Tensor x, str format, str percent, int steps) -> Tensor")
@@ -63,11 +64,12 @@ def _ends(x: Tensor, tiles: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The least and the largest finite element of each tile, or zero."""
     split = _split(x, tiles, 0.0)
     within = tuple(range(1, split.dim(), 2))
-    low, high = split.amin(within), split.amax(within)
-    if not (low.isfinite().all() and high.isfinite().all()):
-        split = split.nan_to_num(0.0, 0.0, 0.0)
+    if x.is_cpu:
         low, high = split.amin(within), split.amax(within)
-    return low, high
+        if low.isfinite().all() and high.isfinite().all():
+            return low, high
+    split = split.nan_to_num(0.0, 0.0, 0.0)  # on a device without a look, which would wait for it
+    return split.amin(within), split.amax(within)
 
 
 def _largest(x: Tensor, format: Scaled) -> Tensor:
@@ -87,6 +89,7 @@ def _percentiles(x: Tensor, format: Scaled, percent: Fraction) -> Tensor:
     """The smallest values that ``percent`` of the finite ones do not exceed."""
     rows = _rows(x, _tiles(format, x.shape), math.nan)
     finite = rows.isfinite()
+    # In exact fractions, and one rank after the other: this waits for a device.
     ranks = torch.tensor([math.ceil(count * percent / 100) for count in finite.sum(1).tolist()])
     if format.zero_point:
         low, high = (_ranked(side.where(finite, math.inf), ranks) for side in (-rows, rows))
@@ -99,7 +102,7 @@ def _ranked(rows: Tensor, ranks: Tensor) -> Tensor:
     found = rows.new_zeros(len(rows))
     for rank in ranks.unique().tolist():
         if rank > 0:
-            chosen = ranks == rank
+            chosen = (ranks == rank).to(rows.device)
             found[chosen] = rows[chosen].kthvalue(rank, 1).values
     return found
 
@@ -129,9 +132,11 @@ def _least_error(x: Tensor, format: Scaled, steps: int) -> Tensor:
 
 
 def _statistic(x: Tensor, format: str, percent: str, steps: int) -> Tensor:
-    """The CPU kernel of statistic."""
+    """The kernel of statistic."""
     parsed: Any = resolve(format)
     if steps > 1:
+        if x.is_cuda:
+            refuse_device(x, "clipping with the least squared error")
         return _least_error(x, parsed, steps)
     share = Fraction(percent)
     found = _largest(x, parsed) if share == 100 else _percentiles(x, parsed, share)
@@ -153,17 +158,18 @@ def _by_group(format: str) -> Scaled:
 
 
 def _scales_from(statistic: Tensor, format: str) -> list[Tensor]:
-    """The CPU kernel of scales_from."""
+    """The kernel of scales_from."""
     rule = _by_group(format)
-    ends = statistic * statistic.new_tensor([-1.0, 1.0]) if rule.zero_point else statistic
+    ends = torch.stack([-statistic[..., 0], statistic[..., 1]], -1) if rule.zero_point else statistic
     grid = statistic.shape[:-1] if rule.zero_point else statistic.shape
     levels = torch.ops.lowprec.scales(ends.reshape(-1), str(rule))
     outer = levels[1:] if isinstance(rule.scale, Scaled) else levels
     return [level.reshape(grid) for level in outer]
 
 
-_library.impl("statistic", _statistic, "CPU")
-_library.impl("scales_from", _scales_from, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("statistic", _statistic, _device)
+    _library.impl("scales_from", _scales_from, _device)
 
 
 @torch.library.register_fake("lowprec::statistic", lib=_library)

@@ -85,15 +85,21 @@ class Averaging:
             check_tensor(average)
             check_carrier(self._spec, average.dtype)
             change = p - average
-            average.add_(change / (count + 1) if self._decay is None else change * (1 - self._decay))
+            average.add_(_share(change, count + 1) if self._decay is None else change * (1 - self._decay))
             role = CARRIER_DTYPES.index(average.dtype)
             stream = _AVERAGES | (count << _UPDATE_SHIFT) | (number << _NUMBER_SHIFT) | role
             seed = None
             if self._spec.is_stochastic:
-                seed = torch.tensor([self._seed], device=average.device)
+                seed = torch.full((1,), self._seed, dtype=torch.int64, device=average.device)
             quantize_into(average, seed, self._spec, average, stream)
 
     def __repr__(self) -> str:
         """The cast and how it averages."""
         how = "equal shares" if self._decay is None else f"decay {self._decay:g}"
         return f"Averaging({self._spec.format} {self._spec.rounding}, {how})"
+
+
+def _share(x: Tensor, count: int) -> Tensor:
+    """``x / count``, divided: on CUDA devices torch multiplies by the reciprocal of a number."""
+    wide = x if x.dtype == torch.float64 else x.float()
+    return (wide / torch.full((), count, dtype=wide.dtype, device=x.device)).to(x.dtype)

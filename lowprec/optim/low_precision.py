@@ -37,8 +37,8 @@ class LowPrecision(Keeper):
     On CUDA devices the updates of SGD, Adam and AdamW are kernels with the bits of the CPU, for float32 and
     float64 parameters, but where torch's own step is asked for as above; square roots are then those of
     IEEE 754, from which torch's own may differ in the last bit on a CPU. All other updates are torch's
-    kernels for the device. No step waits for it, but for a GradScaler's look at infinities and one at NaN
-    in packed states whose format has none.
+    kernels for the device. No step waits for it, but for a GradScaler's look at infinities and for packed
+    states, whose codes are checked.
 
     With ``compensation="kahan"`` a tensor c of p's shape, zero at first, keeps what rounding the weights
     loses, in their own format. After the inner step has made p of w: ``c = Q(c + (p - w))``,

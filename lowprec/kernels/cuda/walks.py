@@ -53,16 +53,27 @@ def _of(run: Integers, outer: tuple[Integers, ...], whole: int) -> Walk:
     segments = -(-length // segment)
     own = list(run)
     own[SEGMENT], own[SEGMENTS] = segment, segments
-    count = len(outer[0])
-    wanted = next(size for size in _DIMENSIONS if size >= count)
-    pads = (1, 0, 0, 0, 0, 1)
-    rows = tuple((pad,) * (wanted - count) + row for pad, row in zip(pads, outer, strict=True))
+    rows = _padded(outer)
     units = int(np.prod(rows[SIZE], dtype=np.int64)) * segments
     wide = _WARP
     while wide < THREADS and wide * 4 < segment:
         wide *= 2
     threads = wide, THREADS // wide
     return Walk(tuple(own), rows, units, -(-units // threads[1]), threads)
+
+
+def _padded(outer: tuple[Integers, ...]) -> tuple[Integers, ...]:
+    """The dimensions outside a run, and others of one element, so that there is a kernel for so many."""
+    count = len(outer[0])
+    wanted = next(size for size in _DIMENSIONS if size >= count)
+    pads = (1, 0, 0, 0, 0, 1)
+    return tuple((pad,) * (wanted - count) + row for pad, row in zip(pads, outer, strict=True))
+
+
+def as_planned(plan: Layout) -> tuple[Integers, tuple[Integers, ...]]:
+    """The run, in the segments of the CPU, and the dimensions outside it."""
+    run, outer = (memory.tolist() for memory in plan.memory)
+    return tuple(run), _padded(tuple(map(tuple, outer)))
 
 
 def walk_of(plan: Layout, *, groups: bool = False) -> Walk:
