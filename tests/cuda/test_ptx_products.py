@@ -11,7 +11,6 @@ pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
 
 from lowprec import Arithmetic
 from lowprec.kernels.multiply import kind_of, numbers_of_last
-from lowprec.kernels.paths import path_of
 
 pytestmark = [
     pytest.mark.ptx,
@@ -29,8 +28,9 @@ FURTHER = {
         Arithmetic("binary16", order="pairwise", rounding="stochastic", chunk=7), "float32", (), "float64",
     ),
     "Kahan": (Arithmetic("bfloat16", compensation="kahan", multiply="e5m2"), "float32", (), "float64"),
+    "wrapped": (Arithmetic("fixed12f6<wrap>"), "float32", (), "float64"),
 }  # fmt: skip
-BIASED = {"drawn", "Kahan"}
+BIASED = {"drawn", "Kahan", "wrapped"}
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +45,20 @@ def _device(monkeypatch: pytest.MonkeyPatch) -> None:
 def twin_of(name: str):
     """The kernel of a case."""
     from lowprec.kernels.cuda import multiply, products
+    from lowprec.kernels.cuda.wrapping import NEVER
 
     arithmetic, carrier, formats, computed = (CASES | FURTHER)[name]
     measure = multiply.measure_of(carrier, formats)
-    kind, _ = kind_of(arithmetic, path_of(arithmetic, measure, measure), carrier)
+    path, fold = multiply._path(arithmetic, measure, measure, 1 << 20)
+    kind, _ = kind_of(arithmetic, path, carrier)
     assert kind.carrier == computed
-    last = numbers_of_last(arithmetic).family
-    bias = (last, carrier) if name in BIASED else (None, None)
-    return products.multiplying(kind, bias[0], carrier, carrier, bias[1])
+    last, bias, folds = (
+        numbers_of_last(arithmetic).family,
+        carrier if name in BIASED else None,
+        fold is not NEVER,
+    )
+    assert folds == (name == "wrapped")
+    return products.multiplying(kind, last, carrier, carrier, bias, folds_terms=folds, folds_bias=folds)
 
 
 def opcodes(lines: list[str]) -> list[str]:

@@ -237,7 +237,11 @@ def test_the_type_follows_from_what_is_known() -> None:
     ("arithmetic", "dtype", "match"),
     [
         (Arithmetic("e4m3fn"), torch.float64, "`input` must have exact products in float64 whatever"),
-        (Arithmetic("fixed12f6<wrap>"), torch.float32, "`accumulate` must hold the sums of all products"),
+        (
+            Arithmetic("fixed12f6<wrap>", order="pairwise"),
+            torch.float32,
+            "`order` must be 'sequential' where",
+        ),
         (Arithmetic("exact"), torch.float32, "`accumulate` must be a format on a CUDA device"),
         (Arithmetic("e4m3fn", chunk="block"), torch.float32, "`chunk` must be a number on a CUDA device"),
     ],
@@ -249,10 +253,33 @@ def test_what_has_no_kernel_is_refused(arithmetic: Arithmetic, dtype: torch.dtyp
         twin(x, x, arithmetic)
 
 
-def test_a_wrapped_sum_with_a_bias_of_any_size_is_refused() -> None:
+WRAPPED = [
+    Arithmetic("fixed12f6<wrap>", rounding="toward_zero"),
+    Arithmetic("fixed12f6<wrap>", rounding="nearest_away", compensation="kahan"),
+    Arithmetic("ufixed8f2<wrap>", rounding="up", chunk=3),
+    Arithmetic("fixed24f30<wrap>", rounding="to_odd", multiply="bfloat16"),
+    Arithmetic("fixed20f-3<wrap>", rounding="stochastic"),
+    Arithmetic("fixed8f4<wrap>", multiply="fixed16f2<wrap>", multiply_rounding="down"),
+]
+
+
+@pytest.mark.parametrize("arithmetic", WRAPPED, ids=lambda a: a.describe())
+def test_wrapped_sums_of_any_operands(arithmetic: Arithmetic) -> None:
+    """Terms a few bits from the step, and far above and below; and a bias of any size."""
+    powers = torch.randint(-40, 40, (2, 10), generator=torch.Generator().manual_seed(3)).float().exp2()
+    a, b = numbers(1, 4, 10) * powers[0], numbers(1, 10, 4, seed=1) * powers[1, :, None]
+    large = torch.tensor([2.0**100 + 2.0**77, -(2.0**17) - 1, 0.3, 2.0**-99])
+    check_defined(a, b, arithmetic, bias=None if arithmetic.is_stochastic else large)
+    check_defined(numbers(1, 4, 10), numbers(1, 10, 4, seed=1), arithmetic)
+    check_defined(torch.full((1, 1, 1), torch.inf), b[:, :1], arithmetic)
+    if arithmetic.final.bits <= 12:
+        check_defined((numbers(1, 4, 10) * 100).half(), (b[:, :, :2] * 2).half(), arithmetic)
+
+
+def test_a_bias_with_more_bits_than_are_looked_at_is_refused() -> None:
     x = torch.ones(1, 2, 2)
     with pytest.raises(ValueError, match="`bias` must have sums in fixed12f6<wrap>"):
-        twin(x, x, Arithmetic("fixed12f6<wrap>"), bias=x[0, 0], formats=("e4m3fn",))
+        twin(x, x, Arithmetic("fixed12f6<wrap>", rounding="stochastic"), bias=x[0, 0])
 
 
 def test_the_operator() -> None:

@@ -8,6 +8,7 @@ from lowprec.formats import FixedPoint, FloatingPoint, resolve
 from lowprec.kernels.cuda import products
 from lowprec.kernels.cuda.products import COLUMNS, ROWS
 from lowprec.kernels.cuda.twin import Queue
+from lowprec.kernels.cuda.wrapping import NEVER, Fold, fold_of, small_factors
 from lowprec.kernels.layout import Integers
 from lowprec.kernels.multiply import kind_of, numbers_of_last
 from lowprec.kernels.operands import Measure, Operand
@@ -33,20 +34,32 @@ def measure_of(carrier: str, formats: tuple[str, ...] = ()) -> Measure:
 
 
 @lru_cache(maxsize=256)
-def _path(arithmetic: Arithmetic, a: Measure, b: Measure, depth: int) -> Path:
-    """The quickest way that is exact for all such numbers."""
+def _path(arithmetic: Arithmetic, a: Measure, b: Measure, depth: int) -> tuple[Path, Fold]:
+    """The quickest way that is exact for all such numbers, and what becomes of terms of wrapped sums."""
     if not in_float64(a, b):
         raise value_error(
             "input", "have exact products in float64 whatever its numbers on a CUDA device",
             f"factors of up to {a.digits} and {b.digits} significant bits", _REMEDY,
         )  # fmt: skip
     try:
-        return path_of(arithmetic, a, b, depth)
-    except ValueError as error:
+        return path_of(arithmetic, a, b, depth), NEVER
+    except ValueError as error:  # sums that wrap, of terms that are too large
+        if arithmetic.order != "pairwise":
+            left, right, fold = small_factors(arithmetic, a, b)
+            return path_of(arithmetic, left, right, depth), fold
         raise value_error(
-            "accumulate", "hold the sums of all products, or not wrap, on a CUDA device",
-            str(arithmetic.sum_format), _REMEDY,
-        ) from error  # fmt: skip
+            "order", "be 'sequential' where sums of any operands wrap on a CUDA device", "pairwise", _REMEDY
+        ) from error
+
+
+def _fold_of_bias(arithmetic: Arithmetic, bias: Operand | None) -> Fold:
+    """What becomes of a bias; refused where its sums have too many bits."""
+    if bias is None:
+        return NEVER
+    measure = measure_of(bias.carrier)
+    fold = fold_of(arithmetic.final, measure.digits)
+    check_bias(arithmetic, measure._replace(top=min(measure.top, fold.first - 1)))
+    return fold
 
 
 def _check(arithmetic: Arithmetic) -> None:
@@ -73,19 +86,19 @@ def multiply(
     if batches * m * n == 0:
         return
     left, right = measure_of(a.carrier, formats), measure_of(b.carrier, formats)
-    kind, numbers = kind_of(arithmetic, _path(arithmetic, left, right, depth), carrier)
+    path, fold = _path(arithmetic, left, right, depth)
+    kind, numbers = kind_of(arithmetic, path, carrier)
     step, product, *_ = (tuple(memory) for memory in numbers)
-    last, added = numbers_of_last(arithmetic), (0, 1, 1, 0)
+    last, added, of_bias = numbers_of_last(arithmetic), (0, 1, 1, 0), _fold_of_bias(arithmetic, bias)
     if bias is not None:
-        check_bias(arithmetic, measure_of(bias.carrier))
         added = bias.address, bias_step, bias.shape[2], bias.strides[2]
     twin = products.multiplying(
-        kind, None if bias is None else last.family, a.carrier, b.carrier,
-        None if bias is None else bias.carrier,
+        kind, last.family, a.carrier, b.carrier, None if bias is None else bias.carrier,
+        folds_terms=fold is not NEVER, folds_bias=of_bias is not NEVER,
     )  # fmt: skip
     chunk = arithmetic.chunk if isinstance(arithmetic.chunk, int) else max(depth, 1)
     blocks = batches * -(-m // ROWS) * -(-n // COLUMNS)
     twin.launch(
         queue, blocks, (COLUMNS, ROWS), (a.address, *a.strides), (b.address, *b.strides), out, added,
-        (batches, m, n, depth, chunk), step, product, tuple(last.memory), *noise,
+        (batches, m, n, depth, chunk), (*fold, *of_bias), step, product, tuple(last.memory), *noise,
     )  # fmt: skip

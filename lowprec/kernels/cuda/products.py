@@ -16,6 +16,7 @@ from lowprec.kernels.cpu import is_drawn
 from lowprec.kernels.cuda.memory import INSTRUCTIONS, load, store
 from lowprec.kernels.cuda.twin import Twin, device, tuple_of
 from lowprec.kernels.cuda.words import word_at
+from lowprec.kernels.cuda.wrapping import folded
 from lowprec.kernels.products import (
     BIAS,
     CHUNKS,
@@ -57,7 +58,10 @@ _SHIFTS = {"float32": 0, "bfloat16": 16}
 
 
 @cache
-def multiplying(kind: Kind, last: Family | None, left: str, right: str, bias: str | None) -> Twin:
+def multiplying(
+    kind: Kind, last: Family, left: str, right: str, bias: str | None = None, *,
+    folds_terms: bool = False, folds_bias: bool = False,
+) -> Twin:  # fmt: skip
     """The kernel of one kind, for operands and a bias, if there is one, in these carriers."""
     value: Any = np.float64 if kind.carrier == "float64" else np.float32
     U, stored = WIDTHS[kind.carrier].unsigned, WIDTHS[kind.out].memory
@@ -70,7 +74,7 @@ def multiplying(kind: Kind, last: Family | None, left: str, right: str, bias: st
     draws_products = kind.product is not None and is_drawn(kind.product.mode)
     drawn = draws_sums or draws_products
 
-    def kernel(a, b, out, bias, sizes, numbers, of_products, of_last, seed_address, stream):
+    def kernel(a, b, out, bias, sizes, folds, numbers, of_products, of_last, seed_address, stream):
         lefts = cuda.shared.array((ROWS, DEEP), held)
         rights = cuda.shared.array((DEEP, COLUMNS), held)
         m, n, depth = sizes[M], sizes[N], sizes[K]
@@ -111,6 +115,8 @@ def multiplying(kind: Kind, last: Family | None, left: str, right: str, bias: st
                         if draws_products:
                             ceiling = ceiling_at(seed, stream + MULTIPLY, index)
                         y = number(round_product(pattern(y), ceiling, of_products))
+                    if folds_terms:
+                        y = value(folded(y, folds[0], folds[1], folds[2]))
                     if not pairwise:
                         ceiling = ceiling_at(seed, stream, index) if draws_sums else U32(0)
                     if pairwise:
@@ -159,6 +165,8 @@ def multiplying(kind: Kind, last: Family | None, left: str, right: str, bias: st
                     ceiling = ceiling_at(seed, stream + BIAS, out_at) if draws_sums else U32(0)
                     at = out_at // bias[BIAS_STEP] % bias[BIAS_COUNT] * bias[BIAS_APART]
                     x = number_of_bias(load(bias[ADDRESS], at, of_bias))
+                    if folds_bias:
+                        x = folded(x, folds[3], folds[4], folds[5])
                     y = U64(from_source(U64(to_source(bits)))).view(np.float64)
                     bits = np.uint64(added_last(y, x, ceiling, of_last))
                 store(out, out_at, to_source(bits), stored)
@@ -166,15 +174,16 @@ def multiplying(kind: Kind, last: Family | None, left: str, right: str, bias: st
     decisions = decisions_of(kind, **_HOW) | {"ceiling_at": _ceiling_at, "times": INSTRUCTIONS["times"]}
     decisions["number_of_left"] = reading(left, value)
     decisions["number_of_right"] = reading(right, value)
-    if bias is not None and last is not None:
+    if bias is not None:
         decisions["number_of_bias"] = reading(bias, np.float64)
         decisions["added_last"] = specialized_for("float64", last, odd=True, **_HOW)["added"]
     parameters = (
         tuple_of(np.int64, STEPS), tuple_of(np.int64, STEPS), types.int64, tuple_of(np.int64, BIAS_SIZES),
-        tuple_of(np.int64, SIZES), tuple_of(U, COUNT), tuple_of(U, COUNT), tuple_of(np.uint64, COUNT),
-        types.int64, types.int64,
+        tuple_of(np.int64, SIZES), tuple_of(np.int64, 6), tuple_of(U, COUNT), tuple_of(U, COUNT),
+        tuple_of(np.uint64, COUNT), types.int64, types.int64,
     )  # fmt: skip
-    return Twin(parameters, kernel, decisions, "multiplying", kind, last, left, right, bias)
+    identity = "multiplying", kind, last, left, right, bias, folds_terms, folds_bias
+    return Twin(parameters, kernel, decisions, *identity)
 
 
 @cache
