@@ -166,7 +166,8 @@ def seed_tensor(
         raise type_error("seed", "be an integer or an int64 tensor", seed)
     if not -(2**63) <= seed < 2**64:
         raise value_error("seed", "fit into 64 bits", seed)
-    return torch.tensor([seed - 2**64 if seed >= 2**63 else seed], device=like.device)
+    signed = seed - 2**64 if seed >= 2**63 else seed
+    return torch.full((1,), signed, dtype=torch.int64, device=like.device)  # copied from nowhere
 
 
 @overload

@@ -271,6 +271,9 @@ def test_wrapped_sums_of_any_operands(arithmetic: Arithmetic) -> None:
     large = torch.tensor([2.0**100 + 2.0**77, -(2.0**17) - 1, 0.3, 2.0**-99])
     check_defined(a, b, arithmetic, bias=None if arithmetic.is_stochastic else large)
     check_defined(numbers(1, 4, 10), numbers(1, 10, 4, seed=1), arithmetic)
+    # Products of 48 bits whose last one is a step or a little more: of those all that counts is what is left.
+    last = 2.0 ** (49 - arithmetic.sum_format.fraction_bits)
+    check_defined(numbers(1, 3, 6) * last, numbers(1, 6, 3, seed=1), arithmetic)
     check_defined(torch.full((1, 1, 1), torch.inf), b[:, :1], arithmetic)
     if arithmetic.final.bits <= 12:
         check_defined((numbers(1, 4, 10) * 100).half(), (b[:, :, :2] * 2).half(), arithmetic)
