@@ -243,7 +243,6 @@ def test_the_type_follows_from_what_is_known() -> None:
             "`order` must be 'sequential' where",
         ),
         (Arithmetic("exact"), torch.float32, "`accumulate` must be a format on a CUDA device"),
-        (Arithmetic("e4m3fn", chunk="block"), torch.float32, "`chunk` must be a number on a CUDA device"),
     ],
     ids=str,
 )

@@ -1,6 +1,7 @@
 """Calls of the kernels over matrix products."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from lowprec.arithmetic import Arithmetic, digits, format_of
 from lowprec.errors import value_error
@@ -66,19 +67,28 @@ def _check(arithmetic: Arithmetic) -> None:
     """Refuse what has no kernel."""
     if arithmetic.is_exact:
         raise value_error("accumulate", "be a format on a CUDA device", "exact", "Use x.cpu().")
-    if arithmetic.in_blocks:
-        raise value_error("chunk", "be a number on a CUDA device", arithmetic.chunk, "Use x.cpu().")
+
+
+class Scales(NamedTuple):
+    """What multiplies sums of blocks: addresses of scales in binary64, laid out as the CPU's."""
+
+    size: int
+    left: int
+    right: int
+    tensor_of_left: int
+    tensor_of_right: int
 
 
 def multiply(
     queue: Queue, a: Operand, b: Operand, out: int, carrier: str, arithmetic: Arithmetic, *,
     bias: Operand | None = None, bias_step: int = 1, noise: Integers = (0, 0),
-    formats: tuple[str, ...] = (),
+    formats: tuple[str, ...] = (), scales: Scales | None = None,
 ) -> None:  # fmt: skip
     """Write the products of two batches of matrices, row-major, in the carrier.
 
     The arguments are those of the CPU's function. ``noise`` is the address of the seed, and the stream;
-    each operand is known to hold values of one of ``formats``, if there are any.
+    each operand is known to hold values of one of ``formats``, if there are any. Where chunks are blocks,
+    operands are elements over ``scales``.
     """
     _check(arithmetic)
     batches, m, depth = a.shape
@@ -97,8 +107,10 @@ def multiply(
         folds_terms=fold is not NEVER, folds_bias=of_bias is not NEVER,
     )  # fmt: skip
     chunk = arithmetic.chunk if isinstance(arithmetic.chunk, int) else max(depth, 1)
+    chunk, *of_blocks = (chunk, 0, 0, 0, 0) if scales is None else scales
     blocks = batches * -(-m // ROWS) * -(-n // COLUMNS)
     twin.launch(
         queue, blocks, (COLUMNS, ROWS), (a.address, *a.strides), (b.address, *b.strides), out, added,
-        (batches, m, n, depth, chunk), (*fold, *of_bias), step, product, tuple(last.memory), *noise,
+        tuple(of_blocks), (batches, m, n, depth, chunk), (*fold, *of_bias), step, product,
+        tuple(last.memory), *noise,
     )  # fmt: skip
