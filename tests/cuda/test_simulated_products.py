@@ -6,11 +6,12 @@ import torch
 from product_cases import hard, raw
 from simulator import queue, same_bits, simulated
 
-from lowprec import Arithmetic, Rounding
+from lowprec import Arithmetic, Operands, Rounding, Scheme, functional
 from lowprec.arithmetic import format_of
 from lowprec.formats.carriers import CARRIERS as SPACES
+from lowprec.functional import bilinear
 from lowprec.ops.carriers import CARRIERS
-from lowprec.ops.products import make_sums, operand_of
+from lowprec.ops.products import arithmetic_of, make_sums, operand_of
 from lowprec.reference import product as defined
 
 pytestmark = simulated
@@ -294,3 +295,43 @@ def test_the_operator() -> None:
     assert same_bits(got, of_cpu(a, b, arithmetic, bias=bias, bias_step=2, seed=11, stream=3))
     a, b = grid_of("e4m3fn", 1, 3, 9), grid_of("e4m3fn", 1, 9, 5)
     assert same_bits(product(a, b, None, None, SUMS[0], 0, 1, ["e4m3fn"]), of_cpu(a, b, SUMS[0]))
+
+
+def test_layers_tell_kernels_what_their_operands_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Formats of casts reach all three products, errors' as a loss scale moves them; and no bit differs."""
+    from lowprec.ops.cuda.products import product
+
+    known = []
+
+    def on_device(a, b, bias, seed, sums, stream, bias_step=1, roles="", blocks=None):
+        known.append((roles, *sums.formats))
+        words = seed if sums.is_stochastic else None
+        return product(a, b, bias, words, arithmetic_of(sums.key), stream, bias_step, list(sums.formats))
+
+    scheme = Scheme(
+        input="e4m3fn", weight="e5m2", error="e4m3fn", loss_scale=8.0, arithmetic=SUMS[0],
+        grad_weight=Operands(input="fixed8f4"),
+    )  # fmt: skip
+    x, weight, bias = numbers(4, 7), numbers(3, 7, seed=1), numbers(3)
+    image, kernel = numbers(1, 2, 4, 4), numbers(2, 2, 3, 3, seed=1)
+    found = []
+    for patched in (False, True):
+        if patched:
+            monkeypatch.setattr(bilinear, "product", on_device)
+        for call, operands in (
+            (functional.linear, (x, weight, bias)),
+            (functional.conv2d, (image, kernel, bias[:2])),
+        ):
+            leaves = [operand.clone().requires_grad_() for operand in operands]
+            y = call(*leaves, scheme=scheme)
+            y.sum().backward()
+            found.append([y, *(leaf.grad for leaf in leaves)])
+    for own, want in zip(found[2:], found[:2], strict=True):
+        assert all(same_bits(a.detach(), b.detach()) for a, b in zip(own, want, strict=True))
+    moved = "e4m3fn<bias10>"
+    assert known[:3] == [
+        ("input weight", "e4m3fn", "e5m2"),
+        ("error weight", moved, "e5m2"),
+        ("error input", moved, "fixed8f4"),
+    ]
+    assert [formats for _, *formats in known[3:]] == [formats for _, *formats in known[:3]]
