@@ -10,6 +10,7 @@ from simulator import SIMULATED
 pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
 
 from lowprec import Arithmetic
+from lowprec.kernels import exact_sums
 from lowprec.kernels.multiply import kind_of, numbers_of_last
 
 pytestmark = [
@@ -127,3 +128,19 @@ def test_further_orders_have_one(name: str, tmp_path) -> None:
     text = text_of(twin_of(name))
     check_text(name, text)
     check_sizes(name, text, CAPABILITIES[1], tmp_path)
+
+
+def test_exact_sums_have_one(tmp_path) -> None:
+    """A thread's limbs are all that it has in memory of its own."""
+    from lowprec.kernels.cuda import quire
+
+    kind, *_ = exact_sums.kind_of(Arithmetic("exact"), "float32")
+    text = text_of(quire.summing(kind, kind.step, "float32", "float32", "float32", 24))
+    codes = opcodes(text.splitlines())
+    assert not [code for code in codes if code.startswith("fma.r")]
+    assert {code for code in codes if re.match(r"mul\..*f(32|64)", code)} == {"mul.rn.f64"}
+    if assembler() is None:
+        pytest.skip("needs ptxas, of nvidia-cuda-nvcc")
+    made = assemble(text, CAPABILITIES[1], tmp_path)
+    assert made.registers <= 96
+    assert (made.stack, made.spilled) == (24 * 8, 0)

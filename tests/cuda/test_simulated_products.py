@@ -243,7 +243,7 @@ def test_the_type_follows_from_what_is_known() -> None:
             torch.float32,
             "`order` must be 'sequential' where",
         ),
-        (Arithmetic("exact"), torch.float32, "`accumulate` must be a format on a CUDA device"),
+        (Arithmetic("exact"), torch.float64, "`input` must have exact products in float64 whatever"),
     ],
     ids=str,
 )
@@ -251,6 +251,36 @@ def test_what_has_no_kernel_is_refused(arithmetic: Arithmetic, dtype: torch.dtyp
     x = torch.ones(1, 2, 2, dtype=dtype)
     with pytest.raises(ValueError, match=match):
         twin(x, x, arithmetic)
+
+
+EXACT = [
+    Arithmetic("exact"),
+    Arithmetic("exact", rounding="down"),
+    Arithmetic("exact", rounding="stochastic", multiply="e5m2"),
+    Arithmetic("exact", chunk=4, chunk_accumulate="e6m9ieee", rounding="stochastic_nearest", random_bits=9),
+    Arithmetic("exact", chunk=3, chunk_accumulate="fixed16f4"),
+]
+
+
+@pytest.mark.parametrize("arithmetic", EXACT, ids=lambda a: a.describe())
+def test_exact_sums(arithmetic: Arithmetic) -> None:
+    """Terms that cancel and others far below, what is no number, zeros, nothing; and a bias."""
+    a, b = map(torch.from_numpy, hard(np.random.default_rng(7), "binary32", 4, 3, 14))
+    for bias in (None, numbers(3)):
+        check_exact(a, b, arithmetic, bias=bias)
+        check_exact(
+            numbers(2, 3, 9), numbers(2, 9, 5, seed=1).mT.contiguous().mT, arithmetic, bias=bias, bias_step=2
+        )
+    a[0, 0, 0], a[0, 1, 1], a[0, 2] = torch.inf, torch.nan, 0
+    a[0, 3] *= -0.0
+    check_exact(a, b, arithmetic)
+    check_exact(torch.zeros(1, 2, 0), torch.zeros(1, 0, 3), arithmetic, bias=numbers(3), grid=None)
+    check_exact(numbers(1, 3, 5).half(), numbers(1, 5, 2).half() * 1e-4, EXACT[0])
+
+
+def check_exact(a, b, arithmetic: Arithmetic, **options) -> None:
+    """Blocks of fifteen threads."""
+    check(a, b, arithmetic, **{"grid": (2, (15, 1)), **options})
 
 
 WRAPPED = [

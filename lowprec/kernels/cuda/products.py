@@ -64,7 +64,7 @@ bits_of_blocks, bits_of_scaled = bits_of_fused, bits_of_product
 added_rest = added_chunks = added_last = added
 number_of_left = number_of_right = number_of_bias = number
 
-_HOW: dict[str, Any] = {"compiler": device, "instructions": INSTRUCTIONS}
+HOW: dict[str, Any] = {"compiler": device, "instructions": INSTRUCTIONS}
 _SHIFTS = {"float32": 0, "bfloat16": 16}
 """Carriers whose patterns, moved up, are those of binary32."""
 
@@ -194,12 +194,15 @@ def multiplying(
                     bits = np.uint64(added_last(y, x, ceiling, of_last))
                 store(out, out_at, to_source(bits), stored)
 
-    decisions = decisions_of(kind, **_HOW) | {"ceiling_at": _ceiling_at, "times": INSTRUCTIONS["times"]}
+    decisions = decisions_of(kind, **HOW) | {
+        "ceiling_at": of_device["ceiling_at"],
+        "times": INSTRUCTIONS["times"],
+    }
     decisions["number_of_left"] = reading(left, value)
     decisions["number_of_right"] = reading(right, value)
     if bias is not None:
         decisions["number_of_bias"] = reading(bias, np.float64)
-        decisions["added_last"] = specialized_for("float64", last, odd=True, **_HOW)["added"]
+        decisions["added_last"] = specialized_for("float64", last, odd=True, **HOW)["added"]
     parameters = (
         tuple_of(np.int64, STEPS), tuple_of(np.int64, STEPS), types.int64, tuple_of(np.int64, BIAS_SIZES),
         tuple_of(np.int64, SCALES), tuple_of(np.int64, SIZES), tuple_of(np.int64, 6), tuple_of(U, COUNT),
@@ -224,7 +227,8 @@ def reading(carrier: str, value: Any) -> Any:
             """By integers."""
             return value(U64(from_source(U64(bits))).view(np.float64))
 
-    return device(rebound(read, {**globals(), **conversions(carrier, **_HOW)}))
+    return device(rebound(read, {**globals(), **conversions(carrier, **HOW)}))
 
 
-_ceiling_at = device(rebound(ceiling_at.py_func, {**globals(), "word_at": word_at}))
+of_device = {"ceiling_at": device(rebound(ceiling_at.py_func, {**globals(), "word_at": word_at}))}
+"""Copies of the CPU's functions."""
