@@ -370,7 +370,10 @@ def _sums(
 
 def _element(name: str, format: FormatLike) -> Accumulator:
     """A floating-point or fixed-point format in the middle of binary64's range."""
-    held = resolve(format)
+    try:
+        held = resolve(format)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"an Arithmetic has as its `{name}`: {error}") from None
     if not isinstance(held, FloatingPoint | FixedPoint):
         raise type_error(name, "be floating or fixed point", str(held), "No other arithmetic is built.")
     held.check_carrier("float64")

@@ -52,11 +52,7 @@ def matmul(a: Tensor, b: Tensor, arithmetic: ArithmeticLike, *, seed: int | Tens
         >>> matmul(ones, ones.T, "binary16")[0]
         tensor([2048., 2048., 2048.])
     """
-    for name, x in (("a", a), ("b", b)):
-        if not isinstance(x, Tensor):
-            raise type_error(name, "be a tensor to be multiplied", type(x), "Wrap it with torch.tensor.")
-    sums = _sums(arithmetic, a.dtype)
-    return matmul_in(a, b, Arithmetics(sums, sums, sums), _seeds(a, seed, sums))
+    return _matmul(a, b, arithmetic, seed, ("a", "b"))
 
 
 def dot(x: Tensor, y: Tensor, arithmetic: ArithmeticLike, *, seed: int | Tensor | None = None) -> Tensor:
@@ -85,7 +81,18 @@ def dot(x: Tensor, y: Tensor, arithmetic: ArithmeticLike, *, seed: int | Tensor 
     for name, operand in (("x", x), ("y", y)):
         if isinstance(operand, Tensor) and operand.dim() != 1:
             raise value_error(name, "have one dimension", tuple(operand.shape), "Use matmul for matrices.")
-    return matmul(x, y, arithmetic, seed=seed)
+    return _matmul(x, y, arithmetic, seed, ("x", "y"))
+
+
+def _matmul(
+    a: Tensor, b: Tensor, arithmetic: ArithmeticLike, seed: int | Tensor | None, names: tuple[str, str]
+) -> Tensor:
+    """The product of operands that the caller knows by these names."""
+    for name, x in zip(names, (a, b), strict=True):
+        if not isinstance(x, Tensor):
+            raise type_error(name, "be a tensor to be multiplied", type(x), "Wrap it with torch.tensor.")
+    sums = _sums(arithmetic, a.dtype)
+    return matmul_in(a, b, Arithmetics(sums, sums, sums), _seeds(a, seed, sums), names)
 
 
 def sum(

@@ -1,6 +1,7 @@
 """Kernels of CUDA devices in Numba's simulator: a queue on the host's memory."""
 
 import os
+import sys
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ simulated = [
     pytest.mark.skipif(not SIMULATED, reason="needs NUMBA_ENABLE_CUDASIM=1 and the extra `cuda`"),
 ]
 """The marks of a module of such tests."""
+if SIMULATED:
+    sys.setswitchinterval(1e-4)  # the simulator asks its threads without end how far they are
 Grid = tuple[int, tuple[int, int]] | None
 GRIDS: list[Grid] = [None, (1, (1, 1)), (3, (5, 2)), (2, (32, 1))]
 """Blocks, and threads of a block: what suits the work, one thread, odd numbers, one warp."""

@@ -70,6 +70,8 @@ def test_shifting_moves_every_format() -> None:
     ("arguments", "options", "message"),
     [
         (("bfp8",), {}, "`accumulate` must be floating or fixed point"),
+        (("e4m3fm",), {}, "an Arithmetic has as its `accumulate`: "),
+        (("e4m3fn",), {"chunk": 8, "chunk_accumulate": 3.0}, "an Arithmetic has as its `chunk_accumulate`: "),
         (("e4m3fn",), {"multiply": "nf4"}, "`multiply` must be floating or fixed point"),
         (("fixed",), {}, "got 'fixed'"),
         (("binary64",), {}, "`accumulate` must have values between"),

@@ -59,12 +59,14 @@ def matmul(
     )
 
 
-def matmul_in(input: Tensor, other: Tensor, arithmetics: Arithmetics, seed: Tensor | None) -> Tensor:
+def matmul_in(
+    input: Tensor, other: Tensor, arithmetics: Arithmetics, seed: Tensor | None, names: tuple[str, str]
+) -> Tensor:
     """``torch.matmul`` of operands as they are, with its sums and those of the gradients in arithmetics."""
-    _check(input, other)
-    check_tensor(input, "input")
+    _check(input, other, *names)
+    check_tensor(input, names[0])
     if other.dtype != input.dtype:
-        raise type_error("other", f"have the dtype of the first operand, {input.dtype}", other.dtype)
+        raise type_error(names[1], f"have the dtype of the first operand, {input.dtype}", other.dtype)
     return _of_matrices(
         input,
         other,
@@ -113,15 +115,15 @@ def bmm(
     for name, x in (("input", input), ("mat2", mat2)):
         if isinstance(x, Tensor) and x.dim() != 3:
             raise value_error(name, "have three dimensions", tuple(x.shape))
-    _check(input, mat2, "mat2")
+    _check(input, mat2, second="mat2")
     if input.shape[0] != mat2.shape[0]:
         raise value_error("mat2", f"have {input.shape[0]} matrices", tuple(mat2.shape))
     return matmul(input, mat2, scheme=scheme, training=training, seed=seed)
 
 
-def _check(input: Tensor, other: Tensor, second: str = "other") -> None:
+def _check(input: Tensor, other: Tensor, first: str = "input", second: str = "other") -> None:
     """Refuse what has no product."""
-    for name, x in (("input", input), (second, other)):
+    for name, x in ((first, input), (second, other)):
         if not isinstance(x, Tensor):
             raise type_error(name, "be a tensor", type(x))
         if x.dim() == 0:

@@ -111,10 +111,11 @@ def make_plan(scheme: Scheme, axes: Axes, *, training: bool) -> Plan:
         grad_weight_error=spec(other.error or scheme.error, axes.grad_weight_error, scale),
         grad_weight_input=spec(other.input or scheme.input, axes.grad_weight_input),
         clips=(_clips(scheme.input), _clips(scheme.weight), _clips(scheme.output)),
-        arithmetics=_arithmetics(scheme, scale),
+        arithmetics=None,
         split=False,
         axes=axes,
     )
+    plan = plan._replace(arithmetics=_arithmetics(plan, scheme, scale))
     blocks = _blocks(plan, scale)
     split = (
         blocks is not None
@@ -161,18 +162,22 @@ def _blocks(plan: Plan, scale: int) -> Sizes | None:
     )
 
 
-def _arithmetics(scheme: Scheme, scale: int) -> Arithmetics | None:
+def _arithmetics(plan: Plan, scheme: Scheme, scale: int) -> Arithmetics | None:
     """The arithmetics of the three products; the two backward ones see errors moved by a loss scale."""
 
-    def sums(arithmetic: Arithmetic | CarrierArithmetic | None, shift: int) -> Sums | None:
-        """One of them."""
-        return make_sums(arithmetic, shift) if isinstance(arithmetic, Arithmetic) else None
+    def sums(
+        arithmetic: Arithmetic | CarrierArithmetic | None, shift: int, *operands: Spec | None
+    ) -> Sums | None:
+        """One of them, of operands that these casts have made."""
+        formats = tuple(spec.format for spec in operands if spec is not None)
+        known = formats if len(formats) == len(operands) else ()
+        return make_sums(arithmetic, shift, known) if isinstance(arithmetic, Arithmetic) else None
 
     own, other = (o.arithmetic if o else None for o in (scheme.grad_input, scheme.grad_weight))
     three = Arithmetics(
-        sums(scheme.arithmetic, 0),
-        sums(own or scheme.arithmetic, scale),
-        sums(other or scheme.arithmetic, scale),
+        sums(scheme.arithmetic, 0, plan.input, plan.weight),
+        sums(own or scheme.arithmetic, scale, plan.grad_input_error, plan.grad_input_weight),
+        sums(other or scheme.arithmetic, scale, plan.grad_weight_error, plan.grad_weight_input),
     )
     return three if any(three) else None
 

@@ -190,7 +190,7 @@ def _loop(
         dense = x_step == 1 and out_step == 1 and x_address != out_address
         ceilings = at(scratch, U32)
         x_tile, out_tile = at(scratch + X_TILE, given), at(scratch + OUT_TILE, result)
-        filled = -1
+        filled = np.int64(-1)  # a literal would be a type of its own, to compile functions for
         group_size, group_step = run[GROUP_SIZE], run[GROUP_STEP]
         span = larger(_SPAN // group_size, 1) * group_size
         for number in range(first, last):
@@ -232,7 +232,7 @@ def _loop(
                                     ceiling = words[j] if drawn else U32(0)
                                     target[j] = write(U(source[j]), ceiling, numbers)
                         else:
-                            done, left = 0, group_size - start % group_size
+                            done, left = np.int64(0), group_size - start % group_size
                             while done < count:
                                 piece = smaller(left, count - done)
                                 if not writes or (reads and part == MAXIMA):
@@ -261,7 +261,9 @@ def _loop(
     return jit(14, loop, loop_decisions, *name)
 
 
-def decisions_of(carrier: str, mode: int, family: Family, *, full: bool = True) -> dict[str, Any]:
+def decisions_of(
+    carrier: str, mode: int, family: Family, *, full: bool = True, **compiler: Any
+) -> dict[str, Any]:
     """The decisions for a kind of format with groups."""
     computed = "float64" if family.arithmetic in (QUOTIENTS, STAIRS) else carrier
     return specialized(
@@ -276,4 +278,5 @@ def decisions_of(carrier: str, mode: int, family: Family, *, full: bool = True) 
         zero_point=family.zero_point,
         hardware=family.hardware,
         exact=family.exact,
+        **compiler,
     )

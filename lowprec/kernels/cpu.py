@@ -25,7 +25,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from lowprec.kernels import walk
 from lowprec.kernels.codes import floating_bits, floating_code, integer_bits, integer_code
 from lowprec.kernels.memory import at, get, matrix_at, put
-from lowprec.kernels.philox import TILE, fill_tile, word_at
+from lowprec.kernels.philox import TILE, word_at
 from lowprec.kernels.scalar import (
     COUNT,
     DEEP,
@@ -38,6 +38,7 @@ from lowprec.kernels.scalar import (
     smaller,
 )
 from lowprec.kernels.specialize import WIDTHS, is_listed, rebound, specialized
+from lowprec.kernels.tiles import fill_tile
 from lowprec.kernels.walk import (
     INDEX_OFFSET,
     INDEX_STEP,
@@ -119,7 +120,7 @@ def draw(ceilings, filled, index, step, count, seed, stream, word):
     if step == 1:
         tile = index // TILE
         if tile != filled:
-            fill_tile(ceilings, np.uint64(seed), np.uint64(stream), np.uint64(tile))
+            fill_tile(ceilings, seed, stream, tile)
         offset = index - tile * TILE
         left = TILE - offset
         return offset, count if count < left else left, tile
@@ -148,7 +149,7 @@ def elementwise(carrier: str, mode: int, depth: int, ending: int, kind: int, ful
         in_place = x_address == out_address
         ceilings = at(scratch, U32)
         x_tile, out_tile = at(scratch + X_TILE, dtype), at(scratch + OUT_TILE, result)
-        filled = -1
+        filled = np.int64(-1)  # a literal would be a type of its own, to compile `draw` for
         for number in range(first, last):
             x_at, out_at, index_at, _ = locate(outer, number // run[SEGMENTS])
             start = number % run[SEGMENTS] * run[SEGMENT]

@@ -1,8 +1,11 @@
-"""Multiply-adds that round once, as instructions: Numba has no name for them."""
+"""Products that are rounded with what is added to them, or for certain by themselves.
+
+Multiply-adds that round once are instructions: Numba has no name for them.
+"""
 
 from typing import Any
 
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 
@@ -16,3 +19,9 @@ def fused(context, a, b, c):
 
     kind = types.float32 if a == types.float32 else types.float64
     return kind(kind, kind, kind), generate
+
+
+@njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def times(a, b):
+    """``a * b``, rounded by itself: compilers for CUDA devices would fuse it with a sum that follows."""
+    return a * b

@@ -5,6 +5,8 @@ used, from the pattern of the largest magnitude: those of fixed point, or of flo
 exponents are shifted by the group's.
 """
 
+import numpy as np
+
 from lowprec.kernels.scalar import (
     FLOATING,
     HIDDEN,
@@ -86,6 +88,21 @@ def unit_field_of_code(code, block):
 def scale_code(field, block):
     """The code of a scale from the exponent of the unit."""
     return U(I(I(field - I(block[OFFSET])) + I(block[SCALE_BIAS])))
+
+
+def power_of_largest(largest, block):
+    """The scale of a group as a power of two of the carrier."""
+    return placed(1, I(0), I(unit_field(largest, block) - I(block[OFFSET])))
+
+
+def code_of_largest(largest, block):
+    """The code of the scale of a group."""
+    return scale_code(unit_field(largest, block), block)
+
+
+def wide_of_largest(largest, block):
+    """The scale of a group as a power of two of binary64, whose bias the code has."""
+    return np.uint64(np.uint64(code_of_largest(largest, block)) << np.uint64(52))
 
 
 def rounded_into_range(integer, lead, field):

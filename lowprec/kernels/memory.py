@@ -36,7 +36,7 @@ def _array(context: Any, builder: Any, kind: Any, address: Any, shape: Sequence[
     return array._getvalue()
 
 
-def _widen(builder: Any) -> None:
+def widen(builder: Any) -> None:
     """Have loops of this function use vectors as wide as the processor has them.
 
     LLVM takes 256 of the 512 bits of most Intel processors, whose clock fell with the first of those that
@@ -53,7 +53,7 @@ def at(context, address, dtype):
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         """Of the length that is longer than any."""
-        _widen(builder)
+        widen(builder)
         return _array(context, builder, kind, arguments[0], [context.get_constant(types.intp, EVERYTHING)])
 
     return kind(types.int64, dtype), generate

@@ -11,6 +11,7 @@ from lowprec.kernels import exact_sums, integers, products
 from lowprec.kernels.cpu import is_drawn
 from lowprec.kernels.integers import word_of
 from lowprec.kernels.memory import TURNED
+from lowprec.kernels.noise import PAD, columns_of_tile
 from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.operands import Operand, pack
 from lowprec.kernels.paths import MIDDLE, Path, check_bias, fits_to_odd, is_symmetric, path_of
@@ -20,6 +21,7 @@ from lowprec.kernels.scalar import PLAIN, QUICK, SPREAD
 from lowprec.kernels.specialize import WIDTHS
 from lowprec.kernels.sums import ADDED, BY_ADDITION, UNREACHED
 from lowprec.kernels.threads import PARTS, ranges, share
+from lowprec.kernels.tiles import RUN
 from lowprec.kernels.wide import WIDE
 from lowprec.modes import Rounding
 
@@ -55,7 +57,7 @@ def _numbers(
     return _Numbers(memory, Family(MODES[rounding], own if depth is None else depth, ending, bits == 32))
 
 
-def _numbers_of_last(arithmetic: Arithmetic) -> _Numbers:
+def numbers_of_last(arithmetic: Arithmetic) -> _Numbers:
     """The format of sums of chunks, and of those with a bias, in binary64, which holds the terms."""
     format = arithmetic.chunk_accumulate or arithmetic.sum_format
     paired = not fits_to_odd(arithmetic, format)
@@ -93,8 +95,8 @@ class Loop(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
-    """The loop for an arithmetic."""
+def kind_of(arithmetic: Arithmetic, path: Path, out: str) -> tuple[Kind, tuple[npt.NDArray[Any], ...]]:
+    """What the loop for an arithmetic holds constant, and the numbers of its formats."""
     mode, bits = arithmetic.rounding, arithmetic.random_bits
     step = _numbers(
         arithmetic.sum_format, mode, bits, path.carrier,
@@ -113,7 +115,7 @@ def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
     if path.is_doubtful:
         again = _numbers(arithmetic.sum_format, mode, bits, "float64")
     if arithmetic.chunk_accumulate is not None:
-        chunk = _numbers_of_last(arithmetic)
+        chunk = numbers_of_last(arithmetic)
     kind = Kind(
         path.carrier, path.odd, path.rest_odd, step.family,
         None if product is None else product.family,
@@ -121,7 +123,13 @@ def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
         None if again is None else again.family,
         arithmetic.order == "pairwise", arithmetic.compensation is not None, out, arithmetic.in_blocks,
     )  # fmt: skip
-    numbers = tuple((step if n is None else n).memory for n in (step, product, chunk, again))
+    return kind, tuple((step if n is None else n).memory for n in (step, product, chunk, again))
+
+
+@lru_cache(maxsize=256)
+def loop_of(arithmetic: Arithmetic, path: Path, out: str) -> Loop:
+    """The loop for an arithmetic."""
+    kind, numbers = kind_of(arithmetic, path, out)
     return Loop(products.multiplying(kind), kind, numbers)
 
 
@@ -190,7 +198,7 @@ def _add(
     """Add a bias to a result."""
     row, measure = pack(bias, 1)
     check_bias(arithmetic, measure)
-    numbers = _numbers_of_last(arithmetic)
+    numbers = numbers_of_last(arithmetic)
     loop = products.adding(numbers.family, carrier)
     parts = ranges(size, 1 if size < SERIAL_BELOW or threads == 1 else PARTS * threads)
     fixed = row.ctypes.data, out, numbers.memory.ctypes.data, step, bias.shape[2]
@@ -236,9 +244,13 @@ def _geometry(
         geometry[products.TENSOR_SCALE] = np.float64(scales.tensors).view(np.int64)
     geometry[: products.CARRIED_AT] = m, n, depth, chunk, rows, columns, deep, m * depth, depth * n
     levels = depth.bit_length() + 2 if loop.kind.pairwise else rows
-    lanes = -(-columns // TURNED) * TURNED
-    words = 4 * lanes * (deep + products.PAD) if loop.is_drawn else 0
-    noise = 4 * lanes * TURNED if loop.is_drawn and not loop.kind.pairwise else 0
+    turns = loop.is_drawn and not loop.kind.pairwise
+    shared = columns_of_tile(n, depth, columns, deep) if turns else 0
+    many = RUN * shared if shared else TURNED
+    lanes = -(-columns // many) * many
+    geometry[products.LANES : products.SHARED + 1] = lanes, deep + PAD, shared
+    words = 4 * lanes * (deep + PAD) if loop.is_drawn else 0
+    noise = 4 * lanes * TURNED if turns and not shared else 0
     at = 0
     for entry, size in (
         (None, 8 * levels * columns),

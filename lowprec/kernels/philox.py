@@ -18,10 +18,13 @@ inline = njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 TILE = 1024
 LANES = TILE // 4
 
-_MULTIPLIER_0 = np.uint64(0xD2511F53)
-_MULTIPLIER_1 = np.uint64(0xCD9E8D57)
-_WEYL_0 = np.uint32(0x9E3779B9)
-_WEYL_1 = np.uint32(0xBB67AE85)
+ROUNDS = 10
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+WEYL = 0x9E3779B9, 0xBB67AE85
+"""What the two words of the key grow by."""
+
+_MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(MULTIPLIERS[0]), np.uint64(MULTIPLIERS[1])
+_WEYL_0, _WEYL_1 = np.uint32(WEYL[0]), np.uint32(WEYL[1])
 _WORD = np.uint64(0xFFFFFFFF)
 _HIGH = np.uint64(32)
 
@@ -42,29 +45,10 @@ def _mix(c0, c1, c2, c3, k0, k1):
 @inline
 def philox(c0, c1, c2, c3, k0, k1):
     """The four output words of one counter under one key, all uint32."""
-    for _ in range(10):  # the key after the last round is not used
+    for _ in range(ROUNDS):  # the key after the last round is not used
         c0, c1, c2, c3 = _mix(c0, c1, c2, c3, k0, k1)
         k0, k1 = np.uint32(k0 + _WEYL_0), np.uint32(k1 + _WEYL_1)
     return c0, c1, c2, c3
-
-
-@inline
-def fill_tile(ceilings, seed, stream, tile):
-    """The complements of the random words of one tile, element ``tile * TILE`` first; uint64 arguments.
-
-    Complements, because rounding asks tail + word >= 2^32: as tail > ~word that vectorizes only if
-    the complement comes from memory (LLVM makes an add-with-overflow of the rest).
-    """
-    k0, k1 = np.uint32(seed & _WORD), np.uint32(seed >> _HIGH)
-    c2, c3 = np.uint32(stream & _WORD), np.uint32(stream >> _HIGH)
-    first = np.uint64(tile * np.uint64(LANES))
-    low, high = np.uint32(first & _WORD), np.uint32(first >> _HIGH)  # n stays within one high word
-    for lane in range(LANES):
-        w0, w1, w2, w3 = philox(np.uint32(low + np.uint32(lane)), high, c2, c3, k0, k1)
-        ceilings[lane] = np.uint32(~w0)
-        ceilings[lane + LANES] = np.uint32(~w1)
-        ceilings[lane + 2 * LANES] = np.uint32(~w2)
-        ceilings[lane + 3 * LANES] = np.uint32(~w3)
 
 
 @inline

@@ -3,8 +3,8 @@
 A unit is a few rows of the result by a block of its columns, whose sums stay in the first cache while
 the products k = 0, 1, … are added to all of them; so no result depends on blocks or threads. Operands are
 binary32 or binary64, in which all products are exact: the left one row-major, of the right one the
-columns of each block, row by row, lie after those of the block before. Random words are drawn for whole
-columns of k. A step that the carrier cannot decide in some column is done again in binary64, rounded
+columns of each block, row by row, lie after those of the block before. Random words are drawn as noise.py
+says. A step that the carrier cannot decide in some column is done again in binary64, rounded
 to odd.
 """
 
@@ -12,12 +12,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from lowprec.kernels.cpu import draw, is_drawn, jit
+from lowprec.kernels.cpu import is_drawn, jit
 from lowprec.kernels.memory import TURNED, at, get, put, read_apart, turn
-from lowprec.kernels.philox import inline, word_at
+from lowprec.kernels.noise import ceiling_at, lay_out
+from lowprec.kernels.philox import word_at
 from lowprec.kernels.scalar import ABOVE, COUNT, NEAREST_EVEN, PLAIN, U32, quantize_bits, smaller
 from lowprec.kernels.specialize import WIDTHS, specialized
 from lowprec.kernels.sums import (
@@ -38,7 +38,7 @@ from lowprec.kernels.wide import WIDE
 # and where things lie in a call's own memory.
 (M, N, K, CHUNK, ROWS, COLUMNS, DEEP_BLOCK, A_STEP, B_STEP,
  CARRIED_AT, TOTALS_AT, STARTS_AT, TILE_AT, WORDS_AT, PRODUCT_WORDS_AT, NOISE_AT, PRODUCT_NOISE_AT,
- KEPT_AT, LEFT_SCALES, RIGHT_SCALES, TENSOR_SCALE, SIZE) = range(22)  # fmt: skip
+ KEPT_AT, LANES, PITCH, SHARED, LEFT_SCALES, RIGHT_SCALES, TENSOR_SCALE, SIZE) = range(25)  # fmt: skip
 
 # The streams of noise, from a product's first one on.
 ACCUMULATE, MULTIPLY, CHUNKS, BIAS = range(4)
@@ -49,10 +49,6 @@ TERM, GAIN, LOST, TENSOR = range(4, 8)
 round_alone = round_product = round_chunk = quantize_bits
 added_rest = added_again = added_chunks = added
 bits_of_blocks, bits_of_scaled = bits_of_fused, bits_of_product
-
-
-PAD = 16
-"""Words between columns, so that those of one product share no set of the cache."""
 
 
 class Family(NamedTuple):
@@ -113,11 +109,10 @@ def multiplying(kind: Kind) -> Any:
         tile, words = at(scratch + g[TILE_AT], np.uint32), at(scratch + g[WORDS_AT], np.uint32)
         product_words = at(scratch + g[PRODUCT_WORDS_AT], np.uint32)
         m, n, depth, width = g[M], g[N], g[K], g[COLUMNS]
-        # Words lie as they are drawn, column by column; turned, those of one k lie side by side.
-        pitch, lanes = g[DEEP_BLOCK] + PAD, -(-width // TURNED) * TURNED
-        apart = pitch if pairwise else 1
-        noise = words if pairwise else at(scratch + g[NOISE_AT], np.uint32)
-        product_noise = product_words if pairwise else at(scratch + g[PRODUCT_NOISE_AT], np.uint32)
+        lanes, pitch, shared = g[LANES], g[PITCH], g[SHARED]
+        turns, apart = not pairwise and shared == 0, pitch if pairwise else 1
+        noise = at(scratch + g[NOISE_AT], np.uint32) if turns else words
+        product_noise = at(scratch + g[PRODUCT_NOISE_AT], np.uint32) if turns else product_words
         chunks = -(-depth // g[CHUNK])
         if scaled:
             left_scales, right_scales = at(g[LEFT_SCALES], np.float64), at(g[RIGHT_SCALES], np.float64)
@@ -131,7 +126,7 @@ def multiplying(kind: Kind) -> Any:
             a_at, b_at = batch * g[A_STEP] + i_first * depth, batch * g[B_STEP] + j_first * depth
             # The position of the unit's first product. Where words are drawn, there is one row.
             position = ((batch * m + i_first) * n + j_first) * depth
-            block, ready, turned = 0, 0, 0
+            block, ready, laid = 0, 0, 0
             for j in range(rows * width):
                 sums[j] = value(0)
                 totals[j] = 0.0
@@ -144,21 +139,22 @@ def multiplying(kind: Kind) -> Any:
                         carried[j] = value(0)
                 for k in range(start, stop):
                     if drawn and k == ready:
-                        block, ready, turned = k, smaller(k + g[DEEP_BLOCK], depth), k
-                        place = position + k
+                        block, ready = k, smaller(k + g[DEEP_BLOCK], depth)
+                        laid, place = k - TURNED if turns else k, position + k
                         if draws_sums:
-                            lay_out(words, tile, place, depth, ready - k, columns, pitch, seed, stream)
+                            lay_out(words, tile, place, depth, ready - k, columns, pitch, lanes, shared, seed,
+                                    stream)  # fmt: skip
                         if draws_products:
-                            lay_out(product_words, tile, place, depth, ready - k, columns, pitch, seed,
-                                    stream + MULTIPLY)  # fmt: skip
-                    if drawn and not pairwise and k == turned:
-                        turned = k + TURNED
+                            lay_out(product_words, tile, place, depth, ready - k, columns, pitch, lanes,
+                                    shared, seed, stream + MULTIPLY)  # fmt: skip
+                    if drawn and turns and k == laid + TURNED:
+                        laid = k
                         for j in range(0, columns, TURNED):
                             if draws_sums:
                                 turn(words, j * pitch + k - block, pitch, noise, j, lanes)
                             if draws_products:
                                 turn(product_words, j * pitch + k - block, pitch, product_noise, j, lanes)
-                    words_at = np.uintp(k - block) if pairwise else np.uintp((k + TURNED - turned) * lanes)
+                    words_at = np.uintp(k - block) if pairwise else np.uintp((k - laid) * lanes)
                     b_row = np.uintp(b_at + k * columns)
                     for row in range(rows):
                         x = a[a_at + row * depth + k]
@@ -270,29 +266,7 @@ def multiplying(kind: Kind) -> Any:
                         result = np.uint64(round_chunk(bits, ceiling, of_chunks)).view(np.float64)
                     out[out_at + j] = stored(to_source(np.float64(result).view(np.uint64)))
 
-    return jit(13, loop, _decisions(kind), *kind)
-
-
-@inline
-def ceiling_at(seed, stream, index):
-    """The complement of a random word."""
-    return U32(~word_at(np.uint64(seed), np.uint64(stream), np.uint64(index)))
-
-
-@njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-def lay_out(words, tile, position, depth, count, columns, pitch, seed, stream):
-    """The complements of the words of so many products of each column, one after the other."""
-    filled = -1
-    for j in range(columns):
-        done = 0
-        while done < count:
-            index = position + j * depth + done
-            offset, got, filled = draw(tile, filled, index, 1, count - done, seed, stream, -1)
-            source, target = np.uintp(offset), np.uintp(j * pitch + done)
-            for k in range(got):
-                i = np.uintp(k)
-                put(words, np.uintp(target + i), read_apart(tile, np.uintp(source + i)))
-            done += got
+    return jit(13, loop, decisions_of(kind), *kind)
 
 
 @cache
@@ -310,26 +284,31 @@ def adding(family: Family, out: str) -> Any:
             x = np.uint64(from_source(np.uint64(out[index]))).view(np.float64)
             out[index] = stored(to_source(added(x, bias[index // step % count], ceiling, numbers)))
 
-    decisions = {"added": _specialized("float64", family, odd=True)["added"]}
+    decisions = {"added": specialized_for("float64", family, odd=True)["added"]}
     return jit(9, loop, decisions | conversions(out), "adding", *family, out)
 
 
-def _decisions(kind: Kind) -> dict[str, Any]:
-    """The functions that a loop calls."""
-    own = _specialized(kind.carrier, kind.step, odd=kind.odd)
+def decisions_of(kind: Kind, **compiler: Any) -> dict[str, Any]:
+    """The functions that a loop calls; ``compiler`` is what ``specialized`` takes for another one."""
+
+    def of(carrier: str, family: Family, *, odd: bool = False) -> dict[str, Any]:
+        """The decisions for a family."""
+        return specialized_for(carrier, family, odd=odd, **compiler)
+
+    own = of(kind.carrier, kind.step, odd=kind.odd)
     decisions = {name: own[name] for name in ("added", "pattern", "number", "smaller")}
     alone = kind.step._replace(depth=ABOVE) if kind.step.depth == WIDE else kind.step
-    decisions["round_alone"] = _specialized(kind.carrier, alone)["quantize_bits"]
+    decisions["round_alone"] = of(kind.carrier, alone)["quantize_bits"]
     if kind.product is not None:
-        decisions["round_product"] = _specialized(kind.carrier, kind.product)["quantize_bits"]
+        decisions["round_product"] = of(kind.carrier, kind.product)["quantize_bits"]
     if kind.again is not None:
-        decisions["added_again"] = _specialized("float64", kind.again, odd=True)["added"]
+        decisions["added_again"] = of("float64", kind.again, odd=True)["added"]
         decisions["bits_of_sum"] = own["bits_of_sum"]
         decisions["is_doubtful"] = own["is_tie" if kind.step.depth == ADDED else "is_doubtful"]
     if kind.kahan:
-        decisions["added_rest"] = _specialized(kind.carrier, kind.step, odd=kind.rest_odd)["added"]
+        decisions["added_rest"] = of(kind.carrier, kind.step, odd=kind.rest_odd)["added"]
     if kind.chunk is not None:
-        of_chunks = _specialized("float64", kind.chunk, odd=True)
+        of_chunks = of("float64", kind.chunk, odd=True)
         decisions["added_chunks"] = of_chunks["added"]
         if kind.scaled:
             decisions |= {
@@ -337,16 +316,16 @@ def _decisions(kind: Kind) -> dict[str, Any]:
                 "bits_of_blocks": of_chunks["bits_of_fused"],
                 "bits_of_scaled": of_chunks["bits_of_product"],
             }
-    return decisions | conversions(kind.out)
+    return decisions | conversions(kind.out, **compiler)
 
 
-def conversions(carrier: str) -> dict[str, Any]:
+def conversions(carrier: str, **compiler: Any) -> dict[str, Any]:
     """From a carrier to binary64 and back, and comparisons."""
-    names = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, source=carrier)
+    names = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, source=carrier, **compiler)
     return {name: names[name] for name in ("from_source", "to_source", "smaller", "larger")}
 
 
-def _specialized(carrier: str, family: Family, *, odd: bool = False) -> dict[str, Any]:
+def specialized_for(carrier: str, family: Family, *, odd: bool = False, **compiler: Any) -> dict[str, Any]:
     """The decisions for a family."""
     mode, depth, ending, full = family
-    return specialized(carrier, mode, depth, ending, full=full, odd=odd)
+    return specialized(carrier, mode, depth, ending, full=full, odd=odd, **compiler)

@@ -16,7 +16,8 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.cpu import is_drawn, jit
 from lowprec.kernels.memory import at, get, put, read_apart
-from lowprec.kernels.products import ACCUMULATE, CHUNKS, MULTIPLY, Family, ceiling_at, conversions
+from lowprec.kernels.noise import ceiling_at
+from lowprec.kernels.products import ACCUMULATE, CHUNKS, MULTIPLY, Family, conversions
 from lowprec.kernels.scalar import COUNT, DOWN, U32, quantize_bits, smaller
 from lowprec.kernels.specialize import WIDTHS, specialized
 from lowprec.kernels.sums import number, pattern, to_source

@@ -8,35 +8,40 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.blocks import BLOCK, INTEGERS, Family, decisions_of
 from lowprec.kernels.cpu import jit
-from lowprec.kernels.groups import BLOCK_COUNT, OFFSET, scale_code, unit_field
+from lowprec.kernels.groups import BLOCK_COUNT, power_of_largest
 from lowprec.kernels.memory import at
 from lowprec.kernels.quotients import affine_scale, scale_of, widened
-from lowprec.kernels.scalar import ABOVE, COUNT, GENERAL, NEAREST_EVEN, I, placed
+from lowprec.kernels.scalar import ABOVE, COUNT, GENERAL, NEAREST_EVEN
 from lowprec.kernels.specialize import WIDTHS, specialized
+
+power_of = power_of_largest
+"""What makes the power of two of a group; a loop has its own."""
 
 
 @cache
 def powers(carrier: str, family: Family = BLOCK) -> Any:
     """From maxima to powers of two: in the carrier, as codes of e8m0, or, for quotients, in binary64."""
     wide = family.arithmetic != INTEGERS
-    coded = family.scaled and not wide
     dtype, U = WIDTHS[carrier].memory, WIDTHS[carrier].unsigned
-    result = np.uint64 if wide else np.uint8 if coded else dtype
+    result = np.uint64 if wide else np.uint8 if family.scaled else dtype
 
     def loop(maxima_address, out_address, block_address, count):
         maxima, out = at(maxima_address, U), at(out_address, result)
         block = to_fixed_tuple(at(block_address, np.int64), BLOCK_COUNT)
         for j in range(count):
-            field = unit_field(maxima[j], block)
-            if wide:  # the code's bias is that of binary64
-                out[j] = np.uint64(np.uint64(scale_code(field, block)) << np.uint64(52))
-            elif coded:
-                out[j] = scale_code(field, block)
-            else:
-                out[j] = placed(1, I(0), I(field - I(block[OFFSET])))
+            out[j] = power_of(maxima[j], block)
 
     family = family._replace(arithmetic=INTEGERS)
-    return jit(4, loop, decisions_of(carrier, NEAREST_EVEN, family), carrier, wide, *family)
+    decisions = decisions_of(carrier, NEAREST_EVEN, family)
+    decisions["power_of"] = decisions[power_name(family, wide=wide)]
+    return jit(4, loop, decisions, carrier, wide, *family)
+
+
+def power_name(family: Family, *, wide: bool) -> str:
+    """What makes the power of two of a group."""
+    if wide:
+        return "wide_of_largest"
+    return "code_of_largest" if family.scaled else "power_of_largest"
 
 
 @cache

@@ -5,6 +5,7 @@ costs a fraction of the whole to compile, and no rounding mode is decided at run
 """
 
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -127,9 +128,6 @@ def specialized(
     for module in DECISIONS:
         names.update(vars(module))
     names |= constants | (instructions or {})
-    for name, function in list(names.items()):
-        if isinstance(function, FunctionType) and function.__module__ in _MODULES:
-            names[name] = compiler(rebound(function, names))
     if depth == sums.RAISED:
         names["round_magnitude"] = names["raised_by_word"]
     if depth == wide.WIDE:
@@ -139,7 +137,36 @@ def specialized(
     if is_listed(depth):
         for name, other in (_TAPERED if depth == posits.TAPERED else _LISTED).items():
             names[name] = names[_DRAWN.get(other, other) if mode >= scalar.STOCHASTIC else other]
-    return names
+    return _compiled(names, compiler)
+
+
+def _compiled(names: dict[str, Any], compiler: Callable[..., Any]) -> dict[str, Any]:
+    """The same names with all decisions compiled, each for just those names that it looks up."""
+    done: dict[str, Any] = {}
+
+    def found(name: str) -> Any:
+        if name not in done:
+            value = names[name]
+            if isinstance(value, FunctionType) and value.__module__ in _MODULES:
+                looked_up = [other for other in value.__code__.co_names if other in names]
+                value = _copy(compiler, value, tuple((other, *_typed(found(other))) for other in looked_up))
+            done[name] = value
+        return done[name]
+
+    return {name: found(name) for name in names}
+
+
+def _typed(value: object) -> tuple[type, Any]:
+    """What tells constants apart of which Python says that they are equal."""
+    return type(value), value
+
+
+@cache
+def _copy(
+    compiler: Callable[..., Any], function: FunctionType, names: tuple[tuple[str, type, Any], ...]
+) -> Any:
+    """A decision for its names, the same where they are: loops share what they do not differ in."""
+    return compiler(rebound(function, {name: value for name, _, value in names}))
 
 
 def is_listed(depth: int) -> bool:

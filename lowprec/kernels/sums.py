@@ -147,19 +147,24 @@ def rest_of_sum(x, y):
     return FLOAT(FLOAT(x - FLOAT(total - part)) + FLOAT(y - part))
 
 
+def times(x, y):
+    """The product rounded by itself, which no compiler may join with a sum that follows."""
+    return FLOAT(x * y)
+
+
 def rest_of_product(x, y):
     """What x * y loses, by Dekker's halves of significands; NaN beside what is no number."""
-    of_x, of_y = FLOAT(SPLITTER * x), FLOAT(SPLITTER * y)
+    of_x, of_y = times(SPLITTER, x), times(SPLITTER, y)
     x_top, y_top = FLOAT(of_x - FLOAT(of_x - x)), FLOAT(of_y - FLOAT(of_y - y))
     x_low, y_low = FLOAT(x - x_top), FLOAT(y - y_top)
-    rest = FLOAT(FLOAT(x_top * y_top) - FLOAT(x * y))
-    rest = FLOAT(FLOAT(rest + FLOAT(x_top * y_low)) + FLOAT(x_low * y_top))
-    return FLOAT(rest + FLOAT(x_low * y_low))
+    rest = FLOAT(times(x_top, y_top) - times(x, y))
+    rest = FLOAT(FLOAT(rest + times(x_top, y_low)) + times(x_low, y_top))
+    return FLOAT(rest + times(x_low, y_low))
 
 
 def bits_of_product(x, y):
     """The pattern of x * y in binary64, rounded to odd; every bit of it is one of binary64's."""
-    high, low = FLOAT(x * y), rest_of_product(x, y)
+    high, low = times(x, y), rest_of_product(x, y)
     return bits_of_sum(high, low) if low < FLOAT(0) or low > FLOAT(0) else pattern(high)
 
 
@@ -169,7 +174,7 @@ def bits_of_fused(x, y, scale):
     The product is high + low, and the sum of three numbers is brought into two, of which the smaller,
     rounded to odd, tells all that rounding the larger plus it needs (Boldo and Melquiond 2008).
     """
-    high, low = FLOAT(y * scale), rest_of_product(y, scale)
+    high, low = times(y, scale), rest_of_product(y, scale)
     if (low < FLOAT(0) or low > FLOAT(0)) and FLOAT(x - x) == FLOAT(0):
         inner = FLOAT(x + low)
         outer = FLOAT(high + inner)

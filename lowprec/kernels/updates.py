@@ -1,23 +1,35 @@
-"""The arithmetic of optimizers, operation by operation as torch's loops over one tensor have it.
+"""Loops over what an optimizer updates; the arithmetic of one element is that of steps.py.
 
-Each operation is rounded, but ``x + a * y`` once, by an instruction. Square roots are rounded as IEEE
-754 says, unless there is the address of a ``root`` of torch's own, which rounds some of them otherwise.
+Square roots are rounded as IEEE 754 says, unless there is the address of a ``root`` of torch's own, which
+rounds some of them otherwise.
 
 A loop does one unit of a tensor, ``last`` being ``first + 1``; what it writes, it writes to memory of its
 own for a unit. The address of a state that an update has not is never looked at.
 """
 
+from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.kernels.cpu import jit
 from lowprec.kernels.elementwise import SERIAL_BELOW
-from lowprec.kernels.fused import fused
 from lowprec.kernels.memory import at, get, put, read_apart
 from lowprec.kernels.philox import TILE
+from lowprec.kernels.specialize import inline, rebound
+from lowprec.kernels.steps import (
+    CONSTANTS,
+    Descent,
+    Moments,
+    descended,
+    largest_so_far,
+    moved,
+    stepped,
+    steps_of,
+)
 from lowprec.kernels.team import caller
 from lowprec.kernels.threads import PARTS, ranges, share
 
@@ -29,85 +41,44 @@ of constants, of memory for ROOM bytes, and of the root, or 0; the size; the ran
 ROOM = 8 * UNIT + 64
 """Bytes of a unit in binary64, and of the arguments of a call."""
 
-# The constants, all of the carrier: those of SGD, and those of Adam.
-DECAY, MOMENTUM, UNDAMPED, NEGATIVE_RATE = range(4)
-SHRINK, FIRST_WEIGHT, SECOND_FACTOR, SECOND_WEIGHT, CORRECTION, EPSILON, STEP = range(1, 8)
-CONSTANTS = 8
+PATTERNS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
+"""What holds the bits of an element, by its bytes."""
 MODE_OF_ROOT = 0x140102
 """How torch asks for roots: as accurate as they come, subnormals kept, no error reported."""
 
 
-class Descent(NamedTuple):
-    """What a loop of SGD holds constant."""
-
-    decay: bool
-    momentum: bool
-    nesterov: bool
-    maximize: bool
-
-    @property
-    def states(self) -> tuple[str, ...]:
-        """Their names, in the order of the arguments."""
-        return ("momentum_buffer",) if self.momentum else ()
-
-    def loop(self, carrier: str) -> Any:
-        """The loop for a carrier."""
-        return descent(carrier, self)
-
-
-class Moments(NamedTuple):
-    """What a loop of Adam or AdamW holds constant."""
-
-    decay: bool
-    decoupled: bool
-    amsgrad: bool
-    maximize: bool
-    far: bool
-    """Whether the first moment moves by half of its way to the gradient, or more."""
-
-    @property
-    def states(self) -> tuple[str, ...]:
-        """Their names, in the order of the arguments."""
-        return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if self.amsgrad else 2]
-
-    def loop(self, carrier: str) -> Any:
-        """The loop for a carrier."""
-        return moments(carrier, self)
+def loop_of(carrier: str, kind: Descent | Moments) -> Any:
+    """The loop of an update."""
+    return descent(carrier, kind) if isinstance(kind, Descent) else moments(carrier, kind)
 
 
 @cache
 def descent(carrier: str, kind: Descent) -> Any:
     """The loop of SGD; its one state is the momentum."""
-    number = np.dtype(carrier).type
-    decay, momentum, nesterov, maximize = kind
+    number, momentum = np.dtype(carrier).type, kind.momentum
 
     def loop(gradient, weight, buffer, _2, _3, new_weight, new_buffer, _5, _6, constants, _room, _root,
              size, first, last):  # fmt: skip
         start, stop = first * UNIT, min(last * UNIT, size)
         g, p, b = at(gradient, number)[start:stop], at(weight, number), at(buffer, number)
-        out, new, c = at(new_weight, number), at(new_buffer, number), at(constants, number)
-        decayed, kept, undamped, rate = c[DECAY], c[MOMENTUM], c[UNDAMPED], c[NEGATIVE_RATE]
+        out, new = at(new_weight, number), at(new_buffer, number)
+        c = to_fixed_tuple(at(constants, number), CONSTANTS)
         for k in range(g.size):
             i = np.uintp(k)
             j = np.uintp(np.uintp(start) + i)
-            way, origin = read_apart(g, i), read_apart(p, j)
-            way = -way if maximize else way
-            if decay:
-                way = fused(origin, decayed, way)
+            before = read_apart(b, j) if momentum else number(0)
+            weight_after, velocity = descended(read_apart(g, i), read_apart(p, j), before, c)
             if momentum:
-                velocity = fused(way, undamped, number(read_apart(b, j) * kept))
                 put(new, i, velocity)
-                way = fused(velocity, kept, way) if nesterov else velocity
-            put(out, i, fused(way, rate, origin))
+            put(out, i, weight_after)
 
-    return jit(ARGUMENTS, loop, {}, "descent", carrier, *kind)
+    return jit(ARGUMENTS, loop, steps_of(carrier, kind), "descent", carrier, *kind)
 
 
 @cache
 def moments(carrier: str, kind: Moments) -> Any:
     """The loop of Adam and AdamW; the states are the first moment, the second, and the largest second."""
-    number = np.dtype(carrier).type
-    decay, decoupled, amsgrad, maximize, far = kind
+    number, amsgrad = np.dtype(carrier).type, kind.amsgrad
     call = caller(4)
 
     def loop(gradient, weight, first_moment, second_moment, largest, new_weight, new_first, new_second,
@@ -116,28 +87,18 @@ def moments(carrier: str, kind: Moments) -> Any:
         g, p, m = at(gradient, number)[start:stop], at(weight, number), at(first_moment, number)
         v, most, roots = at(second_moment, number), at(largest, number), at(room, number)
         out, new_m = at(new_weight, number), at(new_first, number)
-        new_v, new_most, c = at(new_second, number), at(new_largest, number), at(constants, number)
-        decayed, shrink, near, second_factor = c[DECAY], c[SHRINK], c[FIRST_WEIGHT], c[SECOND_FACTOR]
-        second_weight, correction, epsilon, step = c[SECOND_WEIGHT], c[CORRECTION], c[EPSILON], c[STEP]
+        new_v, new_most = at(new_second, number), at(new_largest, number)
+        c = to_fixed_tuple(at(constants, number), CONSTANTS)
         for k in range(g.size):
             i = np.uintp(k)
             j = np.uintp(np.uintp(start) + i)
-            way, origin, before = read_apart(g, i), read_apart(p, j), read_apart(m, j)
-            way = -way if maximize else way
-            if decay and decoupled:
-                origin = number(origin * shrink)
-            if decay and not decoupled:
-                way = fused(origin, decayed, way)
-            distance = number(way - before)
-            if far:
-                put(new_m, i, fused(distance, number(near - number(1)), way))
-            else:
-                put(new_m, i, fused(distance, near, before))
-            second = fused(number(second_weight * way), way, number(read_apart(v, j) * second_factor))
+            origin, near, second = moved(
+                read_apart(g, i), read_apart(p, j), read_apart(m, j), read_apart(v, j), c
+            )
+            put(new_m, i, near)
             put(new_v, i, second)
             if amsgrad:
-                old = read_apart(most, j)
-                second = old if second <= old or old != old else second
+                second = largest_so_far(read_apart(most, j), second)
                 put(new_most, i, second)
             put(roots, i, second)
             put(out, i, origin)
@@ -150,10 +111,9 @@ def moments(carrier: str, kind: Moments) -> Any:
                 roots[k] = np.sqrt(roots[k])
         for k in range(g.size):
             i = np.uintp(k)
-            divisor = number(number(read_apart(roots, i) / correction) + epsilon)
-            put(out, i, number(get(out, i) + number(number(step * read_apart(new_m, i)) / divisor)))
+            put(out, i, stepped(get(out, i), read_apart(new_m, i), read_apart(roots, i), c))
 
-    return jit(ARGUMENTS, loop, {}, "moments", carrier, *kind)
+    return jit(ARGUMENTS, loop, steps_of(carrier, kind), "moments", carrier, *kind)
 
 
 @cache
@@ -175,19 +135,38 @@ def copying(carrier: str) -> Any:
     return jit(6, loop, {}, "copying", carrier)
 
 
+WORD: Any = np.uint32
+PLACE, FIRST, SECOND = np.uint32(0x9E3779B1), np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
+ONE, TWO, THREE, NEGATIVE_ZERO = np.uint32(16), np.uint32(15), np.uint32(16), np.uint32(1 << 31)
+"""What ``mixed`` holds constant, for 32 bits: odd numbers and shifts of a well-known bijective mixer, whose
+every bit moves all of a sum's."""
+_OF_64_BITS = {
+    "WORD": np.uint64, "PLACE": np.uint64(0x9E3779B97F4A7C15), "FIRST": np.uint64(0xBF58476D1CE4E5B9),
+    "SECOND": np.uint64(0x94D049BB133111EB), "ONE": np.uint64(30), "TWO": np.uint64(27),
+    "THREE": np.uint64(31), "NEGATIVE_ZERO": np.uint64(1 << 63),
+}  # fmt: skip
+
+
+def mixed(bits, number):
+    """A pattern mixed with its place in a unit; -0 is 0, which it equals."""
+    bits = WORD(0) if bits == NEGATIVE_ZERO else bits
+    word = WORD(bits + WORD(WORD(number + 1) * PLACE))
+    word = WORD(WORD(word ^ WORD(word >> ONE)) * FIRST)
+    word = WORD(WORD(word ^ WORD(word >> TWO)) * SECOND)
+    return WORD(word ^ WORD(word >> THREE))
+
+
+def mixer(itemsize: int, compiler: Callable[..., Any] = inline) -> dict[str, Any]:
+    """The name of the function above, compiled for elements of so many bytes."""
+    own = _OF_64_BITS if itemsize == 8 else {"NEGATIVE_ZERO": np.uint32(1 << (8 * itemsize - 1))}
+    return {"mixed": compiler(rebound(mixed, {**globals(), **own}))}
+
+
 @cache
 def digesting(itemsize: int) -> Any:
     """The loop that mixes each pattern with its place, and sums that, one sum for each unit."""
-    pattern: Any = {2: np.uint16, 4: np.uint32, 8: np.uint64}[itemsize]
+    pattern: Any = PATTERNS[itemsize]
     word: Any = np.uint64 if itemsize == 8 else np.uint32
-    negative_zero = word(1 << (8 * itemsize - 1))
-    # Odd numbers and shifts of well-known bijective mixers: a pattern's every bit moves all of the sum's.
-    first, second, place = (word(n) for n in (
-        (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15)
-        if itemsize == 8 else (0x7FEB352D, 0x846CA68B, 0x9E3779B1)
-    ))  # fmt: skip
-    shifts = (30, 27, 31) if itemsize == 8 else (16, 15, 16)
-    one, two, three = (word(shift) for shift in shifts)
     half, sixteen = word(0xFFFF), word(16)
 
     def loop(x_address, out_address, size, first_unit, last_unit):
@@ -196,17 +175,12 @@ def digesting(itemsize: int) -> Any:
             x = at(x_address, pattern)[unit * UNIT : min((unit + 1) * UNIT, size)]
             low, high = word(0), word(0)  # of 2^14 halves of 32 bits at most: no sum leaves its lane
             for j in range(x.size):
-                bits = word(x[j])
-                bits = word(0) if bits == negative_zero else bits  # which equals zero
-                mixed = word(bits + word(word(j + 1) * place))
-                mixed = word(word(mixed ^ word(mixed >> one)) * first)
-                mixed = word(word(mixed ^ word(mixed >> two)) * second)
-                mixed = word(mixed ^ word(mixed >> three))
-                low = word(low + word(mixed & half))
-                high = word(high + word(mixed >> sixteen))
+                found = mixed(word(x[j]), j)
+                low = word(low + word(found & half))
+                high = word(high + word(found >> sixteen))
             out[unit] = np.uint64(np.uint64(low) + np.uint64(np.uint64(high) << np.uint64(sixteen)))
 
-    return jit(5, loop, {}, "digesting", itemsize)
+    return jit(5, loop, mixer(itemsize), "digesting", itemsize)
 
 
 def digest(x: int, itemsize: int, size: int, threads: int) -> npt.NDArray[np.uint64]:

@@ -23,6 +23,7 @@ from lowprec.ops.constant import constant
 from lowprec.ops.quantize import (
     Spec,
     check_carrier,
+    check_place,
     check_sources,
     check_tensor,
     make_spec,
@@ -171,6 +172,4 @@ def _check_place(name: str, given: Any) -> None:
     """Refuse what is no tensor that a kernel takes."""
     if not isinstance(given, Tensor):
         raise type_error(name, "be a tensor", type(given))
-    if not (given.is_cpu or given.is_meta):
-        remedy = f"Only CPU kernels exist: use {name}.cpu()."
-        raise value_error(name, "be on the CPU", str(given.device), remedy)
+    check_place(given, name)

@@ -12,7 +12,8 @@ What only the data or shapes can show is checked here, so that a compiled graph 
 arguments are checked where users call.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -57,25 +58,43 @@ def code_dtype(format: Format) -> torch.dtype:
 def _encode(
     x: Tensor, seed: Tensor | None, format: str, rounding: str, random_bits: int, stream: int = 0
 ) -> Tensor:
-    """The CPU kernel of encode."""
+    """The kernel of encode."""
     x, parsed = x.contiguous(), resolve(format)
     values = torch.ops.lowprec.quantize_plain(x, seed, format, rounding, random_bits, stream)
     if not parsed.has_nan:
         _refuse_nan(values, format)
-    codes = torch.empty(x.shape, dtype=code_dtype(parsed))
-    dispatch.encode(values.data_ptr(), codes.data_ptr(), CARRIERS[x.dtype], _name(codes), x.numel(), format)
+    codes = x.new_empty(x.shape, dtype=code_dtype(parsed))
+    _elements(values, codes, CARRIERS[x.dtype], _name(codes), format)
     return codes
+
+
+def _elements(
+    source: Tensor, target: Tensor, carrier: str, code: str, format: str, *, decode: bool = False
+) -> None:
+    """Call the kernel of the tensors' device for a format without groups."""
+    arguments = source.data_ptr(), target.data_ptr(), carrier, code, source.numel(), format
+    if source.is_cuda:
+        from lowprec.ops.cuda.values import encode
+
+        encode(source, *arguments, decode=decode)
+    else:
+        dispatch.encode(*arguments, decode=decode)
 
 
 def _encode_groups(
     x: Tensor, scales: list[Tensor | None], seed: Tensor | None, format: str, rounding: str, random_bits: int,
     stream: int = 0,
 ) -> list[Tensor]:  # fmt: skip
-    """The CPU kernel of encode_groups."""
+    """The kernel of encode_groups."""
     x, parsed = x.contiguous(), resolve(format)
     if not parsed.has_nan:
         _refuse_nan(x, format)
     codes, *found = _parts(x, format)
+    if x.is_cuda:
+        from lowprec.ops.cuda.groups import encode
+
+        encode(x, codes, found, scales, seed, format, rounding, random_bits, stream)
+        return [codes, *found]
     given: Any = None
     if scales and isinstance(parsed, Scaled):
         given = scaling.codes_of("scale", scales, parsed, x.shape, nan=False)
@@ -96,18 +115,23 @@ def _encode_groups(
 
 
 def _decode(codes: Tensor, scales: list[Tensor], format: str, dtype: torch.dtype) -> Tensor:
-    """The CPU kernel of decode."""
+    """The kernel of decode."""
     codes, parsed = codes.contiguous(), resolve(format)
-    out = torch.empty(codes.shape, dtype=dtype)
+    out = codes.new_empty(codes.shape, dtype=dtype)
     source, target, carrier, name = codes.data_ptr(), out.data_ptr(), CARRIERS[dtype], _name(codes)
     element = parsed.element if isinstance(parsed, Scaled) else parsed
     if not isinstance(element, UniformFormat) and codes.numel():
         listed = element.table.codes_listed if isinstance(element, TabledFormat) else 0
-        largest = int(codes.numpy().max())
+        largest = _largest(codes, listed or 1 << parsed.bits)
         if largest >= (listed or 1 << parsed.bits):
             raise value_error("codes", f"lie below {listed or f'2^{parsed.bits}'} for {format}", largest)
     if not isinstance(parsed, GroupedFormat):
-        dispatch.encode(source, target, carrier, name, codes.numel(), format, decode=True)
+        _elements(codes, out, carrier, name, format, decode=True)
+        return out
+    if codes.is_cuda:
+        from lowprec.ops.cuda.groups import decode
+
+        decode(codes, out, scales, parsed)
         return out
     known: Any
     if isinstance(parsed, Scaled):
@@ -118,14 +142,25 @@ def _decode(codes: Tensor, scales: list[Tensor], format: str, dtype: torch.dtype
         dispatch.decode_groups(source, target, known, carrier, name, tuple(codes.shape), parsed)
     if isinstance(parsed, Scaled):
         which = scaling.undefined(scales, parsed, codes.shape)
-        if which is not None:
-            out[which] = torch.nan
+        if which.any():
+            out[scaling.spread(which, parsed, codes.shape)] = torch.nan
     return out
 
 
-_library.impl("encode", _encode, "CPU")
-_library.impl("encode_groups", _encode_groups, "CPU")
-_library.impl("decode", _decode, "CPU")
+def _largest(codes: Tensor, bound: int) -> int:
+    """The largest code; on other devices 0 where their dtype says that none reaches the bound.
+
+    Elsewhere an error needs to know it, so this waits for the device.
+    """
+    if codes.is_cpu:
+        return int(codes.numpy().max())
+    return 0 if bound > torch.iinfo(codes.dtype).max else int(codes.to(torch.int64).max())
+
+
+for _device in ("CPU", "CUDA"):
+    _library.impl("encode", _encode, _device)
+    _library.impl("encode_groups", _encode_groups, _device)
+    _library.impl("decode", _decode, _device)
 
 
 @torch.library.register_fake("lowprec::encode", lib=_library)
@@ -144,12 +179,12 @@ def _(codes: Tensor, scales: list[Tensor], format: str, dtype: torch.dtype) -> T
     if isinstance(parsed, Scaled):
         scaling.check_levels("scales", scales, parsed, codes.shape, partial=False)
     elif isinstance(parsed, GroupedFormat):
-        _check_grid(scales[0] if scales else None, parsed, codes.shape)
+        check_grid(scales[0] if scales else None, parsed, codes.shape)
     return codes.new_empty(codes.shape, dtype=dtype)
 
 
 def _refuse_nan(x: Tensor, format: str) -> None:
-    """Refuse NaN where it would be lost."""
+    """Refuse NaN where it would be lost; an error needs to know, so this waits for the device."""
     if x.isnan().any():
         must = f"hold nothing that becomes NaN: {format} has no code for it"
         raise value_error("x", must, float("nan"), "Replace it first.")
@@ -169,7 +204,7 @@ def _parts(x: Tensor, format: str) -> tuple[Tensor, ...]:
     return codes, x.new_empty(scaling.grid_of(parsed, x.shape))
 
 
-def _check_grid(scales: Tensor | None, format: GroupedFormat, shape: torch.Size) -> Tensor:
+def check_grid(scales: Tensor | None, format: GroupedFormat, shape: Sequence[int]) -> Tensor:
     """Refuse scales that are not one for each group."""
     if scales is None:
         raise value_error("scales", f"be given for {format}", scales, "Pass those of encode.")
@@ -181,19 +216,24 @@ def _check_grid(scales: Tensor | None, format: GroupedFormat, shape: torch.Size)
 
 def _checked_scales(scales: Tensor | None, format: BlockFloatingPoint, shape: torch.Size) -> Any:
     """The patterns of scales that fit the codes and that the format has."""
-    flat = _check_grid(scales, format, shape).detach().contiguous().view(-1)
+    flat = check_grid(scales, format, shape).detach().contiguous().view(-1)
     carrier = RANGES[CARRIERS[flat.dtype]]
-    exponents = _exponents(format, carrier)
+    exponents = exponents_of(format, carrier)
     array = flat.view(_PATTERNS[flat.element_size()]).numpy()
     powers = np.array([_power(exponent, carrier) for exponent in exponents], array.dtype)
     wrong = powers[np.searchsorted(powers, array).clip(max=powers.size - 1)] != array
     if wrong.any():
-        must = f"be powers of two from 2^{exponents[0]} to 2^{exponents[-1]} for {format}"
-        raise value_error("scales", must, flat[int(wrong.argmax())].item())
+        refuse_power(flat[int(wrong.argmax())].item(), format, exponents)
     return array
 
 
-def _exponents(format: BlockFloatingPoint, carrier: Carrier) -> range:
+def refuse_power(value: float, format: BlockFloatingPoint, exponents: range) -> NoReturn:
+    """Say which powers of two a group can have."""
+    must = f"be powers of two from 2^{exponents[0]} to 2^{exponents[-1]} for {format}"
+    raise value_error("scales", must, value)
+
+
+def exponents_of(format: BlockFloatingPoint, carrier: Carrier) -> range:
     """The exponents that a group can have."""
     lowest, highest = format.lowest_block_exponent, format.highest_block_exponent
     least = carrier.lowest_exponent + format.word_bits - 2

@@ -17,7 +17,7 @@ def digest(x: Tensor) -> Tensor:
     """Sums of patterns, each mixed with its place; -0 counts as 0.
 
     Args:
-        x: A real tensor on the CPU, of 16, 32 or 64 bits an element.
+        x: A real tensor of 16, 32 or 64 bits an element.
 
     Returns:
         int64, one sum for each unit of updates.UNIT elements. Tensors whose sums differ differ; two that
@@ -40,7 +40,15 @@ def _digest(x: Tensor) -> Tensor:
     return torch.from_numpy(sums.view(np.int64))
 
 
+def _digest_on_device(x: Tensor) -> Tensor:
+    """The CUDA kernel of digest."""
+    from lowprec.ops.cuda.updates import digest
+
+    return digest(x)
+
+
 _library.impl("digest", _digest, "CPU")
+_library.impl("digest", _digest_on_device, "CUDA")
 
 
 @torch.library.register_fake("lowprec::digest", lib=_library)

@@ -42,7 +42,8 @@ def pack(codes: Tensor, bits: int) -> Tensor:
 
     Raises:
         TypeError: If codes are no tensor or have another dtype, or bits is no integer.
-        ValueError: If bits lies outside 1 to 16, or a code does not fit.
+        ValueError: If bits lies outside 1 to 16, or a code does not fit. On a CUDA device that is waited
+            for.
 
     Example:
         >>> codes = torch.tensor([1, 2, 15], dtype=torch.uint8)
@@ -71,7 +72,7 @@ def unpack(packed: Tensor, bits: int, shape: int | Sequence[int]) -> Tensor:
     Raises:
         TypeError: If packed is no uint8 tensor, or bits or shape are no integers.
         ValueError: If bits lies outside 1 to 16, a size is negative, the bytes are too few or too many
-            for the shape, or the last byte does not end in zeros.
+            for the shape, or the last byte does not end in zeros. On a CUDA device that is waited for.
 
     Example:
         >>> unpack(torch.tensor([33, 15], dtype=torch.uint8), 4, (3, 1)).tolist()
@@ -120,29 +121,45 @@ def _check_length(packed: Tensor, bits: int, count: int) -> None:
 
 
 def _pack(codes: Tensor, bits: int) -> Tensor:
-    """The CPU kernel of pack."""
+    """The kernel of pack."""
     codes = codes.contiguous()
-    packed = torch.empty(packed_size(codes.numel(), bits), dtype=torch.uint8)
-    if not packing.pack(codes.data_ptr(), packed.data_ptr(), bits, codes.numel(), torch.get_num_threads()):
-        raise value_error("codes", f"lie below 2^{bits}", int(codes.numpy().max()))
+    packed = codes.new_empty(packed_size(codes.numel(), bits), dtype=torch.uint8)
+    if not _pack_into(codes, packed, bits):
+        raise value_error("codes", f"lie below 2^{bits}", int(codes.to(torch.int32).max()))
     return packed
 
 
+def _pack_into(codes: Tensor, packed: Tensor, bits: int) -> bool:
+    """Call the kernel of the tensors' device; whether every code fits."""
+    if codes.is_cuda:
+        from lowprec.ops.cuda.packing import pack
+
+        return pack(codes, packed, bits)
+    threads = torch.get_num_threads()
+    return packing.pack(codes.data_ptr(), packed.data_ptr(), bits, codes.numel(), threads)
+
+
 def _unpack(packed: Tensor, bits: int, shape: Sequence[int]) -> Tensor:
-    """The CPU kernel of unpack."""
+    """The kernel of unpack."""
     count = math.prod(shape)
     _check_length(packed, bits, count)
     packed = packed.contiguous()
     if (used := count * bits % 8) and int(packed[-1]) >> used:
         must = f"have a last byte whose upper {8 - used} bits are zero, as they belong to no code"
         raise value_error("packed", must, f"{int(packed[-1]):08b}")
-    codes = torch.empty(tuple(shape), dtype=_code_dtype(bits))
+    codes = packed.new_empty(tuple(shape), dtype=_code_dtype(bits))
+    if packed.is_cuda:
+        from lowprec.ops.cuda.packing import unpack
+
+        unpack(packed, codes, bits)
+        return codes
     packing.unpack(packed.data_ptr(), codes.data_ptr(), bits, count, torch.get_num_threads())
     return codes
 
 
-_library.impl("pack", _pack, "CPU")
-_library.impl("unpack", _unpack, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("pack", _pack, _device)
+    _library.impl("unpack", _unpack, _device)
 
 
 @torch.library.register_fake("lowprec::pack", lib=_library)

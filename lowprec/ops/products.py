@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lowprec.arithmetic import Arithmetic
+from lowprec.arithmetic import Arithmetic, format_of
 from lowprec.errors import value_error
 from lowprec.formats import FixedPoint
 from lowprec.kernels.dispatch import count_overflows, multiply
@@ -28,7 +28,8 @@ from lowprec.ops.observation import observe_product, product_owner
 _library = torch.library.Library("lowprec", "FRAGMENT")
 _library.define(
     "product(Tensor a, Tensor b, Tensor? bias, Tensor? seed, str arithmetic, int stream=0, "
-    "int bias_step=1, str roles='', int size=0, str[]? elements=None, Tensor[]? scales=None) -> Tensor"
+    "int bias_step=1, str roles='', int size=0, str[]? elements=None, Tensor[]? scales=None, "
+    "str[]? formats=None) -> Tensor"
 )
 
 
@@ -39,11 +40,13 @@ class Sums(NamedTuple):
     is_stochastic: bool
     unmoved: str = ""
     """The arithmetic as it was before a loss scale moved it."""
+    formats: tuple[str, ...] = ()
+    """Of which the operands are known to be values, each of one of them; nothing for what is not known."""
 
 
-def make_sums(arithmetic: Arithmetic, shift: int = 0) -> Sums:
+def make_sums(arithmetic: Arithmetic, shift: int = 0, formats: tuple[str, ...] = ()) -> Sums:
     """An arithmetic, moved by 2**shift, as a string, which a compiled graph holds as a constant."""
-    return Sums(_key(arithmetic, shift), arithmetic.is_stochastic, _key(arithmetic, 0))
+    return Sums(_key(arithmetic, shift), arithmetic.is_stochastic, _key(arithmetic, 0), formats)
 
 
 @constant
@@ -74,6 +77,12 @@ def _held(key: str, dtype: torch.dtype) -> bool:
     return True
 
 
+@constant
+def _format_of(dtype: torch.dtype) -> str:
+    """The format whose values are a dtype's."""
+    return str(format_of(CARRIERS[dtype]))
+
+
 def product(
     a: Tensor,
     b: Tensor,
@@ -92,10 +101,12 @@ def product(
     """
     if a.dtype != torch.float64 and not _is_held(sums.key, a.dtype):
         wide = None if bias is None else bias.double()
-        y = product(a.double(), b.double(), wide, seed, sums, stream, bias_step, roles, blocks)
+        own = sums._replace(formats=sums.formats or (_format_of(a.dtype),))
+        y = product(a.double(), b.double(), wide, seed, own, stream, bias_step, roles, blocks)
         return y.to(a.dtype)
     words = seed if sums.is_stochastic else None
-    y = torch.ops.lowprec.product(a, b, bias, words, sums.key, stream, bias_step, roles, *(blocks or ()))
+    known, of_blocks = list(sums.formats) or None, blocks or (0, None, None)
+    y = torch.ops.lowprec.product(a, b, bias, words, sums.key, stream, bias_step, roles, *of_blocks, known)
     if not torch.compiler.is_compiling() and product_owner():
         _count(a, b, words, sums, stream, roles)
     return y
@@ -106,8 +117,12 @@ def _count(a: Tensor, b: Tensor, seed: Tensor | None, sums: Sums, stream: int, r
     own = arithmetic_of(sums.key)
     if not any(isinstance(format, FixedPoint) for format in (own.accumulate, own.chunk_accumulate)):
         return  # counting sums takes many times as long as adding them
+    if not a.is_cpu:
+        raise value_error(
+            "input", "be on the CPU where overflows of sums are recorded", str(a.device), "Use x.cpu()."
+        )
     number, threads = 0 if seed is None else int(seed), torch.get_num_threads()
-    found = count_overflows(_operand(a), _operand(b), own, seed=number, stream=stream, threads=threads)
+    found = count_overflows(operand_of(a), operand_of(b), own, seed=number, stream=stream, threads=threads)
     if found is not None:
         observe_product(roles, *found)
 
@@ -129,7 +144,7 @@ def _check(a: Tensor, b: Tensor, arithmetic: str, elements: object, scales: obje
         raise value_error("b", must, tuple(b.shape))
 
 
-def _operand(x: Tensor) -> Operand:
+def operand_of(x: Tensor) -> Operand:
     """A batch of matrices as kernels take it."""
     batch, rows, columns = x.shape
     strides = x.stride()
@@ -150,18 +165,27 @@ def _product(
     size: int = 0,
     elements: list[str] | None = None,
     scales: list[Tensor] | None = None,
+    formats: list[str] | None = None,
 ) -> Tensor:
-    """The CPU kernel."""
+    """The kernel of the tensors' device."""
     _check(a, b, arithmetic, elements, scales)
+    for name, other in (("b", b), ("bias", bias), ("seed", seed)):
+        if other is not None and other.device != a.device:
+            remedy = f"Use {name}.to({str(a.device)!r})."
+            raise value_error(name, f"be on the device of `a`, {a.device}", str(other.device), remedy)
     own = arithmetic_of(arithmetic)
+    if a.is_cuda:
+        from lowprec.ops.cuda import products
+
+        return products.product(a, b, bias, seed, own, stream, bias_step, formats)
     out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
-    left, right, of_blocks = _operand(a), _operand(b), None
+    left, right, of_blocks = operand_of(a), operand_of(b), None
     if elements is not None and scales is not None:
         held, of_blocks = over_scales(left, right, Blocks(size, elements, scales))
-        left, right = map(_operand, held)
+        left, right = map(operand_of, held)
     multiply(
         left, right, out.data_ptr(), CARRIERS[out.dtype], own,
-        bias=None if bias is None else _operand(bias.expand(1, 1, -1)),
+        bias=None if bias is None else operand_of(bias.expand(1, 1, -1)),
         bias_step=bias_step,
         seed=0 if seed is None or not own.is_stochastic else int(seed),
         stream=stream,
@@ -171,13 +195,15 @@ def _product(
     return out
 
 
-_library.impl("product", _product, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("product", _product, _device)
 
 
 @torch.library.register_fake("lowprec::product", lib=_library)
 def _(
     a: Tensor, b: Tensor, bias: Tensor | None, seed: Tensor | None, arithmetic: str, stream: int = 0,
     bias_step: int = 1, roles: str = "", size: int = 0, elements: Any = None, scales: Any = None,
+    formats: Any = None,
 ) -> Tensor:  # fmt: skip
     _check(a, b, arithmetic, elements, scales)
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])

@@ -108,6 +108,11 @@ def check_tensor(x: Tensor, name: str = "x") -> None:
         raise type_error(name, f"be {_LISTED}", x.dtype, f"Convert it, as with {name}.float().")
     if x.layout != torch.strided:
         raise type_error(name, "be a strided tensor", x.layout, f"Convert it with {name}.to_dense().")
+    check_place(x, name)
+
+
+def check_place(x: Tensor, name: str) -> None:
+    """Refuse a tensor on a device without kernels."""
     if not (x.is_cpu or x.is_cuda or x.is_meta):
         remedy = f"There are kernels for these two: use {name}.cpu()."
         raise value_error(name, "be on the CPU or a CUDA device", str(x.device), remedy)
@@ -166,7 +171,8 @@ def seed_tensor(
         raise type_error("seed", "be an integer or an int64 tensor", seed)
     if not -(2**63) <= seed < 2**64:
         raise value_error("seed", "fit into 64 bits", seed)
-    return torch.tensor([seed - 2**64 if seed >= 2**63 else seed], device=like.device)
+    signed = seed - 2**64 if seed >= 2**63 else seed
+    return torch.full((1,), signed, dtype=torch.int64, device=like.device)  # copies nothing from the host
 
 
 @overload

@@ -5,7 +5,7 @@ Operators take and give them as lists, that of the groups first.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ _DTYPES = {
 }
 _PATTERNS = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32, 8: torch.uint64}
 _NAN = 0xFF
-_LEAST = 0x00400000
+LEAST = 0x00400000
 """The pattern of 2^-127 in float32."""
 
 
@@ -147,9 +147,25 @@ def _zero_points(name: str, zeros: Tensor, format: Scaled) -> npt.NDArray[Any]:
     array = zeros.detach().contiguous().numpy()
     largest = int(format.element.max)
     if array.size and (array.min() < 0 or array.max() > largest):
-        wrong = array[(array < 0) | (array > largest)].flat[0]
-        raise value_error(name, f"have zero points from 0 to {largest} for {format}", int(wrong))
+        refuse_zero_point(name, int(array[(array < 0) | (array > largest)].flat[0]), format)
     return array
+
+
+def refuse_zero_point(name: str, value: int, format: Scaled) -> NoReturn:
+    """Say which zero points there are."""
+    must = f"have zero points from 0 to {int(format.element.max)} for {format}"
+    raise value_error(name, must, value)
+
+
+def refuse_scale(name: str, value: float, *, nan: bool) -> NoReturn:
+    """Say which numbers are scales."""
+    allowed = "positive and finite" + (", or NaN" if nan else "")
+    raise value_error(name, f"be {allowed} values of the scale", value)
+
+
+def refuse_other(name: str, value: float, format: Any) -> NoReturn:
+    """Say which format a scale in float32 must be of."""
+    raise value_error(name, f"be values of {str_of(format)}", value)
 
 
 def _codes(name: str, level: Tensor, dtype: torch.dtype, format: Any, *, nan: bool) -> npt.NDArray[Any]:
@@ -168,18 +184,16 @@ def _codes(name: str, level: Tensor, dtype: torch.dtype, format: Any, *, nan: bo
     if nan:
         wrong = wrong & ~undefined
     if wrong.any():
-        value = level.float().flatten()[int(wrong.ravel().argmax())].item()
-        allowed = "positive and finite" + (", or NaN" if nan else "")
-        raise value_error(name, f"be {allowed} values of the scale", value)
+        refuse_scale(name, level.float().flatten()[int(wrong.ravel().argmax())].item(), nan=nan)
     return codes
 
 
 def _exponents(bits: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """The e8m0 codes of float32 patterns, and which of them are no powers of two that e8m0 has."""
-    codes = np.where(bits == _LEAST, 0, bits >> 23).astype(np.uint8)
+    codes = np.where(bits == LEAST, 0, bits >> 23).astype(np.uint8)
     nan = bits > 0x7F800000
     power = ((bits & 0x7FFFFF) == 0) & (bits >= 1 << 23) & (bits < 0x7F800000)
-    return np.where(nan, _NAN, codes).astype(np.uint8), ~(power | (bits == _LEAST))
+    return np.where(nan, _NAN, codes).astype(np.uint8), ~(power | (bits == LEAST))
 
 
 def _converted(name: str, bits: npt.NDArray[Any], format: Any) -> npt.NDArray[Any]:
@@ -197,8 +211,7 @@ def _converted(name: str, bits: npt.NDArray[Any], format: Any) -> npt.NDArray[An
     dispatch.encode(codes.ctypes.data, back.ctypes.data, "float32", width, flat.size, plain, decode=True)
     wrong = (back != flat) & ((flat & 0x7FFFFFFF) <= 0x7F800000)
     if wrong.any():
-        value = flat[wrong][:1].view(np.float32).item()
-        raise value_error(name, f"be values of {str_of(format)}", value)
+        refuse_other(name, flat[wrong][:1].view(np.float32).item(), format)
     return codes.reshape(bits.shape)
 
 
@@ -209,13 +222,13 @@ def fill(levels: Sequence[Tensor], codes: Sequence[npt.NDArray[Any]]) -> None:
         pattern.copy_(torch.from_numpy(array).reshape(level.shape))
 
 
-def undefined(levels: Sequence[Tensor], format: Scaled, shape: Sequence[int]) -> Tensor | None:
-    """Which elements have a NaN among their scales; None if there is no NaN."""
+def undefined(levels: Sequence[Tensor], format: Scaled, shape: Sequence[int]) -> Tensor:
+    """Which groups have a NaN among their scales."""
     first, *rest = grids_of(format, shape)
     which = levels[0].float().isnan().reshape(first)
     if isinstance(format.scale, Scaled):
         which = which | spread(levels[1].float().isnan().reshape(rest[0]), format.scale, first)
-    return spread(which, format, shape) if which.any() else None
+    return which
 
 
 def spread(of_groups: Tensor, format: Any, shape: Sequence[int]) -> Tensor:

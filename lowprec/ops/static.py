@@ -31,10 +31,14 @@ _library.define(f"overflowed_with({_ARGUMENTS}) -> Tensor")
 
 
 def _scales(x: Tensor, format: str) -> list[Tensor]:
-    """The CPU kernel of scales."""
+    """The kernel of scales."""
     parsed: Any = resolve(format)
     levels = scaling.room_for(x, parsed)
-    if x.numel():
+    if x.is_cuda and x.numel():
+        from lowprec.ops.cuda.groups import make_scales
+
+        make_scales(x, parsed, levels)
+    elif x.numel():
         codes: Any = found_by_trying(x, CARRIERS[x.dtype], format) or dispatch.make_scales(
             x.data_ptr(),
             CARRIERS[x.dtype],
@@ -51,7 +55,13 @@ def _run(
     kind: int, x: Tensor, out: Tensor, scales: list[Tensor | None], seed: Tensor | None, format: str,
     rounding: str, random_bits: int, stream: int = 0, index_offset: int = 0, index_strides: Strides = None,
 ) -> Tensor:  # fmt: skip
-    """Call the kernel."""
+    """Call the kernel of the tensor's device."""
+    if x.is_cuda:
+        from lowprec.ops.cuda.groups import quantize
+
+        arguments = format, rounding, random_bits, stream, index_offset, index_strides, kind, scales
+        quantize(x, out, seed, *arguments)
+        return out
     parsed: Any = resolve(format)
     dispatch.quantize(
         x.data_ptr(), out.data_ptr(), CARRIERS[x.dtype], tuple(x.shape), x.stride(), out.stride(), format,
@@ -69,18 +79,19 @@ def _run(
 
 
 def _quantize_with(x: Tensor, *arguments: Any) -> Tensor:
-    """The CPU kernel of quantize_with."""
+    """The kernel of quantize_with."""
     return _run(VALUES, x, torch.empty_like(x), *arguments)
 
 
 def _overflowed_with(x: Tensor, *arguments: Any) -> Tensor:
-    """The CPU kernel of overflowed_with."""
+    """The kernel of overflowed_with."""
     return _run(FLAGS, x, torch.empty_like(x, dtype=torch.bool), *arguments)
 
 
-_library.impl("scales", _scales, "CPU")
-_library.impl("quantize_with", _quantize_with, "CPU")
-_library.impl("overflowed_with", _overflowed_with, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("scales", _scales, _device)
+    _library.impl("quantize_with", _quantize_with, _device)
+    _library.impl("overflowed_with", _overflowed_with, _device)
 
 
 @torch.library.register_fake("lowprec::scales", lib=_library)

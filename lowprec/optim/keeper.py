@@ -11,6 +11,7 @@ from lowprec.errors import value_error
 from lowprec.ops.digest import digest
 from lowprec.ops.observation import observe, observers
 from lowprec.ops.quantize import Spec, check_carrier, quantize_into
+from lowprec.optim import on_device
 from lowprec.optim.around import Around, Kept
 from lowprec.optim.casts import NO_CASTS, Casts, is_elementwise
 from lowprec.optim.packed import Packed, check_packable, loses_nan, packed, unpacked
@@ -54,6 +55,9 @@ class Keeper(Wrapper):
     _begun: dict[int, Tensor] | None = None
     """Where the inner step begins, of the parameters of a step that somebody looks at."""
 
+    _seed_copies: tuple[Tensor, dict[torch.device, Tensor]] | None = None
+    """A seed, and what it is on devices."""
+
     @cached_property
     def _passes(self) -> Around:
         """What rounds before and after a step; no part of a copy."""
@@ -65,6 +69,17 @@ class Keeper(Wrapper):
         while number >= (size := len(self.param_groups[group]["params"])):
             group, number = group + 1, number - size
         return self._casts[group]
+
+    def _seed_on(self, device: torch.device) -> Tensor:
+        """The seed on a device, where it is copied to once."""
+        if self._seed.device == device:
+            return self._seed
+        if self._seed_copies is None or self._seed_copies[0] is not self._seed:
+            self._seed_copies = self._seed, {}
+        copies = self._seed_copies[1]
+        if device not in copies:
+            copies[device] = self._seed.to(device)
+        return copies[device]
 
     def _check_parameters(self, first: int = 0) -> None:
         """Refuse parameters that cannot hold the formats."""
@@ -111,7 +126,7 @@ class Keeper(Wrapper):
         number, p = place
         check_packable("state", spec)
         stream = stream_of(self._step, number, role)
-        seed = self._seed.to(value.device) if spec.is_stochastic else None
+        seed = self._seed_on(value.device) if spec.is_stochastic else None
         state = packed(value, spec, seed, stream)
         if observers:
             observe("state", id(p), value, unpacked(state, spec, p), seed, spec, stream)
@@ -159,7 +174,7 @@ class Keeper(Wrapper):
             group = {**groups[place[id(p)]], "params": [p]}
             self.optimizer.param_groups = [group]
             try:
-                self.optimizer.step()
+                on_device.step(self.optimizer, [p])
             finally:
                 self.optimizer.param_groups = groups
             self._settle(number, p)
@@ -216,7 +231,7 @@ class Keeper(Wrapper):
                 out.copy_(x)
             return
         stream = stream_of(self._step, number, role)
-        seed = self._seed.to(x.device) if spec.is_stochastic else None
+        seed = self._seed_on(x.device) if spec.is_stochastic else None
         before = x.clone() if observers and out is x else x
         quantize_into(x, seed, spec, out, stream)
         observe(name, id(p), before, out, seed, spec, stream, before=begun)
@@ -304,12 +319,28 @@ class Keeper(Wrapper):
 
     def _notice_edits(self, number: int, p: Tensor) -> None:
         """Take up what somebody else has written to a parameter since the last step."""
+        if on_device.is_on_device(p) and not observers:
+            self._take_up_edits(number, p)
+            return
         if number in self._masters and not torch.equal(digest(p), self._digests[number]):
             self._round(p, self._casts_of(number).master, self._masters[number], (number, p), EDIT, "master")
         if number in self._seen and not torch.equal(p, seen := self._seen[number]):
             edited = (p != seen) & ~(p.isnan() & seen.isnan())
             self._compensations[number].masked_fill_(edited, 0.0)
             seen.copy_(p)
+
+    def _take_up_edits(self, number: int, p: Tensor) -> None:
+        """The same, decided on the device: nothing waits for it."""
+        if number in self._masters:
+            master, rounded = self._masters[number], p.clone()
+            self._round(p, self._casts_of(number).master, rounded, (number, p), EDIT, "master")
+            edited = (digest(p) != self._digests[number]).any()
+            torch.where(edited, rounded, master, out=master)
+        if number in self._seen:
+            lost, seen = self._compensations[number], self._seen[number]
+            differs = p != seen
+            lost.masked_fill_(differs & ~(p.isnan() & seen.isnan()), 0.0)
+            torch.where(differs.any(), p, seen, out=seen)
 
     def _settle(self, number: int, p: Tensor) -> None:
         """After the inner step: state, master and parameter rounded."""

@@ -10,6 +10,7 @@ from lowprec.cast import CastLike
 from lowprec.errors import type_error, value_error
 from lowprec.ops.quantize import seed_tensor
 from lowprec.ops.torch_arithmetic import steady_roots
+from lowprec.optim import on_device
 from lowprec.optim.casts import Casts
 from lowprec.optim.keeper import Keeper
 from lowprec.optim.one_pass import Plan, are_apart, is_possible, key_of, key_of_group, part_of
@@ -32,6 +33,12 @@ class LowPrecision(Keeper):
     float32 and float64 parameters whose formats have no groups; not with ``foreach``, ``fused``, hooks on the
     inner optimizer, compensated weights or packed states. Around all other optimizers, what is rounded before
     their step is one pass over such parameters, and what is rounded after it another.
+
+    On CUDA devices the updates of SGD, Adam and AdamW are kernels with the bits of the CPU, for float32 and
+    float64 parameters, but where torch's own step is asked for as above; square roots are then those of
+    IEEE 754, from which torch's own may differ in the last bit on a CPU. All other updates are torch's
+    kernels for the device. No step waits for it, but for a GradScaler's look at infinities and one at NaN
+    in packed states whose format has none.
 
     With ``compensation="kahan"`` a tensor c of p's shape, zero at first, keeps what rounding the weights
     loses, in their own format. After the inner step has made p of w: ``c = Q(c + (p - w))``,
@@ -180,6 +187,7 @@ class LowPrecision(Keeper):
 
     def _update(self, touched: list[tuple[int, Tensor]]) -> None:
         """One step of the parameters that have a gradient."""
+        on_device.refuse_capture([p for _, p in touched])
         self._step += 1
         if self._is_packed:
             self._step_each(touched)
@@ -187,7 +195,7 @@ class LowPrecision(Keeper):
             self._update_at_once(plan)
         else:
             self._prepare_all(touched)
-            self.optimizer.step()
+            on_device.step(self.optimizer, [p for _, p in touched])
             self._settle_all(touched)
         self._check_state_names()
 

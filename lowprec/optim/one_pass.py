@@ -15,7 +15,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from lowprec.kernels import updates
 from lowprec.kernels.program import Argument
-from lowprec.kernels.updates import Descent, Moments
+from lowprec.kernels.steps import CONSTANTS, Descent, Moments
 from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.observation import observers
 from lowprec.ops.torch_arithmetic import adds_products_unrounded, root_function
@@ -57,7 +57,7 @@ class Plan:
         self._scale = scale
         itemsize = max(part.parameter.element_size() for part in parts)
         self._main, self._looks = Staging(itemsize), Staging(itemsize)
-        shape = len(parts), updates.CONSTANTS
+        shape = len(parts), CONSTANTS
         self._constants: dict[str, npt.NDArray[Any]] = {
             "float64": np.zeros(shape),
             "float32": np.zeros(shape, np.float32),
@@ -97,7 +97,7 @@ class Plan:
         for index, part in enumerate(self.parts):
             steps = float(states[part.parameter]["step"]) + 1 if isinstance(part.kind, Moments) else 0.0
             if (key := (part.group, steps)) not in known:
-                known[key] = _constants(groups[part.group], steps)
+                known[key] = constants_of(groups[part.group], steps)
             wide[index, : len(known[key])] = known[key]
         with np.errstate(over="ignore"):
             single[:] = wide
@@ -126,7 +126,7 @@ class Plan:
             stages.copy(p, (rounded, given))
         source = p if part.master is None else part.master
         addresses = [source.data_ptr(), *map(Tensor.data_ptr, part.states), *[0] * (3 - len(part.states))]
-        stages.append(part.kind.loop(carrier), [
+        stages.append(updates.loop_of(carrier, part.kind), [
             gradient, *addresses,
             *(stages.buffer(_NEW_WEIGHT + n) for n in range(4)), address, stages.buffer(_ROOTS),
             (isinstance(part.kind, Moments) and root_function(carrier)) or 0, size,
@@ -142,7 +142,7 @@ class Plan:
             stages.digest(p, p.data_ptr(), digests)
 
 
-def _constants(group: dict[str, Any], steps: float) -> list[float]:
+def constants_of(group: Mapping[str, Any], steps: float) -> list[float]:
     """The constants of a group's update, worked out in binary64 as torch does."""
     rate, decay = float(group["lr"]), float(group["weight_decay"])
     if "betas" not in group:
@@ -155,8 +155,8 @@ def _constants(group: dict[str, Any], steps: float) -> list[float]:
     ]  # fmt: skip
 
 
-def _kind_of(
-    optimizer: torch.optim.Optimizer, group: dict[str, Any], carrier: str
+def kind_of(
+    optimizer: torch.optim.Optimizer, group: Mapping[str, Any], carrier: str
 ) -> Descent | Moments | None:
     """Which loop makes the update of a group; None where none does."""
     betas = group.get("betas", ())
@@ -167,14 +167,17 @@ def _kind_of(
     if type(optimizer) is torch.optim.SGD:
         return Descent(decay, group["momentum"] != 0, bool(group["nesterov"]), maximize)
     decoupled, weight = bool(group["decoupled_weight_decay"]), np.dtype(carrier).type(1 - betas[0])
-    if weight == 1:  # torch's zeros then have a sign that depends on where they lie
-        return None
     return Moments(decay, decoupled, bool(group["amsgrad"]), maximize, bool(weight >= 0.5))
 
 
 def is_possible(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether one pass may stand for an optimizer's step: it is a known one, and nobody looks on."""
-    if type(optimizer) not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW) or observers:
+    """Whether one pass may stand for an optimizer's step and what is rounded around it."""
+    return not observers and is_known(optimizer)
+
+
+def is_known(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the update of an optimizer is one of ours, and nobody would miss its own step."""
+    if type(optimizer) not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
         return False
     replaced = vars(optimizer).get("step")  # schedulers do so, to count
     if torch.compiler.is_compiling() or (replaced and not hasattr(replaced, "_wrapped_by_lr_sched")):
@@ -220,7 +223,10 @@ def part_of(
     if p.dtype not in DTYPES or not p.is_cpu or p.numel() == 0 or not is_elementwise(casts):
         return None
     carrier = CARRIERS[p.dtype]
-    kind = _kind_of(optimizer, optimizer.param_groups[group], carrier)
+    options = optimizer.param_groups[group]
+    kind = kind_of(optimizer, options, carrier)
+    if isinstance(kind, Moments) and np.dtype(carrier).type(1 - options["betas"][0]) == 1:
+        return None  # torch's zeros then have a sign that depends on where they lie
     if kind is None or not adds_products_unrounded(carrier) or root_function(carrier) is None:
         return None
     if any(name not in roundable for name in kind.states):  # before its first step

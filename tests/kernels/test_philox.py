@@ -9,7 +9,7 @@ from oracle import SEED, assert_same, spread
 from torch import Tensor
 
 from lowprec import reference
-from lowprec.kernels import philox
+from lowprec.kernels import philox, tiles
 
 ONES = 2**32 - 1
 PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
@@ -30,7 +30,7 @@ def _word_at(seed, stream, index):
 
 @njit
 def _fill_tile(ceilings, seed, stream, tile):
-    philox.fill_tile(ceilings, seed, stream, tile)
+    tiles.fill_tile(ceilings, seed, stream, tile)
 
 
 def tile_of(seed: int, stream: int, tile: int) -> npt.NDArray[np.uint32]:

@@ -7,6 +7,7 @@ import torch
 import lowprec
 from lowprec import Arithmetic, Scheme, reference
 from lowprec.functional import linear, matmul, scaled_dot_product_attention
+from lowprec.ops import products
 from lowprec.ops.products import make_sums
 
 BLOCKS = Arithmetic("bfloat16", chunk="block", chunk_accumulate="binary32")
@@ -120,3 +121,17 @@ def test_wrapped_roots_know_the_bit_below_their_unit(x: float, format: str, roun
     given = np.array([x], np.float32)
     expected = reference.elementary("sqrt", [given], format, rounding=rounding)
     assert lowprec.sqrt(given, format, rounding=rounding).tolist() == expected.tolist()
+
+
+def test_what_lies_on_another_device_is_refused() -> None:
+    """Kernels read memory of one device by its address."""
+    x, key = torch.ones(1, 2, 2), make_sums(Arithmetic("fixed8f4")).key
+    for name, others in {
+        "b": (x.to("meta"), None, None),
+        "bias": (x, x[0, 0].to("meta"), None),
+        "seed": (x, None, torch.empty(1, dtype=torch.int64, device="meta")),
+    }.items():
+        with pytest.raises(ValueError, match=f"`{name}` must be on the device of `a`, cpu, got 'meta'"):
+            products._product(x, *others, key)
+    with pytest.raises(ValueError, match="`input` must be on the CPU where overflows of sums are recorded"):
+        products._count(x.to("meta"), x.to("meta"), None, make_sums(Arithmetic("fixed8f4")), 0, "")

@@ -366,7 +366,7 @@ class TestArithmetic:
             lowprec.sum([1.0, 2.0], "e4m3fn")
         with pytest.raises(TypeError, match="`b` must be a tensor to be multiplied, got"):
             lowprec.matmul(x, [1.0], "e4m3fn")
-        with pytest.raises(TypeError, match="`other` must have the dtype of the first operand, torch"):
+        with pytest.raises(TypeError, match="`b` must have the dtype of the first operand, torch"):
             lowprec.matmul(x, x.double().T, "e4m3fn")
         with pytest.raises(ValueError, match=r"`x` must have one dimension, got \(3, 4\). Use matmul"):
             lowprec.dot(x, x, "e4m3fn")

@@ -2,12 +2,15 @@
 
 import ctypes
 import threading
+import weakref
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 _lock = threading.Lock()
+_teams: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+"""By block: where the lanes of a team meet, and what each has brought."""
 
 
 def _place(address: int, index: int, dtype: Any) -> Any:
@@ -33,14 +36,47 @@ def raise_to(address, index, value, dtype):
         place[0] = max(place[0], dtype(value))
 
 
+def add_to(address, index, value, dtype):
+    """Add to an unsigned integer, whoever else does so at the time."""
+    with _lock:
+        place = _place(address, index, dtype)
+        place[0] += dtype(value)
+
+
+def largest_of(value, lanes):
+    """The largest of what so many neighboring threads of a row have; its own for one without neighbors."""
+    thread: Any = threading.current_thread()
+    block, at = thread._manager, thread.threadIdx
+    team, lane = divmod(at.x, int(lanes))
+    if lanes == 1 or (team + 1) * lanes > block._block_dim[0]:
+        return value
+    with _lock:
+        rooms = _teams.setdefault(block, {})
+        barrier, values = rooms.setdefault(
+            (at.y, team), (threading.Barrier(lanes, timeout=60), [value] * lanes)
+        )
+    values[lane] = value
+    barrier.wait()
+    largest = max(values)
+    barrier.wait()
+    return largest
+
+
+def tuple_setitem(values, index, value):
+    """A tuple with another entry."""
+    return (*values[:index], value, *values[index + 1 :])
+
+
 constant_at = load
 
 
 def fused(a, b, c):
     """``a * b + c`` in the type of all three, rounded once."""
     kind = type(a)
-    if not (np.isfinite(a) and np.isfinite(b) and np.isfinite(c)):
+    if not (np.isfinite(a) and np.isfinite(b)):
         return kind(kind(a * b) + c)
+    if not np.isfinite(c):  # whether or not the product overflows
+        return c
     exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
     if exact == 0:
         return kind(kind(a * b) + c)
@@ -65,3 +101,8 @@ def _rounded(exact, kind):
 def times(a, b):
     """``a * b``, rounded by itself."""
     return type(a)(a * b)
+
+
+def root(a):
+    """The square root, rounded as IEEE 754 says."""
+    return type(a)(np.sqrt(a))

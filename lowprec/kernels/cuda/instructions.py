@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import cuda, types
+from numba.cuda.cpython.unsafe import tuple as tuples
 from numba.cuda.extending import intrinsic
+
+tuple_setitem: Any = tuples.tuple_setitem
 
 _GLOBAL = 1
 """The address space of global memory."""
@@ -71,6 +75,30 @@ def raise_to(context, address, index, value, dtype):
     return types.void(types.int64, index, value, dtype), generate
 
 
+@cuda.jit(device=True)
+def largest_of(value, lanes):
+    """The largest of the signed integers that so many neighboring lanes of a warp have: all of it call."""
+    distance = np.int32(lanes) >> np.int32(1)
+    while distance > 0:
+        value = max(value, cuda.shfl_xor_sync(0xFFFFFFFF, value, distance))
+        distance >>= np.int32(1)
+    return value
+
+
+@intrinsic
+def add_to(context, address, index, value, dtype):
+    """Add to an unsigned integer, whoever else does so at the time."""
+    kind = dtype.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """One atomic instruction."""
+        number = context.cast(builder, arguments[2], signature.args[2], kind)
+        builder.atomic_rmw("add", _place(context, builder, arguments, kind), number, "monotonic")
+        return context.get_dummy_value()
+
+    return types.void(types.int64, index, value, dtype), generate
+
+
 @intrinsic
 def fused(context, a, b, c):
     """``a * b + c`` in the type of all three, rounded once."""
@@ -89,13 +117,28 @@ def times(context, a, b):
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         """The instruction that names its rounding."""
-        number = context.get_value_type(signature.return_type)
-        letter = "f" if signature.return_type == types.float32 else "d"
-        kind = ir.FunctionType(number, [number, number])
-        name = f"llvm.nvvm.mul.rn.{letter}"
-        known = builder.module.globals.get(name)
-        function = known if known is not None else ir.Function(builder.module, kind, name)
-        return builder.call(function, arguments)
+        return _rounded(context, builder, "mul", signature.return_type, arguments)
 
     kind = types.float32 if a == types.float32 else types.float64
     return kind(kind, kind), generate
+
+
+@intrinsic
+def root(context, a):
+    """The square root, rounded as IEEE 754 says."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """The instruction that names its rounding."""
+        return _rounded(context, builder, "sqrt", signature.return_type, arguments)
+
+    kind = types.float32 if a == types.float32 else types.float64
+    return kind(kind), generate
+
+
+def _rounded(context: Any, builder: Any, operation: str, kind: Any, arguments: Any) -> Any:
+    """An operation on numbers of one type that is rounded to nearest even."""
+    number = context.get_value_type(kind)
+    name = f"llvm.nvvm.{operation}.rn.{'f' if kind == types.float32 else 'd'}"
+    known = builder.module.globals.get(name)
+    of = ir.FunctionType(number, [number] * len(arguments))
+    return builder.call(known if known is not None else ir.Function(builder.module, of, name), arguments)

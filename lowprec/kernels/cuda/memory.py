@@ -1,7 +1,8 @@
 """Memory of the device by its address, inside kernels; in the simulator, memory of the host.
 
-``load``, ``store`` and ``raise_to`` take an address, an index and a type of NumPy's. ``constant_at``,
-``fused`` and ``times`` take the place of those that decisions call.
+``load``, ``store``, ``raise_to`` and ``add_to`` take an address, an index and a type of NumPy's; ``largest_of``
+compares threads. ``constant_at``, ``fused``, ``times`` and ``tuple_setitem`` take the place of those that
+decisions call. ``root`` is the square root that is rounded as IEEE 754 says.
 """
 
 from typing import Any
@@ -19,5 +20,9 @@ else:
 load: Any = _own.load
 store: Any = _own.store
 raise_to: Any = _own.raise_to
-INSTRUCTIONS: dict[str, Any] = {name: getattr(_own, name) for name in ("constant_at", "fused", "times")}
+add_to: Any = _own.add_to
+largest_of: Any = _own.largest_of
+root: Any = _own.root
+_NAMES = "constant_at", "fused", "times", "tuple_setitem"
+INSTRUCTIONS: dict[str, Any] = {name: getattr(_own, name) for name in _NAMES}
 """What takes the place of the CPU's own in decisions."""

@@ -1,0 +1,220 @@
+"""The twins of blocks.py's loops: each group's largest magnitude, and elements with the numbers of theirs.
+
+A team of neighboring threads takes a piece of a run that lies in one group. It looks for the largest
+magnitude, with which it goes on at once where the piece is the whole group; where others have parts of the
+group, it raises what memory holds, and another kernel reads that. Maxima are integers: no order matters.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import cuda, types
+
+from lowprec.formats import GroupedFormat, Scaled
+from lowprec.kernels.blocks import BLOCK, INTEGERS, Family, decisions_of
+from lowprec.kernels.cpu import CODES, DECODED, FLAGS, VALUES, is_drawn
+from lowprec.kernels.cuda.memory import INSTRUCTIONS, SIMULATED, largest_of, load, raise_to, store
+from lowprec.kernels.cuda.tables import on_device
+from lowprec.kernels.cuda.twin import Queue, Twin, device, tuple_of
+from lowprec.kernels.cuda.walks import RUN, Walk, outer_type, walk_of
+from lowprec.kernels.cuda.words import word_at
+from lowprec.kernels.groups import BLOCK_COUNT, BOTH, finite_magnitude, numbers_of_largest
+from lowprec.kernels.layout import Integers, Layout
+from lowprec.kernels.numbers import MODES, describe_block, describe_quotients
+from lowprec.kernels.posits import TAPERED
+from lowprec.kernels.scalar import COUNT, NEAREST_EVEN, U32, larger, quantize_bits, smaller
+from lowprec.kernels.specialize import WIDTHS, compiled_mode, specialized
+from lowprec.kernels.walk import (
+    GROUP_SIZE,
+    GROUP_STEP,
+    INDEX_OFFSET,
+    INDEX_STEP,
+    LENGTH,
+    OUT_STEP,
+    SEGMENT,
+    SEGMENTS,
+    TILE_SIZE,
+    X_STEP,
+    locate,
+)
+from lowprec.modes import Rounding
+
+larger_of, smaller_of = device(larger), device(smaller)
+run_at = device(locate)
+magnitude_of = finite_magnitude
+numbers_of = numbers_of_largest
+write = quantize_bits
+"""What makes one element, and the numbers of a group; a kernel has its own."""
+
+_WARP = 32
+_EACH = 4
+"""Elements of a group that a thread takes, where that leaves enough neighbors to read memory in a row."""
+_FEW = 8
+
+
+@cache
+def rounding(
+    carrier: str, mode: int, kind: int, code: str, full: bool, family: Family, state: str, dimensions: int
+) -> Twin:
+    """The kernel that writes elements.
+
+    ``state`` is the type of what memory holds for each group: scales, which are codes of powers of two or
+    binary64; for block floating point largest magnitudes, or their powers of two. Without a type there is
+    no such memory: the largest magnitude is found as well.
+    """
+    scales = family.arithmetic != INTEGERS or (family.scaled and state == "uint8")
+    decisions = decisions_of(carrier, mode, family, full=full, compiler=device, instructions=INSTRUCTIONS)
+    names: tuple[str, ...] = "overflow_fired", "code_of_element", "value_of_code", "quantize_bits"
+    numbers = "numbers_of_code" if scales else "numbers_of_largest"
+    if family.arithmetic != INTEGERS:
+        numbers = "numbers_of_scale"
+        names = "quotient_fired", "code_of_quotient", "value_of_quotient_code", "quantize_quotient"
+    own = {
+        "magnitude_of": decisions["finite_magnitude"],
+        "numbers_of": decisions[numbers],
+        "write": decisions[names[(FLAGS, CODES, DECODED, VALUES).index(kind)]],
+    }
+    dtype, codes = WIDTHS[carrier].memory, np.dtype(code).type
+    return _twin(
+        own, codes if kind == DECODED else dtype, {FLAGS: np.uint8, CODES: codes}.get(kind, dtype), state,
+        carrier, mode, kind, full, family, dimensions, reads=not state, writes=True,
+    )  # fmt: skip
+
+
+@cache
+def collecting(carrier: str, source: str, side: int, dimensions: int) -> Twin:
+    """The kernel that raises maxima; ``source`` is the type of what is read."""
+    decisions = specialized(
+        carrier, NEAREST_EVEN, *BLOCK[:2], side=side, compiler=device, instructions=INSTRUCTIONS
+    )
+    own = {"magnitude_of": decisions["finite_magnitude"]}
+    state, read = np.dtype(WIDTHS[carrier].unsigned).name, np.dtype(source).type
+    return _twin(
+        own, read, read, state, carrier, NEAREST_EVEN, side, True, BLOCK, dimensions, reads=True, writes=False
+    )
+
+
+def _twin(
+    decisions: dict[str, Any], given: Any, result: Any, state: str, carrier: str, mode: int, kind: int,
+    full: bool, family: Family, dimensions: int, *, reads: bool, writes: bool,
+) -> Twin:  # fmt: skip
+    """The kernel, compiled for one or both of its parts."""
+    wide = family.arithmetic != INTEGERS
+    U = np.uint64 if wide else WIDTHS[carrier].unsigned
+    I = np.int64 if wide else WIDTHS[carrier].signed  # noqa: E741
+    held, drawn = np.dtype(state or "uint8").type, is_drawn(mode)
+
+    def kernel(x, out, states, block, run, outer, units, lanes, near, seed_address, stream, word):
+        seed = np.uint64(load(seed_address, 0, np.int64)) if drawn and word < 0 else np.uint64(0)
+        x_step, out_step, index_step = run[X_STEP], run[OUT_STEP], run[INDEX_STEP]
+        size, teams = run[GROUP_SIZE], cuda.blockDim.x // lanes
+        team, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
+        row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+        for unit in range(row, units, cuda.gridDim.x * cuda.blockDim.y):
+            x_at, out_at, index_at, group_at = run_at(outer, unit // run[SEGMENTS])
+            begin = unit % run[SEGMENTS] * run[SEGMENT]
+            end = smaller_of(begin + run[SEGMENT], run[LENGTH])
+            index_at += run[INDEX_OFFSET]
+            first = begin // size
+            pieces = (end - 1) // size - first + 1
+            done = 0
+            while done < pieces:  # as often by all threads of a row; a range would divide for its length
+                piece = first + done + team
+                start, stop = larger_of(begin, piece * size) + lane, smaller_of(end, (piece + 1) * size)
+                if team >= teams:
+                    stop = start
+                group = group_at + piece * run[GROUP_STEP]
+                largest = U(0)
+                if reads:
+                    j = start
+                    while j < stop:
+                        largest = larger_of(largest, magnitude_of(U(load(x, x_at + j * x_step, given))))
+                        j += lanes
+                    largest = U(largest_of(I(largest), near))
+                if not writes:
+                    if lane % near == 0 and largest > U(0) and largest > U(load(states, group, held)):
+                        raise_to(states, group, largest, held)
+                elif start < stop:
+                    numbers = numbers_of(largest if reads else U(load(states, group, held)), block)
+                    j = start
+                    while j < stop:
+                        ceiling = U32(0)
+                        if drawn:
+                            own = np.uint64(index_at + j * index_step)
+                            drawn_word = (
+                                word_at(seed, np.uint64(np.int64(stream)), own) if word < 0 else U32(word)
+                            )
+                            ceiling = U32(~drawn_word)
+                        bits = U(load(x, x_at + j * x_step, given))
+                        store(out, out_at + j * out_step, write(bits, ceiling, numbers), result)
+                        j += lanes
+                done += teams
+
+    described = tuple_of(U, COUNT) if wide else tuple_of(np.int64, BLOCK_COUNT)
+    parameters = *(types.int64,) * 3, described, RUN, outer_type(dimensions), *(types.int64,) * 6
+    identity = carrier, mode, kind, full, *family, dimensions, np.dtype(given), np.dtype(result), state
+    return Twin(parameters, kernel, decisions, *identity, reads, writes)
+
+
+def _teams(queue: Queue, way: Walk, size: int) -> tuple[int, int]:
+    """How many threads take a piece of a group together, and how many of them meet in a warp."""
+    width = (queue.grid[1] if queue.grid else way.threads)[0]
+    whole = width % _WARP == 0  # else a warp has threads of several rows
+    if size > way.run[SEGMENT]:
+        return width, _WARP if whole else 1
+    wanted = min(max(size // _EACH, min(size, _FEW)), _WARP, width) if whole or SIMULATED else 1
+    lanes = 1 << (wanted.bit_length() - 1)
+    return lanes, lanes
+
+
+def _walk(queue: Queue, plan: Layout) -> tuple[Walk, tuple[int, int]]:
+    """How the grid goes through a tensor, and its teams."""
+    way = walk_of(plan, groups=True)
+    return way, _teams(queue, way, way.run[GROUP_SIZE])
+
+
+def is_whole(plan: Layout) -> bool:
+    """Whether every group lies in one piece, so that nobody else looks for its largest magnitude."""
+    way = walk_of(plan, groups=True)
+    return way.run[GROUP_SIZE] <= way.run[SEGMENT] and set(way.outer[TILE_SIZE]) == {1}
+
+
+def collect(
+    queue: Queue, x: int, maxima: int, carrier: str, plan: Layout, side: int = BOTH, source: str = ""
+) -> None:
+    """Raise each group's maximum, 0 to begin with, to the largest finite magnitude of a side.
+
+    Maxima are patterns of the carrier, in 64 bits for float64 and in 32 for the others. ``source`` is the
+    type of what is read, if that is no memory of the carrier but maxima again.
+    """
+    way, teams = _walk(queue, plan)
+    read = source or np.dtype(WIDTHS[carrier].memory).name
+    twin = collecting(carrier, read, side, way.dimensions)
+    unused = (0,) * BLOCK_COUNT
+    twin.launch(queue, way.blocks, way.threads, x, 0, maxima, unused, *way.arguments, *teams, 0, 0, -1)
+
+
+def quantize(
+    queue: Queue, x: int, out: int, carrier: str, plan: Layout, format: GroupedFormat, rounding_mode: str,
+    random_bits: int, kind: int, noise: Integers, states: int = 0, state: str = "", code: str = "uint32",
+) -> None:  # fmt: skip
+    """Write the values, flags or codes of elements, or values from codes.
+
+    ``noise`` is the address of the seed, stream and word. ``states`` is the address of what is known of the
+    groups and ``state`` its type, as ``rounding`` has it; without them all groups lie in one piece.
+    """
+    mode = Rounding(rounding_mode)
+    numbers: Any
+    if isinstance(format, Scaled) and format.levels:
+        numbers, family = describe_quotients(format, mode, random_bits)
+        if family.depth > TAPERED:
+            numbers = on_device(numbers, queue)
+    else:
+        numbers, family = describe_block(format, mode, random_bits, carrier)
+    way, teams = _walk(queue, plan)
+    compiled = compiled_mode(MODES[mode], family.depth, flags=kind == FLAGS)
+    twin = rounding(carrier, compiled, kind, code, random_bits == 32, family, state, way.dimensions)
+    twin.launch(
+        queue, way.blocks, way.threads, x, out, states, tuple(numbers), *way.arguments, *teams, *noise
+    )

@@ -1,0 +1,122 @@
+"""The CUDA twins of simulated matrix products, compiled for devices that are not there."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+from ptx import CAPABILITIES, assemble, assembler, text_of
+from simulator import SIMULATED
+
+pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
+
+from lowprec import Arithmetic
+from lowprec.kernels.multiply import kind_of, numbers_of_last
+from lowprec.kernels.paths import path_of
+
+pytestmark = [
+    pytest.mark.ptx,
+    pytest.mark.skipif(SIMULATED, reason="the simulator compiles nothing"),
+]
+
+# An arithmetic, the carrier of operands and result, what is known of the operands, and the type of sums.
+CASES = {
+    "any operands": (Arithmetic("e4m3fn"), "float32", (), "float64"),
+    "drawn": (Arithmetic("bfloat16", rounding="stochastic"), "bfloat16", ("e4m3fn",), "float64"),
+    "known operands": (Arithmetic("e6m9ieee"), "float32", ("e4m3fn",), "float32"),
+}
+FURTHER = {
+    "pairwise": (
+        Arithmetic("binary16", order="pairwise", rounding="stochastic", chunk=7), "float32", (), "float64",
+    ),
+    "Kahan": (Arithmetic("bfloat16", compensation="kahan", multiply="e5m2"), "float32", (), "float64"),
+}  # fmt: skip
+BIASED = {"drawn", "Kahan"}
+
+
+@pytest.fixture(autouse=True)
+def _device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name a device: numba-cuda asks the driver for one when a function calls another."""
+    from numba.cuda import dispatcher
+
+    device = SimpleNamespace(compute_capability=(8, 0))
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: device)
+
+
+def twin_of(name: str):
+    """The kernel of a case."""
+    from lowprec.kernels.cuda import multiply, products
+
+    arithmetic, carrier, formats, computed = (CASES | FURTHER)[name]
+    measure = multiply.measure_of(carrier, formats)
+    kind, _ = kind_of(arithmetic, path_of(arithmetic, measure, measure), carrier)
+    assert kind.carrier == computed
+    last = numbers_of_last(arithmetic).family
+    bias = (last, carrier) if name in BIASED else (None, None)
+    return products.multiplying(kind, bias[0], carrier, carrier, bias[1])
+
+
+def opcodes(lines: list[str]) -> list[str]:
+    """The instructions of some lines."""
+    return [found[1] for line in lines if (found := re.match(r"\t(?:@!?%\w+ )?([a-z][\w.]*)\s", line))]
+
+
+def inner_loops(text: str) -> list[list[str]]:
+    """The lines of the innermost loops that read shared memory: those over k."""
+    lines, labels, loops = text.splitlines(), {}, []
+    for number, line in enumerate(lines):
+        if label := re.match(r"(\$L\w+):", line):
+            labels[label[1]] = number
+        elif (branch := re.search(r"\sbra(?:\.uni)?\s+(\$L\w+);", line)) and branch[1] in labels:
+            loops.append((labels[branch[1]], number))
+    inner = [
+        loop for loop in loops if not any(loop[0] <= a and b <= loop[1] for a, b in loops if (a, b) != loop)
+    ]
+    bodies = [lines[a : b + 1] for a, b in inner]
+    return [body for body in bodies if any("ld.shared" in line for line in body)]
+
+
+def check_text(name: str, text: str) -> None:
+    """Roundings stay apart, and the loop over k does nothing slow."""
+    codes = opcodes(text.splitlines())
+    # No decision of these kernels asks for a fused multiply-add, and every product names its rounding; so
+    # between a product and a sum there is the rounding that the decision puts there.
+    assert not [code for code in codes if code.startswith("fma.r")]
+    products = {code for code in codes if re.match(r"mul\.(rn\.)?f(32|64)", code)}
+    computed = "f64" if (CASES | FURTHER)[name][3] == "float64" else "f32"
+    assert products == {f"mul.rn.{computed}"}
+    assert not [code for code in codes if ".ftz" in code or ".approx" in code]
+    loops = inner_loops(text)
+    if name != "pairwise":  # it adds pairs in a loop further inside
+        assert loops
+    for loop in loops:
+        inside = opcodes(loop)
+        assert not [code for code in inside if re.match(r"(div|rem|call)\b", code)]
+        assert not [code for code in inside if "local" in code]
+        if computed == "f32":
+            assert not [code for code in inside if "f64" in code]
+
+
+def check_sizes(name: str, text: str, capability: tuple[int, int], folder) -> None:
+    """Few enough registers for two blocks of 256 threads at least, in memory of their own."""
+    if assembler() is None:
+        pytest.skip("needs ptxas, of nvidia-cuda-nvcc")
+    made = assemble(text, capability, folder)
+    assert made.registers <= 96
+    assert made.spilled == 0
+    assert made.stack == (512 if name == "pairwise" else 0)  # LEVELS sums of binary64
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_capability_has_the_kernel(name: str, tmp_path) -> None:
+    twin = twin_of(name)
+    for capability in CAPABILITIES:
+        text = text_of(twin, capability)
+        check_text(name, text)
+        check_sizes(name, text, capability, tmp_path)
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_further_orders_have_one(name: str, tmp_path) -> None:
+    text = text_of(twin_of(name))
+    check_text(name, text)
+    check_sizes(name, text, CAPABILITIES[1], tmp_path)
