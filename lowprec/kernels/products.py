@@ -203,9 +203,10 @@ def multiplying(kind: Kind) -> Any:
                                     ceiling = product_noise[words_at + j] if draws_products else U32(0)
                                     y = number(round_product(pattern(y), ceiling, of_products))
                                 ceiling = noise[words_at + j] if draws_sums else U32(0)
-                                bits = added_again(np.float64(kept[j]), np.float64(y), ceiling, of_again)
-                                bits = np.uint64(bits)
-                                sums[row * width + j] = value(bits.view(np.float64))
+                                if is_doubtful(bits_of_sum(kept[j], y), ceiling, numbers):
+                                    bits = added_again(np.float64(kept[j]), np.float64(y), ceiling, of_again)
+                                    bits = np.uint64(bits)
+                                    sums[row * width + j] = value(bits.view(np.float64))
                     if pairwise:
                         starts[top] = k
                         top += 1

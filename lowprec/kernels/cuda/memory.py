@@ -1,6 +1,6 @@
 """Memory of the device by its address, inside kernels; in the simulator, memory of the host.
 
-``load``, ``store``, ``raise_to`` and ``add_to`` take an address, an index and a type of NumPy's; ``largest_of``
+``load``, ``store``, ``raise_to`` and ``add_to`` take an address, an index and a type; ``largest_of``
 compares threads. ``constant_at``, ``fused``, ``times`` and ``tuple_setitem`` take the place of those that
 decisions call. ``root`` is the square root that is rounded as IEEE 754 says.
 """

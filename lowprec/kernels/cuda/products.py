@@ -16,6 +16,7 @@ from lowprec.kernels.cpu import is_drawn
 from lowprec.kernels.cuda.memory import INSTRUCTIONS, load, store
 from lowprec.kernels.cuda.twin import Twin, device, tuple_of
 from lowprec.kernels.cuda.words import word_at
+from lowprec.kernels.noise import ceiling_at
 from lowprec.kernels.products import (
     BIAS,
     CHUNKS,
@@ -25,7 +26,6 @@ from lowprec.kernels.products import (
     TERM,
     Family,
     Kind,
-    ceiling_at,
     conversions,
     decisions_of,
     specialized_for,
