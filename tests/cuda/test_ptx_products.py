@@ -42,9 +42,9 @@ def _device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: device)
 
 
-def twin_of(name: str):
-    """The kernel of a case."""
-    from lowprec.kernels.cuda import multiply, products
+def constants_of(name: str) -> tuple:
+    """What ``products.multiplying`` is called with for a case."""
+    from lowprec.kernels.cuda import multiply
 
     arithmetic, carrier, formats, computed = (CASES | FURTHER)[name]
     measure = multiply.measure_of(carrier, formats)
@@ -52,7 +52,14 @@ def twin_of(name: str):
     assert kind.carrier == computed
     last = numbers_of_last(arithmetic).family
     bias = (last, carrier) if name in BIASED else (None, None)
-    return products.multiplying(kind, bias[0], carrier, carrier, bias[1])
+    return kind, bias[0], carrier, carrier, bias[1]
+
+
+def twin_of(name: str):
+    """The kernel of a case."""
+    from lowprec.kernels.cuda import products
+
+    return products.multiplying(*constants_of(name))
 
 
 def opcodes(lines: list[str]) -> list[str]:
@@ -120,3 +127,7 @@ def test_further_orders_have_one(name: str, tmp_path) -> None:
     text = text_of(twin_of(name))
     check_text(name, text)
     check_sizes(name, text, CAPABILITIES[1], tmp_path)
+
+
+TWINS = {"multiplying": [constants_of(name) for name in CASES | FURTHER]}
+"""Constants for the function of products.py that makes kernels."""

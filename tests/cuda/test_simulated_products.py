@@ -265,3 +265,7 @@ def test_the_operator() -> None:
     assert same_bits(got, of_cpu(a, b, arithmetic, bias=bias, bias_step=2, seed=11, stream=3))
     a, b = grid_of("e4m3fn", 1, 3, 9), grid_of("e4m3fn", 1, 9, 5)
     assert same_bits(product(a, b, None, None, SUMS[0], 0, 1, ["e4m3fn"]), of_cpu(a, b, SUMS[0]))
+
+
+TWINS = {"multiplying": lambda _: check(numbers(1, 3, 9), numbers(1, 9, 5, seed=1), SUMS[0])}
+"""A case of the function of products.py that makes kernels."""
