@@ -61,6 +61,10 @@ def _sides(low: Tensor, high: Tensor, format: Scaled) -> Tensor:
 
 def _ends(x: Tensor, tiles: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The least and the largest finite element of each tile, or zero."""
+    if x.is_cuda:
+        from lowprec.ops.cuda.statistics import ends
+
+        return ends(x, tiles)
     split = _split(x, tiles, 0.0)
     within = tuple(range(1, split.dim(), 2))
     low, high = split.amin(within), split.amax(within)
@@ -129,11 +133,15 @@ def _least_error(x: Tensor, format: Scaled, steps: int) -> Tensor:
 
 
 def _statistic(x: Tensor, format: str, percent: str, steps: int) -> Tensor:
-    """The CPU kernel of statistic."""
+    """The kernel of statistic."""
     parsed: Any = resolve(format)
+    share = Fraction(percent)
+    if x.is_cuda and (steps > 1 or share != 100):
+        from lowprec.ops.cuda.statistics import refuse_search
+
+        refuse_search(x)
     if steps > 1:
         return _least_error(x, parsed, steps)
-    share = Fraction(percent)
     found = _largest(x, parsed) if share == 100 else _percentiles(x, parsed, share)
     return found.reshape(_shape(x.shape, parsed))
 
@@ -153,17 +161,19 @@ def _by_group(format: str) -> Scaled:
 
 
 def _scales_from(statistic: Tensor, format: str) -> list[Tensor]:
-    """The CPU kernel of scales_from."""
-    rule = _by_group(format)
-    ends = statistic * statistic.new_tensor([-1.0, 1.0]) if rule.zero_point else statistic
+    """The kernel of scales_from."""
+    rule, ends = _by_group(format), statistic
+    if rule.zero_point:
+        ends = torch.stack([-statistic[..., 0], statistic[..., 1]], -1)
     grid = statistic.shape[:-1] if rule.zero_point else statistic.shape
     levels = torch.ops.lowprec.scales(ends.reshape(-1), str(rule))
     outer = levels[1:] if isinstance(rule.scale, Scaled) else levels
     return [level.reshape(grid) for level in outer]
 
 
-_library.impl("statistic", _statistic, "CPU")
-_library.impl("scales_from", _scales_from, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("statistic", _statistic, _device)
+    _library.impl("scales_from", _scales_from, _device)
 
 
 @torch.library.register_fake("lowprec::statistic", lib=_library)
