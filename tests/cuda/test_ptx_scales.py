@@ -57,5 +57,6 @@ def test_every_kernel_compiles_and_is_assembled(turn: int, tmp_path) -> None:
     check_kernel(
         made_by(name, constants), CAPABILITIES[turn % 4], tmp_path, registers=96,
         doubles=quotients or "float64" in constants or name == "scales.powers", fused=quotients,
+        exact=quotients,  # as quotients.py says: an element times its scale
         depth=3 if name.startswith("groups.") else 1,  # runs, their groups, elements
     )  # fmt: skip

@@ -22,8 +22,8 @@ def check(format: str, monkeypatch: pytest.MonkeyPatch, *shape: int) -> None:
 
 TWINS = {
     "groups.rounding": lambda monkeypatch: check("bfp8<group32>", monkeypatch),
-    "groups.collecting": lambda monkeypatch: check("bfp8", monkeypatch),
-    "scales.powers": lambda monkeypatch: check("scaled<e2m1,e8m0,channel0>", monkeypatch),
+    "groups.collecting": lambda monkeypatch: check("bfp8<channel1>", monkeypatch),
+    "scales.powers": lambda monkeypatch: check("scaled<e2m1,e4m3fn,group8,floor>", monkeypatch),
     "scales.quotients": lambda monkeypatch: check("nvfp4", monkeypatch),
     "scales.affine": lambda monkeypatch: check("uint8", monkeypatch),
 }
