@@ -44,9 +44,9 @@ def _device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: device)
 
 
-def twin_of(name: str):
-    """The kernel of a case."""
-    from lowprec.kernels.cuda import multiply, products
+def constants_of(name: str) -> tuple[tuple, dict]:
+    """What ``products.multiplying`` is called with for a case."""
+    from lowprec.kernels.cuda import multiply
     from lowprec.kernels.cuda.wrapping import NEVER
 
     arithmetic, carrier, formats, computed = (CASES | FURTHER)[name]
@@ -60,7 +60,15 @@ def twin_of(name: str):
         fold is not NEVER,
     )
     assert folds == (name == "wrapped")
-    return products.multiplying(kind, last, carrier, carrier, bias, folds_terms=folds, folds_bias=folds)
+    return (kind, last, carrier, carrier, bias), {"folds_terms": folds, "folds_bias": folds}
+
+
+def twin_of(name: str):
+    """The kernel of a case."""
+    from lowprec.kernels.cuda import products
+
+    constants, folding = constants_of(name)
+    return products.multiplying(*constants, **folding)
 
 
 def opcodes(lines: list[str]) -> list[str]:
@@ -144,3 +152,7 @@ def test_exact_sums_have_one(tmp_path) -> None:
     made = assemble(text, CAPABILITIES[1], tmp_path)
     assert made.registers <= 96
     assert (made.stack, made.spilled) == (24 * 8, 0)
+
+
+TWINS = {"multiplying": [constants_of(name)[0] for name in CASES | FURTHER]}
+"""Constants for the function of products.py that makes kernels."""
