@@ -156,11 +156,11 @@ def contracted(instructions: list[Instruction]) -> list[Instruction]:
 
 
 def of_loop_over_elements(ptx: str) -> list[Instruction]:
-    """The instructions of the innermost loop with the most of them, of those that write global memory."""
+    """The instructions of the innermost loop with the fewest for each element that it writes."""
     found: list[list[Instruction]] = []
     for blocks in blocks_of(ptx):
         for loop in innermost(blocks):
             own = inside(blocks, loop)
             if any(one.opcode.startswith("st.global") for one in own):
                 found.append(own)
-    return max(found, key=len)
+    return min(found, key=lambda own: len(own) / sum(one.opcode.startswith("st.global") for one in own))

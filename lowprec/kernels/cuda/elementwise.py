@@ -18,7 +18,7 @@ from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.philox import LANES, TILE
 from lowprec.kernels.posits import TAPERED
 from lowprec.kernels.scalar import COUNT, DEEP, NEAREST_EVEN, PLAIN, U32, quantize_bits, smaller
-from lowprec.kernels.specialize import WIDTHS, compiled_mode, is_listed, specialized
+from lowprec.kernels.specialize import WIDTHS, compiled_mode, is_listed, rebound, specialized
 from lowprec.kernels.walk import (
     INDEX_OFFSET,
     INDEX_STEP,
@@ -33,6 +33,15 @@ from lowprec.modes import Rounding
 
 smaller_of = device(smaller)
 run_at = device(locate)
+
+
+def _ceiling_at(seed, stream, word, index):
+    """The complement of one element's random word."""
+    drawn = word_at(seed, np.uint64(np.int64(stream)), np.uint64(index)) if word < 0 else U32(word)
+    return U32(~drawn)
+
+
+ceiling_at = device(_ceiling_at)
 write = quantize_bits
 """What makes one element; a kernel has its own."""
 
@@ -46,6 +55,31 @@ def quantizing(
     wide = drawn and is_listed(depth)  # patterns of the carrier, decided about in binary64
     dtype, U = WIDTHS[carrier].memory, np.uint64 if wide else WIDTHS[carrier].unsigned
     result = np.uint8 if kind == FLAGS else dtype
+    size, room = np.dtype(dtype).itemsize, np.dtype(result).itemsize
+
+    def four(x, out, x_step, out_step, j, apart, begin, end, c0, c1, c2, c3, numbers):
+        """Four elements so far apart: all are read before the first is written, which no read waits for."""
+        j1, j2, j3 = j + apart, j + 2 * apart, j + 3 * apart
+        in0, in1, in2, in3 = begin <= j < end, begin <= j1 < end, begin <= j2 < end, begin <= j3 < end
+        b0 = load(x, j * x_step, dtype) if in0 else dtype(0)
+        b1 = load(x, j1 * x_step, dtype) if in1 else dtype(0)
+        b2 = load(x, j2 * x_step, dtype) if in2 else dtype(0)
+        b3 = load(x, j3 * x_step, dtype) if in3 else dtype(0)
+        if in0:
+            store(out, j * out_step, write(U(b0), c0, numbers), result)
+        if in1:
+            store(out, j1 * out_step, write(U(b1), c1, numbers), result)
+        if in2:
+            store(out, j2 * out_step, write(U(b2), c2, numbers), result)
+        if in3:
+            store(out, j3 * out_step, write(U(b3), c3, numbers), result)
+
+    computed, source = ("float64", carrier) if wide else (carrier, None)
+    decisions = specialized(
+        computed, mode, depth, ending, full=full, source=source, compiler=device, instructions=INSTRUCTIONS
+    )
+    own = {"write": decisions["overflow_fired" if kind == FLAGS else "quantize_bits"]}
+    write_four = device(rebound(four, {**globals(), **own}))
 
     def kernel(x, out, numbers, run, outer, units, seed_address, stream, word):
         seed = np.uint64(load(seed_address, 0, np.int64)) if drawn and word < 0 else np.uint64(0)
@@ -62,32 +96,26 @@ def quantizing(
                 counters = ((last - 1) // TILE + 1) * LANES
                 for n in range(first // TILE * LANES + cuda.threadIdx.x, counters, cuda.blockDim.x):
                     w0, w1, w2, w3 = words_of(seed, np.uint64(np.int64(stream)), np.uint64(n))
-                    index = n // LANES * TILE + n % LANES
-                    for _ in range(4):
-                        if first <= index < last:
-                            j = index - index_at
-                            bits = U(load(x, x_at + j * x_step, dtype))
-                            ceiling = U32(~w0)
-                            store(out, out_at + j * out_step, write(bits, ceiling, numbers), result)
-                        index += LANES
-                        w0, w1, w2, w3 = w1, w2, w3, w0
+                    j = n // LANES * TILE + n % LANES - index_at
+                    write_four(
+                        x + x_at * size, out + out_at * room, x_step, out_step, j, LANES, begin, end,
+                        U32(~w0), U32(~w1), U32(~w2), U32(~w3), numbers,
+                    )  # fmt: skip
             else:
-                for j in range(begin + cuda.threadIdx.x, end, cuda.blockDim.x):
-                    ceiling = U32(0)
+                apart = cuda.blockDim.x
+                for j in range(begin + cuda.threadIdx.x, end, 4 * apart):
+                    c0 = c1 = c2 = c3 = U32(0)
                     if drawn:
-                        own = np.uint64(index_at + j * index_step)
-                        drawn_word = (
-                            word_at(seed, np.uint64(np.int64(stream)), own) if word < 0 else U32(word)
-                        )
-                        ceiling = U32(~drawn_word)
-                    bits = U(load(x, x_at + j * x_step, dtype))
-                    store(out, out_at + j * out_step, write(bits, ceiling, numbers), result)
+                        index, way = index_at + j * index_step, apart * index_step
+                        c0 = ceiling_at(seed, stream, word, index)
+                        c1 = ceiling_at(seed, stream, word, index + way)
+                        c2 = ceiling_at(seed, stream, word, index + 2 * way)
+                        c3 = ceiling_at(seed, stream, word, index + 3 * way)
+                    write_four(
+                        x + x_at * size, out + out_at * room, x_step, out_step, j, apart, begin, end,
+                        c0, c1, c2, c3, numbers,
+                    )  # fmt: skip
 
-    computed, source = ("float64", carrier) if wide else (carrier, None)
-    decisions = specialized(
-        computed, mode, depth, ending, full=full, source=source, compiler=device, instructions=INSTRUCTIONS
-    )
-    own = {"write": decisions["overflow_fired" if kind == FLAGS else "quantize_bits"]}
     walk = RUN, outer_type(dimensions), types.int64
     parameters = types.int64, types.int64, tuple_of(U, COUNT), *walk, *(types.int64,) * 3
     return Twin(parameters, kernel, own, carrier, mode, depth, ending, kind, full, dimensions)
