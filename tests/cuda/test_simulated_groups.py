@@ -122,11 +122,12 @@ def test_no_result_depends_on_size_or_grid(run, size: int, grid, rounding: str) 
         check(run, normal(2, size), format, rounding, grid=grid)
 
 
+@pytest.mark.parametrize("grid", [(2, (64, 1)), (3, (5, 2))])  # two warps in a row, and none
 @pytest.mark.parametrize("format", ["bfp8", "bfp8<group5000>", "scaled<e4m3fn,float32,group600,amax>"])
-def test_groups_longer_than_what_threads_take_at_a_time(run, format: str) -> None:
+def test_groups_longer_than_what_threads_take_at_a_time(run, format: str, grid) -> None:
     x = normal(10007)
     x[9000] = 1e6
-    check(run, x, format, grid=(3, (32, 1)))
+    check(run, x, format, grid=grid)
 
 
 @pytest.mark.parametrize("format", ["bfp8", "bfp8<group1500>"])
