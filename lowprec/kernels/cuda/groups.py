@@ -122,13 +122,13 @@ def _twin(
             done = 0
             while done < pieces:  # as often by all threads of a row; a range would divide for its length
                 piece = first + done + team
-                start, stop = larger_of(begin, piece * size) + lane, smaller_of(end, (piece + 1) * size)
+                start, stop = larger_of(begin, piece * size), smaller_of(end, (piece + 1) * size)
                 if team >= teams:
                     stop = start
                 group = group_at + piece * run[GROUP_STEP]
                 largest = U(0)
                 if reads:
-                    j = start
+                    j = start + lane
                     while j < stop:
                         largest = larger_of(largest, magnitude_of(U(load(x, x_at + j * x_step, given))))
                         j += lanes
@@ -138,17 +138,17 @@ def _twin(
                         raise_to(states, group, largest, held)
                 elif start < stop:
                     numbers = numbers_of(largest if reads else U(load(states, group, held)), block)
-                    j = start
+                    j = start + lane
                     if drawn and word < 0 and index_step == 1 and size >= TILE:
                         # A counter gives the words of four elements, each in its own quarter of a tile.
                         last = index_at + stop
-                        n = (index_at + start - lane) // TILE * LANES + lane
+                        n = (index_at + start) // TILE * LANES + lane
                         while n < ((last - 1) // TILE + 1) * LANES:
                             words = words_of(seed, np.uint64(np.int64(stream)), np.uint64(n))
                             index = n // LANES * TILE + n % LANES
                             for quarter in range(4):
                                 j = index - index_at
-                                if start - lane <= j < stop:
+                                if start <= j < stop:
                                     bits = U(load(x, x_at + j * x_step, given))
                                     ceiling = U32(~words[quarter])
                                     store(out, out_at + j * out_step, write(bits, ceiling, numbers), result)
