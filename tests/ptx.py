@@ -82,17 +82,19 @@ def assemble(ptx: str, capability: tuple[int, int], folder: Path) -> Assembled:
 
 def check_kernel(
     twin, capability: tuple[int, int], folder: Path, *,
-    registers: int, stack: int = 0, doubles: bool = False, fused: bool = False, depth: int = 2,
+    registers: int, stack: int = 0, doubles: bool = False, fused: bool = False, exact: bool = False,
+    depth: int = 2,
 ) -> str:  # fmt: skip
     """Compile, look at and assemble a kernel; its PTX.
 
     ``depth`` is that of the loops over elements, in which no integers of 64 bits are divided: 2 where a loop
     around them goes through runs, whose starts are found by dividing. ``doubles`` and ``fused`` say whether
-    the kernel computes in binary64, and asks for ``fma``.
+    the kernel computes in binary64, and asks for ``fma``; ``exact`` that its products are exact, so that a
+    sum may take them in.
     """
     ptx = text_of(twin, capability)
     assert f".target sm_{capability[0]}{capability[1]}" in ptx
-    found = faults(ptx, doubles=doubles, fused=fused, depth=depth)
+    found = faults(ptx, doubles=doubles, fused=fused, exact=exact, depth=depth)
     assert not found, found
     if assembler() is not None:
         made = assemble(ptx, capability, folder)
@@ -102,7 +104,9 @@ def check_kernel(
     return ptx
 
 
-def faults(ptx: str, *, doubles: bool = False, fused: bool = False, depth: int = 2) -> list[str]:
+def faults(
+    ptx: str, *, doubles: bool = False, fused: bool = False, exact: bool = False, depth: int = 2
+) -> list[str]:
     """What of a kernel's text could change its bits or its speed, one line for each instruction.
 
     That is one rounding where two are written, binary64 where nobody asked for it, what flushes or
@@ -111,7 +115,7 @@ def faults(ptx: str, *, doubles: bool = False, fused: bool = False, depth: int =
     found = []
     for blocks in blocks_of(ptx):
         every = [one for block in blocks for one in block.instructions]
-        found += [f"contracts: {one}" for one in contracted(every)]
+        found += [f"contracts: {one}" for one in contracted(every) if not exact]
         multiply_adds = [one for one in every if re.match(r"(fma|mad)\..*\bf\d", one.opcode)]
         found += [f"fuses: {one}" for one in multiply_adds if not fused]
         found += [f"is binary64: {one}" for one in every if not doubles and re.search(r"\bf64", one.opcode)]

@@ -102,3 +102,7 @@ def test_what_was_asked_for_is_no_fault() -> None:
     assert faults(kernel(inside), doubles=True, fused=True) == []
     assert [one.split(":")[0] for one in faults(kernel(inside), doubles=True)] == ["fuses"]
     assert [one.split(":")[0] for one in faults(kernel(inside), fused=True)] == ["is binary64"]
+
+
+def test_exact_products_may_be_taken_in() -> None:
+    assert faults(kernel("mul.f32 %f1, %f2, %f3;\n\tadd.f32 %f4, %f1, %f5;"), exact=True) == []

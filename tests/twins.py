@@ -13,31 +13,36 @@ TESTS = Path(__file__).parent / "cuda"
 
 
 def factories(package: Path = PACKAGE) -> list[str]:
-    """Each function in which a ``Twin`` or a ``cuda.jit`` kernel is made, as module.function."""
+    """Each function that makes a ``Twin`` or a ``cuda.jit`` kernel, as module.function.
+
+    In place of a private one come those that call it. What stands outside of functions has a line number.
+    """
     found = []
     for file in sorted(package.glob("*.py")):
         if file.name == "twin.py":  # which compiles what others make
             continue
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        within: set[ast.AST] = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and node not in within:
-                within |= set(ast.walk(node)) - {node}
-                decorators = [
-                    ast.unparse(one) for deep in ast.walk(node) for one in getattr(deep, "decorator_list", [])
-                ]
-                if "cuda.jit" in decorators or any(map(_makes_kernel, ast.walk(node))):
-                    found.append(f"{file.stem}.{node.name}")
-        outside = [node for node in ast.walk(tree) if node not in within and _makes_kernel(node)]
-        found += [f"{file.stem}:{node.lineno}" for node in outside]  # a module must not, as there is no case
+        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+        making = {one.name for one in functions if _makes_kernel(one)}
+        for one in functions:
+            called = {ast.unparse(node.func) for node in ast.walk(one) if isinstance(node, ast.Call)}
+            if one.name in making or {name for name in called & making if name.startswith("_")}:
+                making.add(one.name)
+        private = {name for name in making if name.startswith("_")}
+        used = {name for name in private if file.read_text(encoding="utf-8").count(f"{name}(") > 1}
+        found += [f"{file.stem}.{one.name}" for one in functions if one.name in making - used]
+        rest = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        found += [f"{file.stem}:{node.lineno}" for node in rest if _makes_kernel(node)]
     return found
 
 
-def _makes_kernel(node: ast.AST) -> bool:
-    """Whether it calls Twin, or is cuda.jit but for functions that kernels call."""
-    if isinstance(node, ast.Call):
-        is_device = any(keyword.arg == "device" for keyword in node.keywords)
-        return ast.unparse(node.func) in ("Twin", "twin.Twin", "cuda.jit") and not is_device
+def _makes_kernel(within: ast.AST) -> bool:
+    """Whether something in it calls Twin, or is cuda.jit but for functions that kernels call."""
+    for node in ast.walk(within):
+        if isinstance(node, ast.FunctionDef) and "cuda.jit" in map(ast.unparse, node.decorator_list):
+            return True
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Twin", "twin.Twin", "cuda.jit"):
+            return not any(keyword.arg == "device" for keyword in node.keywords)
     return False
 
 
@@ -45,8 +50,9 @@ def cases(kind: str, tests: Path = TESTS) -> dict[str, Any]:
     """The tables ``TWINS`` of the test modules of a kind, ``simulated`` or ``ptx``, by module.function.
 
     The table of ``test_ptx_NAME.py`` gives for each function of the module ``MODULE`` (``NAME`` where there
-    is none) the constants that its tests compile it for; that of ``test_simulated_NAME.py`` something to
-    call that launches such a kernel and compares what it writes with the CPU.
+    is none) the constants that its tests compile it for; that of ``test_simulated_NAME.py`` something that
+    launches such a kernel, and compares what it writes with the CPU, when it is called with pytest's
+    monkeypatch.
     """
     found: dict[str, Any] = {}
     for file in sorted(tests.glob(f"test_{kind}_*.py")):

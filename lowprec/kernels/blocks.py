@@ -37,7 +37,7 @@ from lowprec.kernels.scalar import (
     quantize_bits,
     smaller,
 )
-from lowprec.kernels.specialize import WIDTHS, inline, rebound, specialized
+from lowprec.kernels.specialize import WIDTHS, compiled_with, specialized
 from lowprec.kernels.walk import (
     GROUP_SIZE,
     GROUP_STEP,
@@ -256,7 +256,7 @@ def _loop(
     for function in (largest_of, write_group):
         if function.__name__ in loop_decisions:
             continue
-        loop_decisions[function.__name__] = inline(rebound(function, {**globals(), **loop_decisions}))
+        loop_decisions[function.__name__] = compiled_with(function, {**globals(), **loop_decisions})
     name = (carrier, mode, kind, code, full, columns, *family, *identity, reads, writes)
     return jit(14, loop, loop_decisions, *name)
 

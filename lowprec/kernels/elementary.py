@@ -55,7 +55,7 @@ from lowprec.kernels.scalar import (
     rounded_to_random_bits,
     smaller,
 )
-from lowprec.kernels.specialize import WIDTHS, inline, rebound, specialized
+from lowprec.kernels.specialize import WIDTHS, compiled_with, inline, specialized
 from lowprec.kernels.sums import bits_of_sum, from_source, number, pattern, to_source
 
 UNIT = 8 * TILE
@@ -165,7 +165,7 @@ def operating(operation: int, carrier: str) -> Any:
     names = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, odd=True)
     decisions = {"bits_of_sum": names["bits_of_sum"], "smaller": names["smaller"]}
     decisions["exactly"] = EXACTLY[operation]
-    decisions["bits_of_three"] = inline(rebound(bits_of_three, names))
+    decisions["bits_of_three"] = compiled_with(bits_of_three, names)
     return jit(12, loop, decisions | conversions(carrier), "operating", operation, carrier)
 
 
@@ -251,7 +251,7 @@ def rounding_wide(mode: int, ending: int, full: bool) -> Any:
     own = specialized("float64", mode, ABOVE, ending, full=full)
     decisions = {name: own[name] for name in ("ended", "low_bits", "quantize_bits", "smaller")}
     integers = specialized("float64", mode, ABOVE, ending, full=full, digits=LEADING)
-    decisions["on_grid"] = inline(rebound(on_grid, {**integers, "LEADING": LEADING}))
+    decisions["on_grid"] = compiled_with(on_grid, {**integers, "LEADING": LEADING})
     return jit(12, loop, decisions, "rounding", mode, ending, full)
 
 

@@ -71,7 +71,8 @@ def multiply(
     width = min(n, _NARROW_WIDTH if narrow else _WIDE_WIDTH)
     if not narrow:
         held = _lay_limbs(geometry, arithmetic, a, b, None if bias is None else of_bias)
-    loop, *numbers = _loop_of(arithmetic, carrier)
+    kind, *numbers = kind_of(arithmetic, carrier)
+    loop = quire.summing(kind)
     for entry, memory in zip((*_OPERANDS, quire.BIAS, quire.NUMBERS, quire.PRODUCT_NUMBERS),
                              (*_filled(held), row, *numbers), strict=True):  # fmt: skip
         geometry[entry] = memory.ctypes.data
@@ -122,8 +123,8 @@ def _filled(held: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
 
 
 @lru_cache(maxsize=256)
-def _loop_of(arithmetic: Arithmetic, carrier: str) -> tuple[Any, ...]:
-    """The loop for an arithmetic, the numbers of the format that sums are rounded to, those of products."""
+def kind_of(arithmetic: Arithmetic, carrier: str) -> tuple[Any, ...]:
+    """The kind of loop for an arithmetic, the numbers of the format of sums, those of products."""
     mode, bits = arithmetic.rounding, arithmetic.random_bits
     final = format_of(carrier) if arithmetic.chunk_accumulate is None else arithmetic.chunk_accumulate
     numbers, step = _numbers(final, mode, bits)
@@ -131,7 +132,7 @@ def _loop_of(arithmetic: Arithmetic, carrier: str) -> tuple[Any, ...]:
     if arithmetic.multiply is not None and arithmetic.multiply_rounding is not None:
         of_products, product = _numbers(arithmetic.multiply, arithmetic.multiply_rounding, bits)
     kind = Kind(step._replace(depth=WIDE), product, arithmetic.chunk is not None, carrier)
-    return quire.summing(kind), numbers, of_products
+    return kind, numbers, of_products
 
 
 def _numbers(format: Accumulator, rounding: Rounding, random_bits: int | None) -> tuple[Any, Family]:

@@ -17,9 +17,9 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 from lowprec.kernels.cpu import is_drawn, jit
 from lowprec.kernels.memory import at, get, put, read_apart
 from lowprec.kernels.noise import ceiling_at
-from lowprec.kernels.products import ACCUMULATE, CHUNKS, MULTIPLY, Family, conversions
+from lowprec.kernels.products import ACCUMULATE, CHUNKS, MULTIPLY, Family, conversions, specialized_for
 from lowprec.kernels.scalar import COUNT, DOWN, U32, quantize_bits, smaller
-from lowprec.kernels.specialize import WIDTHS, specialized
+from lowprec.kernels.specialize import WIDTHS
 from lowprec.kernels.sums import number, pattern, to_source
 from lowprec.kernels.wide import added_exactly, quantize_wide
 
@@ -213,16 +213,14 @@ def summing(kind: Kind) -> Any:
             for j in range(columns):
                 out[element + j] = stored(to_source(pattern(totals[j])))
 
-    return jit(6, loop, _decisions(kind), "quire", *kind)
+    return jit(6, loop, decisions_of(kind), "quire", *kind)
 
 
-def _decisions(kind: Kind) -> dict[str, Any]:
-    """The functions that a loop calls."""
-    mode, depth, ending, full = kind.step
-    own = specialized("float64", mode, depth, ending, full=full)
+def decisions_of(kind: Kind, **compiler: Any) -> dict[str, Any]:
+    """The functions that a loop calls; ``compiler`` is what ``specialized`` takes for another one."""
+    own = specialized_for("float64", kind.step, **compiler)
     names = ("quantize_wide", "added_exactly", "pattern", "number", "smaller")
     decisions = {name: own[name] for name in names}
     if kind.product is not None:
-        mode, depth, ending, full = kind.product
-        decisions["round_product"] = specialized("float64", mode, depth, ending, full=full)["quantize_bits"]
-    return decisions | conversions(kind.out)
+        decisions["round_product"] = specialized_for("float64", kind.product, **compiler)["quantize_bits"]
+    return decisions | conversions(kind.out, **compiler)

@@ -124,7 +124,7 @@ def low_bits(count):
 def dropped(magnitude, numbers):
     """How many low bits of a magnitude lie below its last place in the format; the parity of its code."""
     field = I(magnitude >> U(MANTISSA))
-    if DEPTH != ABOVE and DEPTH != QUICK:  # not `not in`, which compilers do not prune
+    if DEPTH != ABOVE and DEPTH != QUICK:  # no compiler prunes `not in`; that of CUDA would loop over it
         field = larger(field, I(1))
     if DEPTH == DEEP:  # the carrier's subnormals have leading bits of their own
         lowest = I(numbers[LOWEST_FIELD])

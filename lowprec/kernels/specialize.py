@@ -141,31 +141,41 @@ def specialized(
 
 
 def _compiled(names: dict[str, Any], compiler: Callable[..., Any]) -> dict[str, Any]:
-    """The same names with all decisions compiled, each for just those names that it looks up."""
+    """The same names with all decisions compiled."""
     done: dict[str, Any] = {}
 
     def found(name: str) -> Any:
         if name not in done:
             value = names[name]
             if isinstance(value, FunctionType) and value.__module__ in _MODULES:
-                looked_up = [other for other in value.__code__.co_names if other in names]
-                value = _copy(compiler, value, tuple((other, *_typed(found(other))) for other in looked_up))
+                value = compiled_with(
+                    value, {other: found(other) for other in _looked_up(value, names)}, compiler
+                )
             done[name] = value
         return done[name]
 
     return {name: found(name) for name in names}
 
 
-def _typed(value: object) -> tuple[type, Any]:
-    """What tells constants apart of which Python says that they are equal."""
-    return type(value), value
+def compiled_with(
+    function: Callable[..., Any], names: dict[str, Any], compiler: Callable[..., Any] = inline
+) -> Any:
+    """A plain function compiled with other globals, once for all loops that agree in those it uses."""
+    used = {name: names[name] for name in _looked_up(function, names)}
+    # Python takes equal numbers of different types for the same.
+    return _copy(compiler, function, tuple((name, type(value), value) for name, value in used.items()))
+
+
+def _looked_up(function: Callable[..., Any], names: dict[str, Any]) -> list[str]:
+    """Those of the names that the code of a function may use."""
+    return [name for name in function.__code__.co_names if name in names]
 
 
 @cache
 def _copy(
-    compiler: Callable[..., Any], function: FunctionType, names: tuple[tuple[str, type, Any], ...]
+    compiler: Callable[..., Any], function: Callable[..., Any], names: tuple[tuple[str, type, Any], ...]
 ) -> Any:
-    """A decision for its names, the same where they are: loops share what they do not differ in."""
+    """A compiled function; what it uses has to be hashable."""
     return compiler(rebound(function, {name: value for name, _, value in names}))
 
 

@@ -27,7 +27,7 @@ _library.define("block_scales(Tensor x, str format, int axis) -> (Tensor, Tensor
 Doubles = npt.NDArray[np.float64]
 
 
-_LEAST, _MOST = 2.0**-149, 2.0**128
+LEAST, _MOST = 2.0**-149, 2.0**128
 """Between which scales times sums are exact in float64; see ``Arithmetic``'s check of its formats."""
 
 
@@ -68,9 +68,9 @@ def over_scales(a: Operand, b: Operand, blocks: Blocks) -> tuple[tuple[Tensor, T
     left, right = (x.contiguous().numpy() for x in blocks.scales[:2])
     of_left, of_right = (x.item() for x in blocks.scales[2:])
     for scales in (left, right):
-        outside = (scales < _LEAST) | (scales >= _MOST)
+        outside = (scales < LEAST) | (scales >= _MOST)
         if outside.any():
-            must = f"have groups whose scales lie between {_LEAST:g} and {_MOST:g}"
+            must = f"have groups whose scales lie between {LEAST:g} and {_MOST:g}"
             raise value_error("input", must, scales[outside][0], "Scale it, or use another format.")
     index = np.arange(depth) // size
     elements = (
@@ -92,7 +92,11 @@ def _elements(x: Doubles, scales: Doubles, tensor: float, element: str) -> Tenso
 
 
 def _block_scales(x: Tensor, format: str, axis: int) -> tuple[Tensor, Tensor]:
-    """The CPU kernel of block_scales."""
+    """The kernel of block_scales."""
+    if x.is_cuda:
+        from lowprec.ops.cuda import products
+
+        return products.block_scales(x, format, axis)
     parsed: Any = resolve(format)
     if isinstance(parsed, Scaled):
         levels = torch.ops.lowprec.scales(x, format)
@@ -100,7 +104,7 @@ def _block_scales(x: Tensor, format: str, axis: int) -> tuple[Tensor, Tensor]:
         levels = torch.ops.lowprec.encode_groups(x, [], None, format, "nearest_even", 32)[1:]
     groups, *outer = map(_widened, levels)
     if not isinstance(parsed, Scaled):  # of zeros, in float64
-        groups = np.maximum(groups, _LEAST)
+        groups = np.maximum(groups, LEAST)
     tiles = parsed.granularity.tiles(tuple(x.shape))
     for d, (tile, size) in enumerate(zip(tiles, x.shape, strict=True)):
         if d != axis % x.dim():
@@ -111,7 +115,8 @@ def _block_scales(x: Tensor, format: str, axis: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.ascontiguousarray(groups)), tensor
 
 
-_library.impl("block_scales", _block_scales, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("block_scales", _block_scales, _device)
 
 
 @torch.library.register_fake("lowprec::block_scales", lib=_library)

@@ -177,7 +177,8 @@ def _product(
     if a.is_cuda:
         from lowprec.ops.cuda import products
 
-        return products.product(a, b, bias, seed, own, stream, bias_step, formats)
+        blocks = None if elements is None or scales is None else Blocks(size, elements, scales)
+        return products.product(a, b, bias, seed, own, stream, bias_step, formats, blocks)
     out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
     left, right, of_blocks = operand_of(a), operand_of(b), None
     if elements is not None and scales is not None:

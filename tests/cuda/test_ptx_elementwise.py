@@ -74,7 +74,8 @@ def check(name: str, values: tuple, capability: tuple[int, int], folder) -> None
         depth=2 if quantizes else 1,
     )  # fmt: skip
     if not (listed or many or not quantizes):
-        assert max(max(depths(blocks)) for blocks in blocks_of(ptx)) == 2, "a decision loops"
+        most = 3 if cpu.is_drawn(values[1]) else 2  # a counter gives the words of four elements
+        assert max(max(depths(blocks)) for blocks in blocks_of(ptx)) <= most, "a decision loops"
 
 
 @pytest.mark.parametrize("turn", range(len(EVERY)))

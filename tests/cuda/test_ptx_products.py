@@ -10,8 +10,8 @@ from simulator import SIMULATED
 pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
 
 from lowprec import Arithmetic
+from lowprec.kernels import exact_sums
 from lowprec.kernels.multiply import kind_of, numbers_of_last
-from lowprec.kernels.paths import path_of
 
 pytestmark = [
     pytest.mark.ptx,
@@ -20,17 +20,19 @@ pytestmark = [
 
 # An arithmetic, the carrier of operands and result, what is known of the operands, and the type of sums.
 CASES = {
-    "any operands": (Arithmetic("e4m3fn"), "float32", (), "float64"),
     "drawn": (Arithmetic("bfloat16", rounding="stochastic"), "bfloat16", ("e4m3fn",), "float64"),
     "known operands": (Arithmetic("e6m9ieee"), "float32", ("e4m3fn",), "float32"),
 }
 FURTHER = {
+    "any operands": (Arithmetic("e4m3fn"), "float32", (), "float64"),
     "pairwise": (
         Arithmetic("binary16", order="pairwise", rounding="stochastic", chunk=7), "float32", (), "float64",
     ),
     "Kahan": (Arithmetic("bfloat16", compensation="kahan", multiply="e5m2"), "float32", (), "float64"),
+    "wrapped": (Arithmetic("fixed12f6<wrap>"), "float32", (), "float64"),
+    "blocks": (Arithmetic("e6m9ieee", chunk="block"), "float32", ("e4m3fn",), "float32"),
 }  # fmt: skip
-BIASED = {"drawn", "Kahan"}
+BIASED = {"drawn", "Kahan", "wrapped"}
 
 
 @pytest.fixture(autouse=True)
@@ -42,17 +44,31 @@ def _device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: device)
 
 
-def twin_of(name: str):
-    """The kernel of a case."""
-    from lowprec.kernels.cuda import multiply, products
+def constants_of(name: str) -> tuple[tuple, dict]:
+    """What ``products.multiplying`` is called with for a case."""
+    from lowprec.kernels.cuda import multiply
+    from lowprec.kernels.cuda.wrapping import NEVER
 
     arithmetic, carrier, formats, computed = (CASES | FURTHER)[name]
     measure = multiply.measure_of(carrier, formats)
-    kind, _ = kind_of(arithmetic, path_of(arithmetic, measure, measure), carrier)
+    path, fold = multiply._path(arithmetic, measure, measure, 1 << 20)
+    kind, _ = kind_of(arithmetic, path, carrier)
     assert kind.carrier == computed
-    last = numbers_of_last(arithmetic).family
-    bias = (last, carrier) if name in BIASED else (None, None)
-    return products.multiplying(kind, bias[0], carrier, carrier, bias[1])
+    last, bias, folds = (
+        numbers_of_last(arithmetic).family,
+        carrier if name in BIASED else None,
+        fold is not NEVER,
+    )
+    assert folds == (name == "wrapped")
+    return (kind, last, carrier, carrier, bias), {"folds_terms": folds, "folds_bias": folds}
+
+
+def twin_of(name: str):
+    """The kernel of a case."""
+    from lowprec.kernels.cuda import products
+
+    constants, folding = constants_of(name)
+    return products.multiplying(*constants, **folding)
 
 
 def opcodes(lines: list[str]) -> list[str]:
@@ -81,9 +97,9 @@ def check_text(name: str, text: str) -> None:
     # No decision of these kernels asks for a fused multiply-add, and every product names its rounding; so
     # between a product and a sum there is the rounding that the decision puts there.
     assert not [code for code in codes if code.startswith("fma.r")]
-    products = {code for code in codes if re.match(r"mul\.(rn\.)?f(32|64)", code)}
+    assert {code for code in codes if re.match(r"mul\..*f(32|64)", code)} <= {"mul.rn.f32", "mul.rn.f64"}
     computed = "f64" if (CASES | FURTHER)[name][3] == "float64" else "f32"
-    assert products == {f"mul.rn.{computed}"}
+    assert f"mul.rn.{computed}" in codes
     assert not [code for code in codes if ".ftz" in code or ".approx" in code]
     loops = inner_loops(text)
     if name != "pairwise":  # it adds pairs in a loop further inside
@@ -92,7 +108,7 @@ def check_text(name: str, text: str) -> None:
         inside = opcodes(loop)
         assert not [code for code in inside if re.match(r"(div|rem|call)\b", code)]
         assert not [code for code in inside if "local" in code]
-        if computed == "f32":
+        if computed == "f32" and name != "blocks":  # a block's sum is scaled in binary64
             assert not [code for code in inside if "f64" in code]
 
 
@@ -120,3 +136,23 @@ def test_further_orders_have_one(name: str, tmp_path) -> None:
     text = text_of(twin_of(name))
     check_text(name, text)
     check_sizes(name, text, CAPABILITIES[1], tmp_path)
+
+
+def test_exact_sums_have_one(tmp_path) -> None:
+    """A thread's limbs are all that it has in memory of its own."""
+    from lowprec.kernels.cuda import quire
+
+    kind, *_ = exact_sums.kind_of(Arithmetic("exact"), "float32")
+    text = text_of(quire.summing(kind, kind.step, "float32", "float32", "float32", 24))
+    codes = opcodes(text.splitlines())
+    assert not [code for code in codes if code.startswith("fma.r")]
+    assert {code for code in codes if re.match(r"mul\..*f(32|64)", code)} == {"mul.rn.f64"}
+    if assembler() is None:
+        pytest.skip("needs ptxas, of nvidia-cuda-nvcc")
+    made = assemble(text, CAPABILITIES[1], tmp_path)
+    assert made.registers <= 96
+    assert (made.stack, made.spilled) == (24 * 8, 0)
+
+
+TWINS = {"multiplying": [constants_of(name)[0] for name in CASES | FURTHER]}
+"""Constants for the function of products.py that makes kernels."""

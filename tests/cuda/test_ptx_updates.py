@@ -113,3 +113,13 @@ def test_digests_and_codes_are_integers(name, capability, tmp_path):
     assert not [i for i in found if re.search(r"\.f\d\d", i)]
     assert sum(i.startswith(("atom", "red")) for i in found) == ("unpacked" not in name)
     check_assembled(text, capability, tmp_path, 48)
+
+
+TWINS = {
+    "descending": [("float32", kind) for kind in UPDATES if isinstance(kind, Descent)],
+    "averaging": [("float32", kind) for kind in UPDATES if isinstance(kind, Moments)],
+    "digesting": [(2,), (4,), (8,)],
+    "packing.packing": [(11,)],
+    "packing.unpacking": [(5,)],
+}
+"""Constants for each function of updates.py and packing.py that makes a kernel."""

@@ -129,7 +129,7 @@ def test_codes_both_ways(format: str, carrier: torch.dtype) -> None:
 
 
 TWINS = {
-    "quantizing": lambda: check(torch.linspace(-3, 3, 100), ("e4m3fn", "stochastic", 32)),
-    "encoding": lambda: test_codes_both_ways("e4m3fn", torch.float32),
+    "quantizing": lambda _: check(torch.linspace(-3, 3, 100), ("e4m3fn", "stochastic", 32)),
+    "encoding": lambda _: test_codes_both_ways("e4m3fn", torch.float32),
 }
 """A case of each function of elementwise.py that makes a kernel."""

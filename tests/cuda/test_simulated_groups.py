@@ -2,6 +2,7 @@
 
 import math
 
+import oracle
 import pytest
 import torch
 from scaled_cases import spread
@@ -22,7 +23,7 @@ CARRIERS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 POWERS = ("bfp8<group32>", "mxfp4", "mxfp8_e5m2", "scaled<fixed8f6<symmetric>,e8m0,group5>")
 QUOTIENTS = ("nvfp4", "scaled<fixed8f0<symmetric>,float32,group9,amax>", "uint8", "nf4")
 # Groups along every axis and in several dimensions, of all elements, and of one.
-GRANULARITIES = ("group7", "group32", "channel0", "channel1", "block2x7", "group1")
+GRANULARITIES = ("group7", "group32", "channel0", "channel1", "block2x7", "group1", "group4@0")
 
 
 @pytest.fixture
@@ -66,13 +67,18 @@ def normal(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 @pytest.mark.parametrize("rounding", [str(mode) for mode in Rounding])
 @pytest.mark.parametrize("format", POWERS + QUOTIENTS)
-def test_every_family_and_mode_gives_the_bits_of_the_cpu(run, format: str, rounding: str) -> None:
+def test_every_family_and_mode_gives_what_is_defined(run, format: str, rounding: str) -> None:
+    """The reference needs no kernels of the CPU, of which there are many."""
     if format == "nf4" and Rounding(rounding).is_stochastic:
         return
-    x = spread(torch.float32)[::2]
-    check(run, x, format, rounding)
-    if rounding in ("nearest_even", "toward_zero", "stochastic"):
-        check(run, x, format, rounding, FLAGS)
+    x, seed = spread(torch.float32)[::2], torch.tensor([oracle.SEED - 2**64])
+    for dtype, kind, expected in (
+        (x.dtype, VALUES, oracle.expected),
+        (torch.bool, FLAGS, oracle.expected_overflow),
+    ):
+        out = torch.empty_like(x, dtype=dtype)
+        run(SMALL, "quantize", x, out, seed, format, rounding, 32, 0, 0, None, kind)
+        oracle.assert_same(out, expected(x, format, rounding))
 
 
 @pytest.mark.parametrize("rounding", ["nearest_even", "stochastic"])
@@ -99,11 +105,11 @@ STRIDED = {
 
 
 @pytest.mark.parametrize("rounding", ["nearest_even", "stochastic"])
-@pytest.mark.parametrize("format", ["bfp8<group3,axis1>", "mxfp4", "int8"])
+@pytest.mark.parametrize("format", ["bfp8<group3@1>", "mxfp4", "int8"])
 @pytest.mark.parametrize("name", STRIDED)
 def test_strides(run, name: str, format: str, rounding: str) -> None:
     x = STRIDED[name](normal(240))
-    if x.dim() < 2 and "axis1" in format:
+    if x.dim() == 0 and format != "int8":
         format = "bfp8"
     check(run, x, format, rounding)
 
@@ -121,6 +127,11 @@ def test_groups_longer_than_what_threads_take_at_a_time(run, format: str) -> Non
     x = normal(10007)
     x[9000] = 1e6
     check(run, x, format, grid=(3, (32, 1)))
+
+
+@pytest.mark.parametrize("format", ["bfp8", "bfp8<group1500>"])
+def test_a_counter_serves_four_elements_of_a_long_group(run, format: str) -> None:
+    check(run, normal(4300), format, "stochastic", offset=1000, stream=5, grid=(2, (16, 1)))
 
 
 def test_in_place_and_into_other_strides(run) -> None:
@@ -250,3 +261,25 @@ def test_nothing_is_made_of_nothing(run) -> None:
         run(SMALL, "encode", x, codes, levels, [], None, format, "nearest_even", 32, 0)
         if format == "mxfp4":
             run(SMALL, "decode", codes, x, levels, resolve(format))
+
+
+@pytest.mark.parametrize("format", ["e4m3fn", "mxfp4"])
+def test_the_operator_finds_the_kernel_of_its_format(format: str) -> None:
+    from lowprec.ops.cuda.values import quantize
+
+    x = normal(3, 40)
+    out = torch.empty_like(x)
+    quantize(x, out, None, format, "nearest_even", 32, 0, 0, None, VALUES)
+    assert same_bits(out, torch.ops.lowprec.quantize(x, None, format, "nearest_even", 32))
+
+
+def test_codes_of_a_format_without_groups() -> None:
+    from lowprec.ops.cuda.values import encode
+
+    x, values = torch.tensor([1.0, -448.0, 0.3125]), torch.empty(3)
+    codes = torch.empty(3, dtype=torch.uint8)
+    walk = "float32", "uint8", 3, "e4m3fn"
+    encode(x, x.data_ptr(), codes.data_ptr(), *walk, decode=False)
+    assert torch.equal(codes, torch.ops.lowprec.encode(x, None, "e4m3fn", "nearest_even", 32))
+    encode(x, codes.data_ptr(), values.data_ptr(), *walk, decode=True)
+    assert torch.equal(values, x)

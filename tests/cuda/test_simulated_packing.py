@@ -49,3 +49,10 @@ def test_a_code_that_is_too_wide_is_told(bits, monkeypatch):
     if bits not in (8, 16):
         codes[7] = 1 << bits
         assert not packing.pack(codes, packed, bits)
+
+
+TWINS = {
+    "packing": lambda monkeypatch: there_and_back(drawn(20, 5), 5, monkeypatch, (2, (3, 2))),
+    "unpacking": lambda monkeypatch: there_and_back(drawn(20, 11), 11, monkeypatch, (2, (3, 2))),
+}
+"""A case of each function of packing.py that makes a kernel."""

@@ -6,11 +6,12 @@ import torch
 from product_cases import hard, raw
 from simulator import queue, same_bits, simulated
 
-from lowprec import Arithmetic, Rounding
+from lowprec import Arithmetic, Operands, Rounding, Scheme, functional
 from lowprec.arithmetic import format_of
 from lowprec.formats.carriers import CARRIERS as SPACES
+from lowprec.functional import bilinear
 from lowprec.ops.carriers import CARRIERS
-from lowprec.ops.products import make_sums, operand_of
+from lowprec.ops.products import arithmetic_of, make_sums, operand_of
 from lowprec.reference import product as defined
 
 pytestmark = simulated
@@ -237,9 +238,12 @@ def test_the_type_follows_from_what_is_known() -> None:
     ("arithmetic", "dtype", "match"),
     [
         (Arithmetic("e4m3fn"), torch.float64, "`input` must have exact products in float64 whatever"),
-        (Arithmetic("fixed12f6<wrap>"), torch.float32, "`accumulate` must hold the sums of all products"),
-        (Arithmetic("exact"), torch.float32, "`accumulate` must be a format on a CUDA device"),
-        (Arithmetic("e4m3fn", chunk="block"), torch.float32, "`chunk` must be a number on a CUDA device"),
+        (
+            Arithmetic("fixed12f6<wrap>", order="pairwise"),
+            torch.float32,
+            "`order` must be 'sequential' where",
+        ),
+        (Arithmetic("exact"), torch.float64, "`input` must have exact products in float64 whatever"),
     ],
     ids=str,
 )
@@ -249,10 +253,66 @@ def test_what_has_no_kernel_is_refused(arithmetic: Arithmetic, dtype: torch.dtyp
         twin(x, x, arithmetic)
 
 
-def test_a_wrapped_sum_with_a_bias_of_any_size_is_refused() -> None:
+EXACT = [
+    Arithmetic("exact"),
+    Arithmetic("exact", rounding="down"),
+    Arithmetic("exact", rounding="stochastic", multiply="e5m2"),
+    Arithmetic("exact", chunk=4, chunk_accumulate="e6m9ieee", rounding="stochastic_nearest", random_bits=9),
+    Arithmetic("exact", chunk=3, chunk_accumulate="fixed16f4"),
+]
+
+
+@pytest.mark.parametrize("arithmetic", EXACT, ids=lambda a: a.describe())
+def test_exact_sums(arithmetic: Arithmetic) -> None:
+    """Terms that cancel and others far below, what is no number, zeros, nothing; and a bias."""
+    a, b = map(torch.from_numpy, hard(np.random.default_rng(7), "binary32", 4, 3, 14))
+    for bias in (None, numbers(3)):
+        check_exact(a, b, arithmetic, bias=bias)
+        check_exact(
+            numbers(2, 3, 9), numbers(2, 9, 5, seed=1).mT.contiguous().mT, arithmetic, bias=bias, bias_step=2
+        )
+    a[0, 0, 0], a[0, 1, 1], a[0, 2] = torch.inf, torch.nan, 0
+    a[0, 3] *= -0.0
+    check_exact(a, b, arithmetic)
+    check_exact(torch.zeros(1, 2, 0), torch.zeros(1, 0, 3), arithmetic, bias=numbers(3), grid=None)
+    check_exact(numbers(1, 3, 5).half(), numbers(1, 5, 2).half() * 1e-4, EXACT[0])
+
+
+def check_exact(a, b, arithmetic: Arithmetic, **options) -> None:
+    """Blocks of fifteen threads."""
+    check(a, b, arithmetic, **{"grid": (2, (15, 1)), **options})
+
+
+WRAPPED = [
+    Arithmetic("fixed12f6<wrap>", rounding="toward_zero"),
+    Arithmetic("fixed12f6<wrap>", rounding="nearest_away", compensation="kahan"),
+    Arithmetic("ufixed8f2<wrap>", rounding="up", chunk=3),
+    Arithmetic("fixed24f30<wrap>", rounding="to_odd", multiply="bfloat16"),
+    Arithmetic("fixed20f-3<wrap>", rounding="stochastic"),
+    Arithmetic("fixed8f4<wrap>", multiply="fixed16f2<wrap>", multiply_rounding="down"),
+]
+
+
+@pytest.mark.parametrize("arithmetic", WRAPPED, ids=lambda a: a.describe())
+def test_wrapped_sums_of_any_operands(arithmetic: Arithmetic) -> None:
+    """Terms a few bits from the step, and far above and below; and a bias of any size."""
+    powers = torch.randint(-40, 40, (2, 10), generator=torch.Generator().manual_seed(3)).float().exp2()
+    a, b = numbers(1, 4, 10) * powers[0], numbers(1, 10, 4, seed=1) * powers[1, :, None]
+    large = torch.tensor([2.0**100 + 2.0**77, -(2.0**17) - 1, 0.3, 2.0**-99])
+    check_defined(a, b, arithmetic, bias=None if arithmetic.is_stochastic else large)
+    check_defined(numbers(1, 4, 10), numbers(1, 10, 4, seed=1), arithmetic)
+    # Products of 48 bits whose last one is a step or a little more: of those all that counts is what is left.
+    last = 2.0 ** (49 - arithmetic.sum_format.fraction_bits)
+    check_defined(numbers(1, 3, 6) * last, numbers(1, 6, 3, seed=1), arithmetic)
+    check_defined(torch.full((1, 1, 1), torch.inf), b[:, :1], arithmetic)
+    if arithmetic.final.bits <= 12:
+        check_defined((numbers(1, 4, 10) * 100).half(), (b[:, :, :2] * 2).half(), arithmetic)
+
+
+def test_a_bias_with_more_bits_than_are_looked_at_is_refused() -> None:
     x = torch.ones(1, 2, 2)
     with pytest.raises(ValueError, match="`bias` must have sums in fixed12f6<wrap>"):
-        twin(x, x, Arithmetic("fixed12f6<wrap>"), bias=x[0, 0], formats=("e4m3fn",))
+        twin(x, x, Arithmetic("fixed12f6<wrap>", rounding="stochastic"), bias=x[0, 0])
 
 
 def test_the_operator() -> None:
@@ -265,3 +325,47 @@ def test_the_operator() -> None:
     assert same_bits(got, of_cpu(a, b, arithmetic, bias=bias, bias_step=2, seed=11, stream=3))
     a, b = grid_of("e4m3fn", 1, 3, 9), grid_of("e4m3fn", 1, 9, 5)
     assert same_bits(product(a, b, None, None, SUMS[0], 0, 1, ["e4m3fn"]), of_cpu(a, b, SUMS[0]))
+
+
+def test_layers_tell_kernels_what_their_operands_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Formats of casts reach all three products, errors' as a loss scale moves them; and no bit differs."""
+    from lowprec.ops.cuda.products import product
+
+    known = []
+
+    def on_device(a, b, bias, seed, sums, stream, bias_step=1, roles="", blocks=None):
+        known.append((roles, *sums.formats))
+        words = seed if sums.is_stochastic else None
+        return product(a, b, bias, words, arithmetic_of(sums.key), stream, bias_step, list(sums.formats))
+
+    scheme = Scheme(
+        input="e4m3fn", weight="e5m2", error="e4m3fn", loss_scale=8.0, arithmetic=SUMS[0],
+        grad_weight=Operands(input="fixed8f4"),
+    )  # fmt: skip
+    x, weight, bias = numbers(4, 7), numbers(3, 7, seed=1), numbers(3)
+    image, kernel = numbers(1, 2, 4, 4), numbers(2, 2, 3, 3, seed=1)
+    found = []
+    for patched in (False, True):
+        if patched:
+            monkeypatch.setattr(bilinear, "product", on_device)
+        for call, operands in (
+            (functional.linear, (x, weight, bias)),
+            (functional.conv2d, (image, kernel, bias[:2])),
+        ):
+            leaves = [operand.clone().requires_grad_() for operand in operands]
+            y = call(*leaves, scheme=scheme)
+            y.sum().backward()
+            found.append([y, *(leaf.grad for leaf in leaves)])
+    for own, want in zip(found[2:], found[:2], strict=True):
+        assert all(same_bits(a.detach(), b.detach()) for a, b in zip(own, want, strict=True))
+    moved = "e4m3fn<bias10>"
+    assert known[:3] == [
+        ("input weight", "e4m3fn", "e5m2"),
+        ("error weight", moved, "e5m2"),
+        ("error input", moved, "fixed8f4"),
+    ]
+    assert [formats for _, *formats in known[3:]] == [formats for _, *formats in known[:3]]
+
+
+TWINS = {"multiplying": lambda _: check(numbers(1, 3, 9), numbers(1, 9, 5, seed=1), SUMS[0])}
+"""A case of the function of products.py that makes kernels."""

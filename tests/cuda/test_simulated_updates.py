@@ -314,3 +314,11 @@ def test_a_step_that_is_captured_is_refused(monkeypatch):
     with pytest.raises(RuntimeError, match="must run outside of CUDA graphs: a replay would take this step"):
         optimizer.step()
     assert torch.equal(p.detach(), torch.ones(3))
+
+
+TWINS = {
+    "descending": lambda _: check_update("float32", DESCENTS[-1], 40, (2, (5, 1))),
+    "averaging": lambda _: check_update("float32", AVERAGES[5], 40, (2, (5, 1))),
+    "digesting": lambda monkeypatch: test_digests(torch.float32, (3, (5, 2)), monkeypatch),
+}
+"""A case of each function of updates.py that makes a kernel."""

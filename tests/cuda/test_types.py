@@ -5,6 +5,7 @@ are: a mask that is 64 bits wide on one side, a sum that is binary64, would be s
 """
 
 import importlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from ptx import compiled, named_device, text_of
 from twins import cases
 
 from lowprec.kernels import philox
-from lowprec.kernels.specialize import specialized
+from lowprec.kernels.cuda.twin import device
+from lowprec.kernels.specialize import inline, specialized
 
 pytestmark = compiled
 TABLES = cases("ptx")
@@ -52,19 +54,20 @@ def all_differences(
     name: str, constants: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[str], set[str]]:
     """Those of all decisions that a kernel calls, and the names of these."""
-    module, function = name.split(".")
-    owner = importlib.import_module(f"lowprec.kernels.cuda.{module}")
     made: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    owner = importlib.import_module(f"lowprec.kernels.cuda.{name.split('.')[0]}")
 
-    def recorded(*arguments: Any, **options: Any) -> dict[str, Any]:
+    def recorded(*arguments: Any, compiler: Any = inline, instructions: Any = None, **options: Any) -> Any:
         """The copies for the device; the CPU's are made beside them."""
-        names = specialized(*arguments, **options)
-        own = {key: value for key, value in options.items() if key not in ("compiler", "instructions")}
-        made.append((names, specialized(*arguments, **own)))
+        names = specialized(*arguments, compiler=compiler, instructions=instructions, **options)
+        if compiler is device:
+            made.append((names, specialized(*arguments, **options)))
         return names
 
-    monkeypatch.setattr(owner, "specialized", recorded)
-    text_of(getattr(owner, function).__wrapped__(*constants))
+    for known, module in list(sys.modules.items()):
+        if known.startswith("lowprec.kernels.") and getattr(module, "specialized", None) is specialized:
+            monkeypatch.setattr(module, "specialized", recorded)
+    text_of(getattr(owner, name.split(".")[1]).__wrapped__(*constants))
     found, seen = [], set()
     for on_device, on_cpu in made:
         for key, dispatcher in on_device.items():

@@ -15,7 +15,9 @@ from hard_inputs import anchor, hard_values, tipping_number
 from lowprec import reference
 from lowprec.formats import FixedPoint, FloatingPoint, GroupedFormat, PerTensor, parse
 from lowprec.formats.carriers import CARRIERS
-from lowprec.kernels.specialize import DECISIONS
+from lowprec.kernels.numbers import MODES
+from lowprec.kernels.scalar import ABOVE, PLAIN
+from lowprec.kernels.specialize import DECISIONS, compiled_with, specialized
 from lowprec.modes import Rounding
 
 ALL_ONES = 2**32 - 1
@@ -122,3 +124,29 @@ def test_no_two_decisions_have_one_name() -> None:
     )
     assert names["quantize_bits"] == 1
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_loops_share_the_decisions_that_do_not_differ() -> None:
+    up, down, wide = (
+        specialized(carrier, MODES[Rounding(mode)], ABOVE, PLAIN)
+        for carrier, mode in (("float32", "up"), ("float32", "down"), ("float64", "up"))
+    )
+    assert up["low_bits"] is down["low_bits"]
+    assert up["low_bits"] is not wide["low_bits"]
+    for name in ("increment", "round_magnitude", "quantize_bits"):  # the mode is only the first one's
+        assert up[name] is not down[name]
+
+
+def test_equal_constants_of_different_types_differ() -> None:
+    def one():
+        return ONE  # noqa: F821
+
+    def made(**names):
+        return compiled_with(one, names, plain)
+
+    def plain(function):
+        return function
+
+    narrow, wide = made(ONE=np.uint32(1)), made(ONE=np.uint64(1))
+    assert (type(narrow()), type(wide())) == (np.uint32, np.uint64)
+    assert made(ONE=np.uint32(1), other=0) is narrow  # which looks up no other

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 import lowprec
 from lowprec import Arithmetic, Scheme, reference
-from lowprec.functional import linear, matmul, scaled_dot_product_attention
+from lowprec.functional import conv2d, linear, matmul, scaled_dot_product_attention
 from lowprec.ops import products
 from lowprec.ops.products import make_sums
 
@@ -135,3 +136,25 @@ def test_what_lies_on_another_device_is_refused() -> None:
             products._product(x, *others, key)
     with pytest.raises(ValueError, match="`input` must be on the CPU where overflows of sums are recorded"):
         products._count(x.to("meta"), x.to("meta"), None, make_sums(Arithmetic("fixed8f4")), 0, "")
+
+
+def test_nothing_on_the_way_to_a_kernel_reads_numbers() -> None:
+    """Which would wait for a device: tensors that have none go through forward and backward."""
+    arithmetic = Arithmetic("bfloat16", rounding="stochastic")
+    scheme = Scheme(input="e4m3fn", weight="e4m3fn", error="e5m2", arithmetic=arithmetic, loss_scale=2.0**20)
+    with FakeTensorMode():
+
+        def some(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, requires_grad=True)
+
+        x, seed = some(2, 4, 8, 16), torch.zeros(1, dtype=torch.int64)
+        for y in (
+            linear(some(4, 16), some(5, 16), some(5), scheme=scheme),
+            linear(some(4, 16), some(5, 16), some(5), scheme=scheme, seed=3),
+            matmul(some(2, 4, 16), some(16, 3), scheme=scheme, seed=seed),
+            conv2d(some(2, 4, 9, 9), some(3, 4, 3, 3), some(3), scheme=scheme),
+            scaled_dot_product_attention(x, x, x, scheme=scheme),
+            lowprec.matmul(some(2, 4, 16), some(2, 16, 3), arithmetic),
+            lowprec.sum(some(2, 4, 16), arithmetic, dim=1),
+        ):
+            y.sum().backward()

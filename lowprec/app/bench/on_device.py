@@ -18,6 +18,8 @@ from lowprec.ops import quantize
 KERNELS, CALLS = "kernels on the device", "64 elements on the device"
 _SIDE = 1 << 14
 """Of the matrices of a complete run: many times what a device's cache holds."""
+_MODES = (Rounding.NEAREST_EVEN, Rounding.TOWARD_ZERO, Rounding.STOCHASTIC)
+"""The others take as long as one of these."""
 _AT_ONCE = 10
 """Calls between two marks of the device's clock, so that it does not wait for the host between them."""
 
@@ -75,6 +77,8 @@ def probes(effort: Effort, device: torch.device) -> Iterator[Probe]:
     """
     effort = replace(effort, side=_SIDE) if effort.complete else effort
     for format, mode, carrier in kernels.rows(complete=effort.complete):
+        if mode not in _MODES:
+            continue
         measure = _into(format, mode, carrier, effort, device)
         yield Probe(KERNELS, f"{format} {mode} {carrier}", kernels.INTO, "of copy_", measure)
     for format in kernels.FAMILIES if effort.complete else kernels.FAMILIES[:1]:

@@ -61,15 +61,16 @@ def quantizing(
                 first, last = index_at + begin, index_at + end
                 counters = ((last - 1) // TILE + 1) * LANES
                 for n in range(first // TILE * LANES + cuda.threadIdx.x, counters, cuda.blockDim.x):
-                    words = words_of(seed, np.uint64(np.int64(stream)), np.uint64(n))
+                    w0, w1, w2, w3 = words_of(seed, np.uint64(np.int64(stream)), np.uint64(n))
                     index = n // LANES * TILE + n % LANES
-                    for quarter in range(4):
+                    for _ in range(4):
                         if first <= index < last:
                             j = index - index_at
                             bits = U(load(x, x_at + j * x_step, dtype))
-                            ceiling = U32(~words[quarter])
+                            ceiling = U32(~w0)
                             store(out, out_at + j * out_step, write(bits, ceiling, numbers), result)
                         index += LANES
+                        w0, w1, w2, w3 = w1, w2, w3, w0
             else:
                 for j in range(begin + cuda.threadIdx.x, end, cuda.blockDim.x):
                     ceiling = U32(0)

@@ -18,10 +18,11 @@ from lowprec.kernels.cuda.memory import INSTRUCTIONS, SIMULATED, largest_of, loa
 from lowprec.kernels.cuda.tables import on_device
 from lowprec.kernels.cuda.twin import Queue, Twin, device, tuple_of
 from lowprec.kernels.cuda.walks import RUN, Walk, outer_type, walk_of
-from lowprec.kernels.cuda.words import word_at
+from lowprec.kernels.cuda.words import word_at, words_of
 from lowprec.kernels.groups import BLOCK_COUNT, BOTH, finite_magnitude, numbers_of_largest
 from lowprec.kernels.layout import Integers, Layout
 from lowprec.kernels.numbers import MODES, describe_block, describe_quotients
+from lowprec.kernels.philox import LANES, TILE
 from lowprec.kernels.posits import TAPERED
 from lowprec.kernels.scalar import COUNT, NEAREST_EVEN, U32, larger, quantize_bits, smaller
 from lowprec.kernels.specialize import WIDTHS, compiled_mode, specialized
@@ -138,6 +139,22 @@ def _twin(
                 elif start < stop:
                     numbers = numbers_of(largest if reads else U(load(states, group, held)), block)
                     j = start
+                    if drawn and word < 0 and index_step == 1 and size >= TILE:
+                        # A counter gives the words of four elements, each in its own quarter of a tile.
+                        last = index_at + stop
+                        n = (index_at + start - lane) // TILE * LANES + lane
+                        while n < ((last - 1) // TILE + 1) * LANES:
+                            words = words_of(seed, np.uint64(np.int64(stream)), np.uint64(n))
+                            index = n // LANES * TILE + n % LANES
+                            for quarter in range(4):
+                                j = index - index_at
+                                if start - lane <= j < stop:
+                                    bits = U(load(x, x_at + j * x_step, given))
+                                    ceiling = U32(~words[quarter])
+                                    store(out, out_at + j * out_step, write(bits, ceiling, numbers), result)
+                                index += LANES
+                            n += lanes
+                        j = stop
                     while j < stop:
                         ceiling = U32(0)
                         if drawn:

@@ -1,19 +1,24 @@
 """Calls of the kernels over matrix products."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from lowprec.arithmetic import Arithmetic, digits, format_of
 from lowprec.errors import value_error
 from lowprec.formats import FixedPoint, FloatingPoint, resolve
-from lowprec.kernels.cuda import products
+from lowprec.kernels import exact_sums
+from lowprec.kernels.cuda import products, quire
 from lowprec.kernels.cuda.products import COLUMNS, ROWS
-from lowprec.kernels.cuda.twin import Queue
+from lowprec.kernels.cuda.twin import THREADS, Queue
+from lowprec.kernels.cuda.wrapping import NEVER, Fold, fold_of, small_factors
 from lowprec.kernels.layout import Integers
 from lowprec.kernels.multiply import kind_of, numbers_of_last
 from lowprec.kernels.operands import Measure, Operand
-from lowprec.kernels.paths import Path, check_bias, in_float64, path_of, span_of
+from lowprec.kernels.paths import Path, check_bias, in_float64, path_of, products_of, span_of
 from lowprec.modes import Overflow
 
+_LIMBS = 8
+"""Of as many, or a multiple, kernels are compiled for."""
 _REMEDY = "Use x.cpu(): the CPU looks at the numbers themselves."
 
 
@@ -32,60 +37,122 @@ def measure_of(carrier: str, formats: tuple[str, ...] = ()) -> Measure:
     return Measure(end - 1, low, max(map(digits, known)), is_finite=False, has_nan=True)
 
 
-@lru_cache(maxsize=256)
-def _path(arithmetic: Arithmetic, a: Measure, b: Measure, depth: int) -> Path:
-    """The quickest way that is exact for all such numbers."""
+def _check(a: Measure, b: Measure) -> None:
+    """Refuse operands whose products binary64 may not hold."""
     if not in_float64(a, b):
         raise value_error(
             "input", "have exact products in float64 whatever its numbers on a CUDA device",
             f"factors of up to {a.digits} and {b.digits} significant bits", _REMEDY,
         )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _path(arithmetic: Arithmetic, a: Measure, b: Measure, depth: int) -> tuple[Path, Fold]:
+    """The quickest way that is exact for all such numbers, and what becomes of terms of wrapped sums."""
+    _check(a, b)
     try:
-        return path_of(arithmetic, a, b, depth)
-    except ValueError as error:
+        return path_of(arithmetic, a, b, depth), NEVER
+    except ValueError as error:  # sums that wrap, of terms that are too large
+        if arithmetic.order != "pairwise":
+            left, right, fold = small_factors(arithmetic, a, b)
+            return path_of(arithmetic, left, right, depth), fold
         raise value_error(
-            "accumulate", "hold the sums of all products, or not wrap, on a CUDA device",
-            str(arithmetic.sum_format), _REMEDY,
-        ) from error  # fmt: skip
+            "order", "be 'sequential' where sums of any operands wrap on a CUDA device", "pairwise", _REMEDY
+        ) from error
 
 
-def _check(arithmetic: Arithmetic) -> None:
-    """Refuse what has no kernel."""
-    if arithmetic.is_exact:
-        raise value_error("accumulate", "be a format on a CUDA device", "exact", "Use x.cpu().")
-    if arithmetic.in_blocks:
-        raise value_error("chunk", "be a number on a CUDA device", arithmetic.chunk, "Use x.cpu().")
+def _fold_of_bias(arithmetic: Arithmetic, bias: Operand | None) -> Fold:
+    """What becomes of a bias; refused where its sums have too many bits."""
+    if bias is None:
+        return NEVER
+    measure = measure_of(bias.carrier)
+    fold = fold_of(arithmetic.final, measure.digits)
+    check_bias(arithmetic, measure._replace(top=min(measure.top, fold.first - 1)))
+    return fold
+
+
+class Scales(NamedTuple):
+    """What multiplies sums of blocks: addresses of scales in binary64, laid out as the CPU's."""
+
+    size: int
+    left: int
+    right: int
+    tensor_of_left: int
+    tensor_of_right: int
 
 
 def multiply(
     queue: Queue, a: Operand, b: Operand, out: int, carrier: str, arithmetic: Arithmetic, *,
     bias: Operand | None = None, bias_step: int = 1, noise: Integers = (0, 0),
-    formats: tuple[str, ...] = (),
+    formats: tuple[str, ...] = (), scales: Scales | None = None,
 ) -> None:  # fmt: skip
     """Write the products of two batches of matrices, row-major, in the carrier.
 
     The arguments are those of the CPU's function. ``noise`` is the address of the seed, and the stream;
-    each operand is known to hold values of one of ``formats``, if there are any.
+    each operand is known to hold values of one of ``formats``, if there are any. Where chunks are blocks,
+    operands are elements over ``scales``.
     """
-    _check(arithmetic)
     batches, m, depth = a.shape
     n = b.shape[2]
     if batches * m * n == 0:
         return
     left, right = measure_of(a.carrier, formats), measure_of(b.carrier, formats)
-    kind, numbers = kind_of(arithmetic, _path(arithmetic, left, right, depth), carrier)
+    if arithmetic.is_exact:
+        _exactly(queue, (a, left), (b, right), out, carrier, arithmetic, bias, bias_step, noise)
+        return
+    path, fold = _path(arithmetic, left, right, depth)
+    kind, numbers = kind_of(arithmetic, path, carrier)
     step, product, *_ = (tuple(memory) for memory in numbers)
-    last, added = numbers_of_last(arithmetic), (0, 1, 1, 0)
+    last, added, of_bias = numbers_of_last(arithmetic), (0, 1, 1, 0), _fold_of_bias(arithmetic, bias)
     if bias is not None:
-        check_bias(arithmetic, measure_of(bias.carrier))
         added = bias.address, bias_step, bias.shape[2], bias.strides[2]
     twin = products.multiplying(
-        kind, None if bias is None else last.family, a.carrier, b.carrier,
-        None if bias is None else bias.carrier,
+        kind, last.family, a.carrier, b.carrier, None if bias is None else bias.carrier,
+        folds_terms=fold is not NEVER, folds_bias=of_bias is not NEVER,
     )  # fmt: skip
     chunk = arithmetic.chunk if isinstance(arithmetic.chunk, int) else max(depth, 1)
+    chunk, *of_blocks = (chunk, 0, 0, 0, 0) if scales is None else scales
     blocks = batches * -(-m // ROWS) * -(-n // COLUMNS)
     twin.launch(
         queue, blocks, (COLUMNS, ROWS), (a.address, *a.strides), (b.address, *b.strides), out, added,
-        (batches, m, n, depth, chunk), step, product, tuple(last.memory), *noise,
+        tuple(of_blocks), (batches, m, n, depth, chunk), (*fold, *of_bias), step, product,
+        tuple(last.memory), *noise,
+    )  # fmt: skip
+
+
+def _exactly(
+    queue: Queue, a: tuple[Operand, Measure], b: tuple[Operand, Measure], out: int, carrier: str,
+    arithmetic: Arithmetic, bias: Operand | None, bias_step: int, noise: Integers,
+) -> None:  # fmt: skip
+    """The same where sums are exact."""
+    (left, of_left), (right, of_right) = a, b
+    _check(of_left, of_right)
+    batches, m, depth = left.shape
+    n, chunked = right.shape[2], arithmetic.chunk is not None
+    kind, *numbers = exact_sums.kind_of(arithmetic, carrier)
+    last = numbers_of_last(arithmetic) if chunked else None
+    spans = [span_of(f) for f in (arithmetic.multiply, arithmetic.chunk_accumulate) if f is not None]
+    if arithmetic.multiply is None:
+        terms = products_of(of_left, of_right)
+        spans.append((terms.low, terms.top + 1))
+    added = 0, 1, 1, 0
+    if bias is not None:
+        measure = measure_of(bias.carrier)
+        added = bias.address, bias_step, bias.shape[2], bias.strides[2]
+        if chunked:
+            check_bias(arithmetic, measure)
+        else:
+            spans.append((measure.low, measure.top + 1))
+    base = min(low for low, _ in spans)
+    limbs = (max(end for _, end in spans) + depth.bit_length() - base) // 32 + 4
+    twin = quire.summing(
+        kind, kind.step if last is None else last.family, left.carrier, right.carrier,
+        None if bias is None else bias.carrier, -(-limbs // _LIMBS) * _LIMBS,
+    )  # fmt: skip
+    chunk = arithmetic.chunk if isinstance(arithmetic.chunk, int) else max(depth, 1)
+    of_last = numbers[0] if last is None else last.memory
+    twin.launch(
+        queue, -(-batches * m * n // THREADS), (THREADS, 1), (left.address, *left.strides),
+        (right.address, *right.strides), out, added, base, (batches, m, n, depth, chunk),
+        *(tuple(memory) for memory in (*numbers, of_last)), *noise,
     )  # fmt: skip

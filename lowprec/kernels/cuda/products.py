@@ -16,6 +16,7 @@ from lowprec.kernels.cpu import is_drawn
 from lowprec.kernels.cuda.memory import INSTRUCTIONS, load, store
 from lowprec.kernels.cuda.twin import Twin, device, tuple_of
 from lowprec.kernels.cuda.words import word_at
+from lowprec.kernels.cuda.wrapping import folded
 from lowprec.kernels.noise import ceiling_at
 from lowprec.kernels.products import (
     BIAS,
@@ -23,6 +24,7 @@ from lowprec.kernels.products import (
     GAIN,
     LOST,
     MULTIPLY,
+    TENSOR,
     TERM,
     Family,
     Kind,
@@ -32,7 +34,16 @@ from lowprec.kernels.products import (
 )
 from lowprec.kernels.scalar import COUNT, U32, U64, quantize_bits, smaller
 from lowprec.kernels.specialize import WIDTHS, rebound
-from lowprec.kernels.sums import added, from_source, number, pattern, times, to_source
+from lowprec.kernels.sums import (
+    added,
+    bits_of_fused,
+    bits_of_product,
+    from_source,
+    number,
+    pattern,
+    times,
+    to_source,
+)
 
 ROWS, COLUMNS = 8, 32
 """The largest tile of the result, and the block of threads that has it."""
@@ -45,19 +56,24 @@ LEVELS = 64
 BATCHES, M, N, K, CHUNK, SIZES = range(6)
 ADDRESS, BATCH_STEP, ROW_STEP, COLUMN_STEP, STEPS = range(5)  # of an operand
 BIAS_STEP, BIAS_COUNT, BIAS_APART, BIAS_SIZES = range(1, 5)
+OF_LEFT, OF_RIGHT, TENSOR_OF_LEFT, TENSOR_OF_RIGHT, SCALES = range(5)
 
 # What each kernel has a copy of.
-round_alone = round_product = quantize_bits
+round_alone = round_product = round_chunk = quantize_bits
+bits_of_blocks, bits_of_scaled = bits_of_fused, bits_of_product
 added_rest = added_chunks = added_last = added
 number_of_left = number_of_right = number_of_bias = number
 
-_HOW: dict[str, Any] = {"compiler": device, "instructions": INSTRUCTIONS}
+HOW: dict[str, Any] = {"compiler": device, "instructions": INSTRUCTIONS}
 _SHIFTS = {"float32": 0, "bfloat16": 16}
 """Carriers whose patterns, moved up, are those of binary32."""
 
 
 @cache
-def multiplying(kind: Kind, last: Family | None, left: str, right: str, bias: str | None) -> Twin:
+def multiplying(
+    kind: Kind, last: Family, left: str, right: str, bias: str | None = None, *,
+    folds_terms: bool = False, folds_bias: bool = False,
+) -> Twin:  # fmt: skip
     """The kernel of one kind, for operands and a bias, if there is one, in these carriers."""
     value: Any = np.float64 if kind.carrier == "float64" else np.float32
     U, stored = WIDTHS[kind.carrier].unsigned, WIDTHS[kind.out].memory
@@ -65,12 +81,12 @@ def multiplying(kind: Kind, last: Family | None, left: str, right: str, bias: st
     of_left, of_right = WIDTHS[left].memory, WIDTHS[right].memory
     of_bias = WIDTHS[bias or left].memory
     rounds_products, chunked, biased = kind.product is not None, kind.chunk is not None, bias is not None
-    pairwise, kahan = kind.pairwise, kind.kahan
+    pairwise, kahan, scaled = kind.pairwise, kind.kahan, kind.scaled
     draws_sums = is_drawn(kind.step.mode)
     draws_products = kind.product is not None and is_drawn(kind.product.mode)
     drawn = draws_sums or draws_products
 
-    def kernel(a, b, out, bias, sizes, numbers, of_products, of_last, seed_address, stream):
+    def kernel(a, b, out, bias, scales, sizes, folds, numbers, of_products, of_last, seed_address, stream):
         lefts = cuda.shared.array((ROWS, DEEP), held)
         rights = cuda.shared.array((DEEP, COLUMNS), held)
         m, n, depth = sizes[M], sizes[N], sizes[K]
@@ -78,6 +94,7 @@ def multiplying(kind: Kind, last: Family | None, left: str, right: str, bias: st
         stream = np.int64(stream)
         row, column = cuda.threadIdx.y, cuda.threadIdx.x
         high, wide = cuda.blockDim.y, cuda.blockDim.x
+        chunks = (depth + sizes[CHUNK] - 1) // sizes[CHUNK]
         tiles_down, tiles_across = (m + high - 1) // high, (n + wide - 1) // wide
         if pairwise:
             parts = cuda.local.array(LEVELS, held)
@@ -90,7 +107,7 @@ def multiplying(kind: Kind, last: Family | None, left: str, right: str, bias: st
             left_at = batch * a[BATCH_STEP] + i * a[ROW_STEP]
             right_at = batch * b[BATCH_STEP] + j * b[COLUMN_STEP]
             total, carried, whole = value(0), value(0), np.float64(0)
-            start, stop, top = 0, smaller(sizes[CHUNK], depth), 0
+            start, stop, top, chunk = 0, smaller(sizes[CHUNK], depth), 0, 0
             for first in range(0, depth, DEEP):
                 count = smaller(depth - first, DEEP)
                 cuda.syncthreads()
@@ -111,6 +128,8 @@ def multiplying(kind: Kind, last: Family | None, left: str, right: str, bias: st
                         if draws_products:
                             ceiling = ceiling_at(seed, stream + MULTIPLY, index)
                         y = number(round_product(pattern(y), ceiling, of_products))
+                    if folds_terms:
+                        y = value(folded(y, folds[0], folds[1], folds[2]))
                     if not pairwise:
                         ceiling = ceiling_at(seed, stream, index) if draws_sums else U32(0)
                     if pairwise:
@@ -149,32 +168,48 @@ def multiplying(kind: Kind, last: Family | None, left: str, right: str, bias: st
                         ceiling = U32(0)
                         if draws_sums:
                             ceiling = ceiling_at(seed, stream + CHUNKS, out_at * depth + start)
-                        bits = np.uint64(added_chunks(whole, np.float64(total), ceiling, of_last))
-                        whole = bits.view(np.float64)
+                        if scaled:
+                            x = load(scales[OF_LEFT], (batch * m + i) * chunks + chunk, np.float64)
+                            x = times(x, load(scales[OF_RIGHT], (batch * chunks + chunk) * n + j, np.float64))
+                            bits = round_chunk(bits_of_blocks(whole, np.float64(total), x), ceiling, of_last)
+                        else:
+                            bits = added_chunks(whole, np.float64(total), ceiling, of_last)
+                        whole, chunk = np.uint64(bits).view(np.float64), chunk + 1
                         total, carried, top = value(0), value(0), 0
                         start, stop = stop, smaller(stop + sizes[CHUNK], depth)
             if inside:
                 bits = (whole if chunked else np.float64(total)).view(np.uint64)
+                if scaled:
+                    ceiling = ceiling_at(seed, stream + TENSOR, out_at) if draws_sums else U32(0)
+                    x = load(scales[TENSOR_OF_LEFT], 0, np.float64)
+                    x = times(x, load(scales[TENSOR_OF_RIGHT], 0, np.float64))
+                    bits = np.uint64(round_chunk(bits_of_scaled(whole, x), ceiling, of_last))
                 if biased:
                     ceiling = ceiling_at(seed, stream + BIAS, out_at) if draws_sums else U32(0)
                     at = out_at // bias[BIAS_STEP] % bias[BIAS_COUNT] * bias[BIAS_APART]
                     x = number_of_bias(load(bias[ADDRESS], at, of_bias))
+                    if folds_bias:
+                        x = folded(x, folds[3], folds[4], folds[5])
                     y = U64(from_source(U64(to_source(bits)))).view(np.float64)
                     bits = np.uint64(added_last(y, x, ceiling, of_last))
                 store(out, out_at, to_source(bits), stored)
 
-    decisions = decisions_of(kind, **_HOW) | {"ceiling_at": _ceiling_at, "times": INSTRUCTIONS["times"]}
+    decisions = decisions_of(kind, **HOW) | {
+        "ceiling_at": of_device["ceiling_at"],
+        "times": INSTRUCTIONS["times"],
+    }
     decisions["number_of_left"] = reading(left, value)
     decisions["number_of_right"] = reading(right, value)
-    if bias is not None and last is not None:
+    if bias is not None:
         decisions["number_of_bias"] = reading(bias, np.float64)
-        decisions["added_last"] = specialized_for("float64", last, odd=True, **_HOW)["added"]
+        decisions["added_last"] = specialized_for("float64", last, odd=True, **HOW)["added"]
     parameters = (
         tuple_of(np.int64, STEPS), tuple_of(np.int64, STEPS), types.int64, tuple_of(np.int64, BIAS_SIZES),
-        tuple_of(np.int64, SIZES), tuple_of(U, COUNT), tuple_of(U, COUNT), tuple_of(np.uint64, COUNT),
-        types.int64, types.int64,
+        tuple_of(np.int64, SCALES), tuple_of(np.int64, SIZES), tuple_of(np.int64, 6), tuple_of(U, COUNT),
+        tuple_of(U, COUNT), tuple_of(np.uint64, COUNT), types.int64, types.int64,
     )  # fmt: skip
-    return Twin(parameters, kernel, decisions, "multiplying", kind, last, left, right, bias)
+    identity = "multiplying", kind, last, left, right, bias, folds_terms, folds_bias
+    return Twin(parameters, kernel, decisions, *identity)
 
 
 @cache
@@ -192,7 +227,8 @@ def reading(carrier: str, value: Any) -> Any:
             """By integers."""
             return value(U64(from_source(U64(bits))).view(np.float64))
 
-    return device(rebound(read, {**globals(), **conversions(carrier, **_HOW)}))
+    return device(rebound(read, {**globals(), **conversions(carrier, **HOW)}))
 
 
-_ceiling_at = device(rebound(ceiling_at.py_func, {**globals(), "word_at": word_at}))
+of_device = {"ceiling_at": device(rebound(ceiling_at.py_func, {**globals(), "word_at": word_at}))}
+"""Copies of the CPU's functions."""

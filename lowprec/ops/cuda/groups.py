@@ -88,6 +88,11 @@ def _pattern(x: Tensor) -> str:
 def _maxima(x: Tensor, format: GroupedFormat, plan: Layout, side: int = BOTH) -> Tensor:
     """The largest finite magnitude of each group, as a pattern."""
     _refuse_trying(format, x)
+    return maxima_of(x, plan, side)
+
+
+def maxima_of(x: Tensor, plan: Layout, side: int = BOTH) -> Tensor:
+    """The largest finite magnitude of a side in each group of a plan, as a pattern."""
     maxima = _zeros(x, plan.groups)
     groups.collect(queue_of(x), x.data_ptr(), maxima.data_ptr(), CARRIERS[x.dtype], plan, side)
     return maxima

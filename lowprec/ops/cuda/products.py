@@ -1,25 +1,75 @@
-"""product."""
+"""product, and block_scales."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from lowprec.arithmetic import Arithmetic
-from lowprec.kernels.cuda.multiply import multiply
+from lowprec.errors import value_error
+from lowprec.formats import Scaled, resolve
+from lowprec.kernels.cuda.multiply import Scales, multiply
+from lowprec.ops.blocks import LEAST, Blocks
 from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.cuda.queue import address_of, queue_of
+from lowprec.ops.library import quantized
 from lowprec.ops.products import operand_of
+
+_QUOTIENTS = "e9m23ieee"
+"""What holds numbers of binary32 over powers of two that are scales, where those are no larger than 2^255."""
 
 
 def product(
     a: Tensor, b: Tensor, bias: Tensor | None, seed: Tensor | None, arithmetic: Arithmetic, stream: int,
-    bias_step: int, formats: list[str] | None,
+    bias_step: int, formats: list[str] | None, blocks: Blocks | None = None,
 ) -> Tensor:  # fmt: skip
     """The products of two batches of matrices."""
-    out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
+    out, scales = a.new_empty(a.shape[0], a.shape[1], b.shape[2]), None
+    if blocks is not None:
+        a, b, of_blocks = _over_scales(a, b, blocks)
+        size = blocks.size or max(a.shape[2], 1)
+        scales = Scales(size, *(x.data_ptr() for x in of_blocks))
+        formats = [element or _QUOTIENTS for element in blocks.elements]
     multiply(
         queue_of(a), operand_of(a), operand_of(b), out.data_ptr(), CARRIERS[out.dtype], arithmetic,
         bias=None if bias is None else operand_of(bias.expand(1, 1, -1)),
         bias_step=bias_step,
         noise=(address_of(seed), stream),
         formats=tuple(formats or ()),
+        scales=scales,
     )  # fmt: skip
     return out
+
+
+def _over_scales(a: Tensor, b: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """The elements of two operands, as ``blocks.over_scales`` has them, and their scales in memory."""
+    if a.dtype == torch.float64:
+        must = "be float32 or narrower in blocks on a CUDA device"
+        raise value_error("input", must, a.dtype, "Use x.cpu().")
+    left, right, *tensors = of_blocks = [x.contiguous() for x in blocks.scales]
+    index = torch.arange(a.shape[2], device=a.device) // (blocks.size or max(a.shape[2], 1))
+    operands = (a, left[:, :, index], tensors[0]), (b, right[:, index], tensors[1])
+    elements = []
+    for (x, scales, tensor), element in zip(operands, blocks.elements, strict=True):
+        quotients = x.double() / (scales * tensor)
+        rounded = (element, "nearest_even", 32)
+        elements.append(quantized(quotients.float(), None, rounded) if element else quotients)
+    return elements[0], elements[1], of_blocks
+
+
+def block_scales(x: Tensor, format: str, axis: int) -> tuple[Tensor, Tensor]:
+    """The scales of groups and of the tensor in float64: of numbers of float32 they lie within its range."""
+    parsed: Any = resolve(format)
+    if isinstance(parsed, Scaled):
+        levels = torch.ops.lowprec.scales(x, format)
+    else:  # block floating point, whose exponents encode gives as powers of two
+        levels = torch.ops.lowprec.encode_groups(x, [], None, format, "nearest_even", 32)[1:]
+    groups, *outer = (level.double() for level in levels)
+    if not isinstance(parsed, Scaled):  # of zeros, in float64
+        groups = groups.clamp(min=LEAST)
+    tiles = parsed.granularity.tiles(tuple(x.shape))
+    for d, (tile, size) in enumerate(zip(tiles, x.shape, strict=True)):
+        if d != axis % x.dim():
+            groups = groups.repeat_interleave(min(tile, max(size, 1)), d).narrow(d, 0, size)
+    tensor = outer[0].reshape(1) if outer else torch.ones(1, dtype=torch.float64, device=x.device)
+    return groups.contiguous(), tensor
