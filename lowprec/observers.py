@@ -112,7 +112,7 @@ class Percentile(_Averaged):
 
     The percentile is the smallest of the group's finite magnitudes that at least ``percent`` percent of
     them do not exceed: nothing is interpolated. With zero points the same is taken of the values and,
-    with the opposite sign, of the negated ones, widened to include zero.
+    with the opposite sign, of the negated ones, widened to include zero. It waits for a CUDA device.
 
     Args:
         percent: Above 0 and at most 100; a float stands for the decimal number that it prints as.
@@ -155,7 +155,8 @@ class MeanSquaredError(_Averaged):
 
     Of ``steps`` equally spaced magnitudes up to the group's largest, the one whose scale quantizes the
     group's own values to nearest even with the least mean squared error; of equal ones the larger. Every
-    training call quantizes its input ``steps`` times. Both ends of a range shrink together.
+    training call quantizes its input ``steps`` times. Both ends of a range shrink together. Errors are summed
+    on the CPU: an input on a CUDA device is refused.
 
     Args:
         steps: How many magnitudes are tried, at least 1.
@@ -163,7 +164,7 @@ class MeanSquaredError(_Averaged):
 
     Raises:
         TypeError: If ``steps`` is not an integer or ``momentum`` not a number.
-        ValueError: If one lies outside.
+        ValueError: If one lies outside; in a training call, if the input is on a CUDA device.
 
     Example:
         >>> from lowprec import Quantizer

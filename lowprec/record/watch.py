@@ -106,6 +106,9 @@ def record(
     neighbors become one. The optimizer's results are the same, but a step that is recorded is not made in one
     pass over memory.
 
+    On CUDA devices what is recorded waits for the device at each cast. It is counted there, but of scales and
+    of an optimizer's updates, which are copied to the host.
+
     Args:
         model: A converted model, not compiled.
         optimizer: The LowPrecision optimizer of its parameters.
