@@ -46,7 +46,7 @@ def check(x, spec: SPEC, kind=VALUES, grid=None, **options) -> None:
 
 
 EVERY = [(format, str(mode)) for format in FORMATS for mode in Rounding]
-CHOSEN = [  # every family in every mode, the others of its formats in every third: kernels take long to compile
+CHOSEN = [  # every family in every mode, its other formats in every third: kernels take long to compile
     case
     for turn, case in enumerate(EVERY)
     if case[0] in ("e4m3fn", "fixed8f4", "posit8", "log4f3") or (turn // 15 + turn) % 3 == 0
