@@ -44,7 +44,7 @@ def check(x: torch.Tensor, format: str, rounding: str = STOCHASTIC, bits: int = 
 def holds(format: str, carrier: torch.dtype, rounding: str = "nearest_even") -> bool:
     """Whether a carrier can hold a format, and a mode follow it."""
     try:
-        quantize(torch.zeros(0, dtype=carrier), format, rounding=rounding)
+        quantize(torch.zeros(0, 0, dtype=carrier), format, rounding=rounding)
     except ValueError:
         return False
     return True
@@ -57,6 +57,8 @@ def test_the_whole_catalogue_gives_the_bits_of_the_cpu(format: str, carrier: tor
     if not holds(format, carrier):
         pytest.skip(f"{carrier} cannot hold {format}")
     x = in_carrier(parsed, carrier, 20000)
+    if isinstance(parsed, GroupedFormat):  # some have groups in two dimensions
+        x = x[: x.numel() // 40 * 40].reshape(40, -1)
     modes = list(Rounding)
     shown = modes if carrier == torch.float32 else modes[FORMATS.index(format) % 4 :: 4]
     for rounding in shown:
@@ -223,7 +225,7 @@ def test_gradients_are_those_of_the_cpu() -> None:
 @pytest.mark.parametrize("casts", [
     {"weight": lowprec.Cast("e4m3fn", rounding=STOCHASTIC)},
     {"weight": "bfloat16", "gradient": "e5m2", "state": "e4m3fn"},
-    {"weight": "e4m3fn", "master": "float32"},
+    {"weight": "e4m3fn", "master": "binary32"},
 ])  # fmt: skip
 def test_an_optimizer_takes_the_steps_of_the_cpu(casts) -> None:
     found = []
