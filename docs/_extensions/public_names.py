@@ -69,10 +69,10 @@ FOLDER = "reference"
 
 def modules() -> list[str]:
     """The public modules: lowprec, what lies directly in it, and the packages in those."""
-    found = ["lowprec", *_below(lowprec)]
     if stale := {name for name in INTERNAL if importlib.util.find_spec(name) is None}:
         message = f"`INTERNAL` must name modules of lowprec, got {sorted(stale)}. Take them out."
         raise ValueError(message)
+    found = ["lowprec", *_below(lowprec)]
     return sorted(found, key=lambda name: (name.count("."), name))
 
 

@@ -138,12 +138,17 @@ def test_further_orders_have_one(name: str, tmp_path) -> None:
     check_sizes(name, text, CAPABILITIES[1], tmp_path)
 
 
+def constants_of_exact() -> tuple:
+    """What ``quire.summing`` is called with."""
+    kind, *_ = exact_sums.kind_of(Arithmetic("exact"), "float32")
+    return kind, kind.step, "float32", "float32", "float32", 24
+
+
 def test_exact_sums_have_one(tmp_path) -> None:
     """A thread's limbs are all that it has in memory of its own."""
     from lowprec.kernels.cuda import quire
 
-    kind, *_ = exact_sums.kind_of(Arithmetic("exact"), "float32")
-    text = text_of(quire.summing(kind, kind.step, "float32", "float32", "float32", 24))
+    text = text_of(quire.summing(*constants_of_exact()))
     codes = opcodes(text.splitlines())
     assert not [code for code in codes if code.startswith("fma.r")]
     assert {code for code in codes if re.match(r"mul\..*f(32|64)", code)} == {"mul.rn.f64"}
@@ -154,5 +159,8 @@ def test_exact_sums_have_one(tmp_path) -> None:
     assert (made.stack, made.spilled) == (24 * 8, 0)
 
 
-TWINS = {"multiplying": [constants_of(name)[0] for name in CASES | FURTHER]}
-"""Constants for the function of products.py that makes kernels."""
+TWINS = {
+    "multiplying": [constants_of(name)[0] for name in CASES | FURTHER],
+    "quire.summing": [constants_of_exact()],
+}
+"""Constants for each function of products.py and quire.py that makes kernels."""

@@ -367,5 +367,8 @@ def test_layers_tell_kernels_what_their_operands_are(monkeypatch: pytest.MonkeyP
     assert [formats for _, *formats in known[3:]] == [formats for _, *formats in known[:3]]
 
 
-TWINS = {"multiplying": lambda _: check(numbers(1, 3, 9), numbers(1, 9, 5, seed=1), SUMS[0])}
-"""A case of the function of products.py that makes kernels."""
+TWINS = {
+    "multiplying": lambda _: check(numbers(1, 3, 9), numbers(1, 9, 5, seed=1), SUMS[0]),
+    "quire.summing": lambda _: check_exact(numbers(1, 3, 9), numbers(1, 9, 5, seed=1), EXACT[0]),
+}
+"""A case of each function of products.py and quire.py that makes kernels."""
