@@ -22,7 +22,9 @@ from lowprec.kernels.cuda.twin import device
 from lowprec.kernels.specialize import inline, specialized
 
 pytestmark = compiled
-TABLES = cases("ptx")
+OWN = ("updates.", "packing.")
+"""Kernels that call no decision: their operations are written in them."""
+TABLES = {name: table for name, table in cases("ptx").items() if not name.startswith(OWN)}
 EVERY = [(name, constants) for name, table in TABLES.items() for constants in table]
 CHOSEN = [(name, constants) for name, table in TABLES.items() for constants in table[::2]]
 
