@@ -6,7 +6,6 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from lowprec.ops import library
 
@@ -27,13 +26,6 @@ def test_a_missing_extra_is_an_error_with_the_command_that_installs_it(
     message = "`numba-cuda` must be installed for tensors on CUDA devices. Install it with: pip install"
     with pytest.raises(ImportError, match=message):
         library._run(SimpleNamespace(is_cuda=True), None, None, *CALL)
-
-
-def test_formats_with_groups_have_no_kernel_yet() -> None:
-    pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
-    x = torch.ones(4)
-    with pytest.raises(ValueError, match="`x` must be on the CPU for formats with groups, got 'cpu'"):
-        library._run(SimpleNamespace(is_cuda=True, device=x.device), x, None, "bfp8", *CALL[1:])
 
 
 def test_cpu_tensors_load_nothing_of_cuda() -> None:
