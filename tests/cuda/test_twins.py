@@ -11,7 +11,7 @@ pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
 
 import ptx
 import simulator
-from ptx import text_of
+from ptx import CAPABILITIES, assemble, assembler, text_of
 from twins import cases, factories, made_by
 
 NAMES = factories()
@@ -71,7 +71,11 @@ def test_the_simulated_case_launches_that_kernel(name: str, monkeypatch: pytest.
 
 @pytest.mark.ptx
 @pytest.mark.skipif(ptx.SIMULATED, reason="needs a compiler, which NUMBA_ENABLE_CUDASIM=1 replaces")
+@pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("name", NAMES)
-def test_the_compiled_case_is_that_kernel(name: str) -> None:
+def test_the_compiled_case_is_that_kernel_for_each_capability(name: str, capability, tmp_path: Path) -> None:
     twin = made_by(name, cases("ptx")[name][0])
-    assert re.search(rf"\.entry \w+{twin.function.__qualname__}", text_of(twin))
+    text = text_of(twin, capability)
+    assert re.search(rf"\.entry \w+{twin.function.__qualname__}", text)
+    if assembler() is not None:
+        assert assemble(text, capability, tmp_path).spilled == 0
