@@ -5,7 +5,9 @@ are: a mask that is 64 bits wide on one side, a sum that is binary64, would be s
 """
 
 import importlib
+import inspect
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,17 @@ from ptx import compiled, named_device, text_of
 from twins import cases
 
 from lowprec.kernels import philox
+from lowprec.kernels.counting import counters
 from lowprec.kernels.cuda.twin import device
-from lowprec.kernels.specialize import inline, specialized
+from lowprec.kernels.specialize import specialized
+from lowprec.kernels.steps import steps_of
+from lowprec.kernels.updates import mixer
 
 pytestmark = compiled
-OWN = ("updates.", "packing.")
-"""Kernels that call no decision: their operations are written in them."""
+MAKERS = specialized, steps_of, mixer, counters
+"""The functions that make copies of decisions."""
+OWN = ("packing.",)
+"""Kernels that call no decision."""
 TABLES = {name: table for name, table in cases("ptx").items() if not name.startswith(OWN)}
 EVERY = [(name, constants) for name, table in TABLES.items() for constants in table]
 CHOSEN = [(name, constants) for name, table in TABLES.items() for constants in table[::2]]
@@ -59,16 +66,23 @@ def all_differences(
     made: list[tuple[dict[str, Any], dict[str, Any]]] = []
     owner = importlib.import_module(f"lowprec.kernels.cuda.{name.split('.')[0]}")
 
-    def recorded(*arguments: Any, compiler: Any = inline, instructions: Any = None, **options: Any) -> Any:
-        """The copies for the device; the CPU's are made beside them."""
-        names = specialized(*arguments, compiler=compiler, instructions=instructions, **options)
-        if compiler is device:
-            made.append((names, specialized(*arguments, **options)))
-        return names
+    def recording(make: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+        """A function that makes copies: those for the device, and the CPU's beside them."""
+
+        def recorded(*arguments: Any, **options: Any) -> dict[str, Any]:
+            names = make(*arguments, **options)
+            given = inspect.signature(make).bind(*arguments, **options).arguments
+            given.pop("instructions", None)
+            if given.pop("compiler", None) is device:
+                made.append((names, make(**given)))
+            return names
+
+        return recorded
 
     for known, module in list(sys.modules.items()):
-        if known.startswith("lowprec.kernels.") and getattr(module, "specialized", None) is specialized:
-            monkeypatch.setattr(module, "specialized", recorded)
+        for make in MAKERS if known.startswith("lowprec.kernels.") else ():
+            if getattr(module, make.__name__, None) is make:
+                monkeypatch.setattr(module, make.__name__, recording(make))
     text_of(getattr(owner, name.split(".")[1]).__wrapped__(*constants))
     found, seen = [], set()
     for on_device, on_cpu in made:
