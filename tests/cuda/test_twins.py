@@ -5,12 +5,14 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
 
 import ptx
 import simulator
+from numba import types
 from ptx import CAPABILITIES, assemble, assembler, text_of
 from twins import cases, factories, made_by
 
@@ -79,3 +81,13 @@ def test_the_compiled_case_is_that_kernel_for_each_capability(name: str, capabil
     assert re.search(rf"\.entry \w+{twin.function.__qualname__}", text)
     if assembler() is not None:
         assert assemble(text, capability, tmp_path).spilled == 0
+
+
+@pytest.mark.ptx
+@pytest.mark.skipif(ptx.SIMULATED, reason="needs a compiler, which NUMBA_ENABLE_CUDASIM=1 replaces")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_disk_cache_finds_a_kernel_in_another_process(name: str) -> None:
+    """It looks for what a kernel closes over: constants, and nothing that a process numbers."""
+    closed_over = [cell.cell_contents for cell in made_by(name, cases("ptx")[name][0]).function.__closure__]
+    plain = bool, int, np.generic, types.Type
+    assert all(isinstance(value, plain) or value in np.sctypeDict.values() for value in closed_over)

@@ -42,8 +42,9 @@ def _ceiling_at(seed, stream, word, index):
 
 
 ceiling_at = device(_ceiling_at)
-write = quantize_bits
-"""What makes one element; a kernel has its own."""
+write = write_four = quantize_bits
+"""What makes one element, and four; a kernel has its own. (Numba's disk cache would know a kernel by what it
+closes over, of which a compiled function differs from process to process.)"""
 
 
 @cache
@@ -79,7 +80,7 @@ def quantizing(
         computed, mode, depth, ending, full=full, source=source, compiler=device, instructions=INSTRUCTIONS
     )
     own = {"write": decisions["overflow_fired" if kind == FLAGS else "quantize_bits"]}
-    write_four = device(rebound(four, {**globals(), **own}))
+    own["write_four"] = device(rebound(four, {**globals(), **own}))
 
     def kernel(x, out, numbers, run, outer, units, seed_address, stream, word):
         seed = np.uint64(load(seed_address, 0, np.int64)) if drawn and word < 0 else np.uint64(0)
