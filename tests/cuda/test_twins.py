@@ -53,9 +53,9 @@ def test_the_simulated_case_launches_that_kernel(name: str, monkeypatch: pytest.
     own, launch = getattr(owner, function), Twin.launch
     made, launched = [], []
 
-    def make(*constants):
+    def make(*constants, **further):
         """Note what that function makes,"""
-        made.append(own(*constants))
+        made.append(own(*constants, **further))
         return made[-1]
 
     def note(self, *arguments) -> None:
