@@ -7,7 +7,7 @@ and backward, is rounded to 6 exponent bits and 1 to 10 mantissa bits; to neares
 of 64, or stochastically. Operands are those of the scheme fp8-hybrid. Results go into accumulator.csv as
 they come, and an interrupted run goes on from there when it is started again; at the end there are a table
 and accumulator.png. Both files lie in the folder of --out, runs/accumulator below the current one unless
-it is given. All of it takes about 12 minutes on two cores, --quick less than one.
+it is given. All of it takes about seven minutes on two cores, --quick less than one.
 """
 
 import argparse
