@@ -101,11 +101,12 @@ def test_in_place_and_into_other_strides() -> None:
     assert same_bits(twin(own, spec, out=own), want)
 
 
+@pytest.mark.parametrize("grid", [None, (3, (5, 2))])  # a thread with several elements of a run
 @pytest.mark.parametrize("offset", [1, 255, 1000, 2**40 + 700])
 @pytest.mark.parametrize("strides", [None, (90, 1), (1, 40)])
-def test_a_shard_draws_the_words_of_its_whole(offset: int, strides) -> None:
+def test_a_shard_draws_the_words_of_its_whole(offset: int, strides, grid) -> None:
     x = torch.randn(30, 50, generator=torch.Generator().manual_seed(5))
-    check(x, ("e4m3fn", "stochastic", 32), offset=offset, strides=strides)
+    check(x, ("e4m3fn", "stochastic", 32), grid=grid, offset=offset, strides=strides)
 
 
 @pytest.mark.parametrize(("seed", "stream"), [(-1, 3), (2**63 - 1, -1), (-(2**63), 2**40)])
