@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,38 @@ simulated = [
 ]
 """The marks of a module of such tests."""
 if SIMULATED:
+    from numba.cuda.simulator.kernelapi import FakeCUDAShared
+
     sys.setswitchinterval(1e-4)  # the simulator asks its threads without end how far they are
+
+    class _Allocations(dict):
+        """Shared arrays by the line that asks for them: who finds none makes one before others look.
+
+        The simulator lets two threads of a block make one each, of which the second replaces the first.
+        """
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._lock = threading.Lock()
+
+        def get(self, key):
+            self._lock.acquire()
+            found = super().get(key)
+            if found is not None:
+                self._lock.release()
+            return found
+
+        def __setitem__(self, key, value) -> None:
+            super().__setitem__(key, value)
+            self._lock.release()
+
+    _begin = FakeCUDAShared.__init__
+
+    def _init(self, dynshared_size) -> None:
+        _begin(self, dynshared_size)
+        self._allocations = _Allocations()
+
+    FakeCUDAShared.__init__ = _init
 Grid = tuple[int, tuple[int, int]] | None
 GRIDS: list[Grid] = [None, (1, (1, 1)), (3, (5, 2)), (2, (32, 1))]
 """Blocks, and threads of a block: what suits the work, one thread, odd numbers, one warp."""
