@@ -61,18 +61,26 @@ def store(context, address, index, value, dtype):
     return types.void(types.int64, index, value, dtype), generate
 
 
-@intrinsic
-def raise_to(context, address, index, value, dtype):
-    """Replace an unsigned integer by a larger one, whoever else does so at the time."""
-    kind = dtype.dtype
+def _changing(operation: str) -> Any:
+    """What changes one unsigned integer by another, whoever else does so at the time."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """One atomic instruction."""
-        number = context.cast(builder, arguments[2], signature.args[2], kind)
-        builder.atomic_rmw("umax", _place(context, builder, arguments, kind), number, "monotonic")
-        return context.get_dummy_value()
+    @intrinsic
+    def change(context, address, index, value, dtype):
+        """At an index, in a type."""
+        kind = dtype.dtype
 
-    return types.void(types.int64, index, value, dtype), generate
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            """One atomic instruction."""
+            number = context.cast(builder, arguments[2], signature.args[2], kind)
+            builder.atomic_rmw(operation, _place(context, builder, arguments, kind), number, "monotonic")
+            return context.get_dummy_value()
+
+        return types.void(types.int64, index, value, dtype), generate
+
+    return change
+
+
+raise_to, add_to = _changing("umax"), _changing("add")
 
 
 @cuda.jit(device=True)
@@ -83,20 +91,6 @@ def largest_of(value, lanes):
         value = max(value, cuda.shfl_xor_sync(0xFFFFFFFF, value, distance))
         distance >>= np.int32(1)
     return value
-
-
-@intrinsic
-def add_to(context, address, index, value, dtype):
-    """Add to an unsigned integer, whoever else does so at the time."""
-    kind = dtype.dtype
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """One atomic instruction."""
-        number = context.cast(builder, arguments[2], signature.args[2], kind)
-        builder.atomic_rmw("add", _place(context, builder, arguments, kind), number, "monotonic")
-        return context.get_dummy_value()
-
-    return types.void(types.int64, index, value, dtype), generate
 
 
 @intrinsic

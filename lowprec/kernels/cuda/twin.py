@@ -82,10 +82,10 @@ class Twin:
             return
         with cuda.gpus[queue.device]:
             stream = cuda.external_stream(queue.stream) if queue.stream else cuda.default_stream()
-            self._on(queue.device)[max(blocks, LEAST_BLOCKS), threads, stream](*arguments)
+            self._here()[max(blocks, LEAST_BLOCKS), threads, stream](*arguments)
 
-    def _on(self, number: int) -> Any:
-        """The compiled kernel for a device, which is the current one."""
+    def _here(self) -> Any:
+        """The kernel compiled for the current device."""
         capability = cuda.get_current_device().compute_capability
         if capability not in self._compiled:
             signature = types.void(*self.parameters)
