@@ -27,7 +27,7 @@ everything() {
     git log -1 --format='commit %H' 2>/dev/null || true
     part "device" 20 nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total,clocks.max.sm --format=csv
     part "packages" 60 "$python" -c "$versions"
-    part "tests" 260 "$python" -m pytest "${options[@]}" tests/cuda/test_gpu.py
+    part "tests" 260 "$python" -m pytest "${options[@]}" tests/cuda
     part "bench" 120 "$python" -c "$lowprec" bench --device cuda
     if ((${#failed[@]})); then
         printf '\nfailed: %s\n' "${failed[*]}"

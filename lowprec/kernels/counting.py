@@ -121,7 +121,7 @@ def counters(
         "HIDDEN": word(1 << mantissa), "UNSIGNED": word((1 << place) - 1),
         "INFINITY": word((fields - 1) << mantissa),
         "LOWEST": U64(max(1023 - bias - mantissa, 0)), "TO_SINGLE": U32(16 if carrier == "bfloat16" else 0),
-        **(instructions or {}),
+        "times": compiler(times), **(instructions or {}),
     }  # fmt: skip
     names["value"] = compiler(rebound(value, names))
     rest = (single, squares, is_past, is_lost, lead_of)

@@ -1,107 +1,93 @@
-"""Loops over the elements of one operation; operate.py calls them.
+"""Loops over the elements of one operation; operate.py calls them, and operations.py decides.
 
-An operation is done in binary64, whose result, rounded to odd, tells how the exact one is rounded to a
-format: floating-point operations find what the rounded result lost, and integers (exact.py) decide where
-that might not be a normal number. Formats too wide for that have the significands of exact.py rounded.
 One unit passes through all loops before the next, so what lies between them stays in the cache.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
+from lowprec.kernels import exact, operations
 from lowprec.kernels.cpu import draw, is_drawn, jit
-from lowprec.kernels.exact import (
-    ADD,
-    DIVIDE,
-    EXACTLY,
-    FUSE,
-    LEADING,
-    MULTIPLY,
-    ROOT,
-    pattern_of,
-    to_odd,
-)
-from lowprec.kernels.fused import fused
+from lowprec.kernels.exact import ADD, DIVIDE, EXACTLY, FUSE, LEADING, MULTIPLY, ROOT
 from lowprec.kernels.memory import at, get, put
+from lowprec.kernels.operations import is_unsafe, on_grid, result_of, rounded_result
 from lowprec.kernels.philox import TILE
 from lowprec.kernels.products import conversions
-from lowprec.kernels.scalar import (
-    ABOVE,
-    COUNT,
-    ENDING,
-    LEAST_DROP,
-    LOWEST_FIELD,
-    MODE,
-    NEAREST_EVEN,
-    NO_MANTISSA,
-    PLAIN,
-    RANDOM_BITS,
-    STOCHASTIC_NEAREST,
-    U32,
-    U64,
-    UNIT_FIELD,
-    WORD_BITS,
-    WRAPPED,
-    I,
-    U,
-    ended,
-    increment,
-    larger,
-    low_bits,
-    quantize_bits,
-    rounded_to_random_bits,
-    smaller,
-)
-from lowprec.kernels.specialize import WIDTHS, compiled_with, inline, specialized
-from lowprec.kernels.sums import bits_of_sum, from_source, number, pattern, to_source
+from lowprec.kernels.scalar import ABOVE, COUNT, NEAREST_EVEN, PLAIN, U32, U64, WRAPPED, smaller
+from lowprec.kernels.specialize import WIDTHS, compiled_from, compiled_with, inline, specialized
+from lowprec.kernels.sums import from_source, to_source
 
 UNIT = 8 * TILE
 """Elements that pass through all loops before the next ones are read."""
 
-# Within these magnitudes, zero aside, whatever the operation makes of binary64 numbers is normal.
 _BOUNDS = {
     ADD: (-900, 1000), MULTIPLY: (-400, 400), DIVIDE: (-400, 400), ROOT: (-900, 1000), FUSE: (-400, 400),
 }  # fmt: skip
+"""Exponents: whatever an operation makes of numbers from the first on and below the other is normal."""
 
-
-@inline
-def moved(result, lost, direction):
-    """The pattern of a result to odd, of which ``lost``, of the sign of ``direction``, was lost."""
-    bits = np.float64(result).view(U64)
-    against = U64(U64(np.float64(lost).view(U64) ^ np.float64(direction).view(U64)) >> U64(63))
-    other = U64(U64(bits + U64(1)) - U64(against << U64(1)))  # nearer zero if they differ
-    inexact = lost < 0.0 or lost > 0.0  # NaN beside an infinity
-    return other if inexact and U64(bits & U64(1)) == U64(0) else bits
-
-
-@inline
-def with_zero(bits, x, y, down):
-    """The pattern of a sum of numbers; an exact zero that is no sum of two +0 is -0 if ``down``."""
-    positive = U64(np.float64(x).view(U64) | np.float64(y).view(U64)) == U64(0)
-    minus = U64(0) if positive else U64(U64(down) << U64(63))
-    return U64(bits | (minus if U64(bits << U64(1)) == U64(0) else U64(0)))
-
-
-@inline
-def outside(bits, low, high):
-    """1 where a number is neither zero nor between two patterns."""
-    magnitude = U64(bits & U64((1 << 63) - 1))
-    far = U64(magnitude - U64(low)) >= U64(high - low)
-    return U64(1) if far and magnitude != U64(0) else U64(0)
-
-
-exactly = EXACTLY[FUSE]
+exactly = to_odd = None
 """What each loop has its own of; not in a closure, by which Numba's cache would miss it in every process."""
+
+
+def _function(function: Callable[..., Any]) -> Any:
+    """Compile for the CPU what costs more than a call of it."""
+    return njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
+def _integers_of(compiler: Callable[..., Any], instructions: dict[str, Any] | None) -> dict[str, Any]:
+    """The names of exact.py, whose functions are compiled."""
+    names = {**vars(exact), **(instructions or {})}
+    return compiled_from(names, (exact.__name__,), _function if compiler is inline else compiler)
+
+
+def operations_of(
+    operation: int, carrier: str, compiler: Callable[..., Any] = inline,
+    instructions: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The decisions about what an operation makes of numbers of a carrier, each compiled when first called.
+
+    Args:
+        operation: As exact.py numbers them; ``exactly`` is that one in integers.
+        carrier: The name of one.
+        compiler: What makes a function that loops call of a Python one.
+        instructions: What takes the place of the CPU's own, by name.
+    """
+    known = specialized(
+        "float64", NEAREST_EVEN, ABOVE, PLAIN, odd=True, source=carrier, compiler=compiler,
+        instructions=instructions,
+    )  # fmt: skip
+    integers = _integers_of(compiler, instructions)
+    low, high = (U64(1023 + exponent << 52) for exponent in _BOUNDS[operation])
+    constants = {"OPERATION": operation, "SINGLE": carrier != "float64", "LOW": low, "HIGH": high}
+    known |= {**constants, "root": integers["root"]}
+    names = compiled_from({**vars(operations), **known}, (operations.__name__,), compiler)
+    own = {name: names[name] for name in ("result_of", "is_unsafe", "from_source", "to_source", "smaller")}
+    return own | {"exactly": integers[EXACTLY[operation]], "to_odd": integers["to_odd"]}
+
+
+def roundings_of(
+    mode: int, ending: int, *, full: bool, compiler: Callable[..., Any] = inline,
+    instructions: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The decisions about significands rounded to a format; the arguments are those of ``specialized``."""
+    how: dict[str, Any] = {"full": full, "compiler": compiler, "instructions": instructions}
+    of_significands = specialized("float64", mode, ABOVE, ending, digits=LEADING, **how)
+    names = {**vars(operations), **specialized("float64", mode, ABOVE, ending, **how)}
+    names["on_grid"] = compiled_with(on_grid, {**vars(operations), **of_significands}, compiler)
+    names["pattern_of"] = _integers_of(compiler, instructions)["pattern_of"]
+    rounded = compiled_with(rounded_result, names, compiler)
+    return {"rounded_result": rounded, "smaller": names["smaller"]}
 
 
 @cache
 def operating(operation: int, carrier: str) -> Any:
     """The loop of an operation on numbers of a carrier, to patterns of binary64 or to significands."""
     dtype = WIDTHS[carrier].memory
-    low, high = (1023 + exponent << 52 for exponent in _BOUNDS[operation])
     wide = carrier == "float64"  # else operations on the numbers of binary32 give normal ones always
     binary, ternary = operation != ROOT, operation == FUSE
 
@@ -121,33 +107,9 @@ def operating(operation: int, carrier: str) -> Any:
                         b_bits = U64(from_source(U64(get(y, at_j))))
                     if ternary:
                         c_bits = U64(from_source(U64(get(z, at_j))))
-                    a, b, c = a_bits.view(np.float64), b_bits.view(np.float64), c_bits.view(np.float64)
-                    if operation == ADD:
-                        bits = with_zero(bits_of_sum(a, b), a, b, down)
-                    elif operation == MULTIPLY:
-                        product = np.float64(a * b)
-                        bits = product.view(U64)
-                        if wide:
-                            bits = moved(product, fused(a, b, -product), product)
-                    elif operation == DIVIDE:
-                        quotient = np.float64(a / b)
-                        bits = moved(quotient, fused(-quotient, b, a), a)
-                    elif operation == ROOT:
-                        root = np.sqrt(a)
-                        bits = moved(root, fused(-root, root, a), root)
-                    else:
-                        product = np.float64(a * b)
-                        bits = bits_of_sum(product, c)
-                        if wide:
-                            bits = bits_of_three(product, fused(a, b, -product), c)
-                        bits = with_zero(bits, product, c, down)
                     if wide:
-                        unsafe |= outside(a_bits, low, high)
-                        if binary:
-                            unsafe |= outside(b_bits, low, high)
-                        if ternary:
-                            unsafe |= outside(c_bits, low, high)
-                    put(out, at_j, bits)
+                        unsafe |= is_unsafe(a_bits, b_bits, c_bits)
+                    put(out, at_j, result_of(a_bits, b_bits, c_bits, down))
             if places_address != 0 or unsafe != U64(0):
                 for j in range(start, start + count):
                     a_bits = b_bits = c_bits = U64(from_source(U64(x[j])))
@@ -162,55 +124,7 @@ def operating(operation: int, carrier: str) -> Any:
                         out[j] = significand
                         places[j] = place if significand == U64(0) else 2 * place + (1 if negative else 0)
 
-    names = specialized("float64", NEAREST_EVEN, ABOVE, PLAIN, odd=True)
-    decisions = {"bits_of_sum": names["bits_of_sum"], "smaller": names["smaller"]}
-    decisions["exactly"] = EXACTLY[operation]
-    decisions["bits_of_three"] = compiled_with(bits_of_three, names)
-    return jit(12, loop, decisions | conversions(carrier), "operating", operation, carrier)
-
-
-def bits_of_three(product, rest, term):
-    """The pattern of a product, given as a rounded one and what it lost, plus a term, to odd.
-
-    Boldo and Melquiond, Emulation of FMA and correctly rounded sums: proved algorithms using rounding to
-    odd, 2008. What is left of two exact sums is added to odd, and that to the leading part: where the sum
-    to odd is inexact, so is that of the leading parts, which did not cancel, and what is left is less than
-    two of its last places, so that no boundary lies between the number and what stands for it.
-    """
-    inner = np.float64(term + rest)
-    part = np.float64(inner - term)
-    inner_lost = np.float64(np.float64(term - np.float64(inner - part)) + np.float64(rest - part))
-    outer = np.float64(product + inner)
-    part = np.float64(outer - product)
-    outer_lost = np.float64(np.float64(product - np.float64(outer - part)) + np.float64(inner - part))
-    left = number(bits_of_sum(inner_lost, outer_lost))
-    bits = bits_of_sum(outer, left)
-    # A sum of zeros has the sign that the two have, which what was lost has not.
-    return pattern(np.float64(product + term)) if U64(bits << U64(1)) == U64(0) else bits
-
-
-def on_grid(significand, place, negative, ceiling, numbers):
-    """A significand rounded in a format continued past its largest value, its place, how many bits fell."""
-    field = I(I(place) + I(LEADING + 1023))
-    lowest = I(numbers[LOWEST_FIELD])
-    unit = I(numbers[UNIT_FIELD])
-    if ENDING != WRAPPED:
-        unit = I(field - I(I(52) - I(numbers[LEAST_DROP]))) if field >= lowest else unit
-    drop = I(I(unit - I(1023)) - I(place))
-    if drop > I(63):  # far below the unit: what is left is less than half of it
-        far = U(smaller(I(drop - I(63)), I(63)))
-        cut = U(significand & low_bits(far))
-        significand = U(U(significand >> far) | (U(1) if cut != U(0) else U(0)))
-        place, drop = I(unit - I(1023 + 63)), I(63)
-    if drop <= I(0):
-        return significand, I(place), drop
-    exponents = U(larger(I(field - lowest), I(0))) & numbers[NO_MANTISSA]
-    odd = U(U(U(significand >> U(drop)) + U(exponents)) & U(1))
-    whole = significand
-    if MODE == STOCHASTIC_NEAREST:
-        whole = rounded_to_random_bits(significand, U(drop), numbers)
-    added = increment(significand, negative, U(drop), odd, ceiling, numbers)
-    return U(U(whole + added) & U(~low_bits(U(drop)))), I(place), drop
+    return jit(12, loop, operations_of(operation, carrier), "operating", operation, carrier)
 
 
 @cache
@@ -232,27 +146,15 @@ def rounding_wide(mode: int, ending: int, full: bool) -> Any:
             for j in range(count):
                 ceiling = ceilings[offset + j] if drawn else U32(0)
                 significand, place = significands[start + j], places[start + j]
-                if significand == U64(0):
-                    out[start + j] = quantize_bits(U64(place), ceiling, numbers)
-                    continue
-                negative = place & 1 != 0
-                rounded, place, drop = on_grid(significand, place >> 1, negative, ceiling, numbers)
-                if wraps:
-                    guard = np.int64(numbers[RANDOM_BITS]) + 2 if drawn else 2
-                    if drop < guard and significand & U64(1) != U64(0):  # more may lie below
-                        lost[0] = 1
-                    bits = drop + np.int64(numbers[WORD_BITS])
-                    kept = low_bits(U64(bits)) if bits > 0 else U64(0)
-                    rounded = U64(rounded & kept) if bits < 64 else rounded
-                sign = U64(1 << 63) if negative else U64(0)
-                out[start + j] = ended(U64(0), sign, pattern_of(rounded, place), numbers)
+                negative = significand != U64(0) and place & 1 != 0  # else the place is a pattern
+                place = place if significand == U64(0) else place >> 1
+                bits, unknown = rounded_result(significand, place, negative, ceiling, numbers)
+                out[start + j] = bits
+                if wraps and unknown:
+                    lost[0] = 1
             start += count
 
-    own = specialized("float64", mode, ABOVE, ending, full=full)
-    decisions = {name: own[name] for name in ("ended", "low_bits", "quantize_bits", "smaller")}
-    integers = specialized("float64", mode, ABOVE, ending, full=full, digits=LEADING)
-    decisions["on_grid"] = compiled_with(on_grid, {**integers, "LEADING": LEADING})
-    return jit(12, loop, decisions, "rounding", mode, ending, full)
+    return jit(12, loop, roundings_of(mode, ending, full=full), "rounding", mode, ending, full)
 
 
 @cache

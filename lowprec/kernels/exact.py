@@ -3,11 +3,10 @@
 A result that is not zero is a significand, whose leading bit is bit 62, times 2^place, with a sign. Its
 last bit is set if anything lies below it, as in a sum rounded to odd, so that 62 bits tell exactly how it
 is rounded to whatever leaves two of them. A significand of 0 comes with a pattern in place of a place: a
-zero, an infinity or NaN. Plain functions but for the decorator: a call costs little beside what they do.
+zero, an infinity or NaN. These are plain functions, of which each compiler makes its own.
 """
 
 import numpy as np
-from numba import njit
 
 from lowprec.kernels.scalar import U64
 
@@ -21,21 +20,22 @@ ADD, MULTIPLY, DIVIDE, ROOT, FUSE = range(5)
 
 _ONE, _NONE = U64(1), U64(0)
 _HIDDEN, _SIGN, _INFINITY = U64(1 << 52), U64(1 << 63), U64(0x7FF << 52)
-_QUIET_NAN = U64(0xFFF << 51)
+_NAN = 0xFFF << 51
 _LOW = U64(0xFFFFFFFF)
 _LARGEST = U64((0x7FF << 52) - 1)
 
-function = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+def root(x):
+    """The square root, rounded to nearest."""
+    return np.sqrt(x)
 
 
-@function
 def leading_bit_of(integer):
     """floor(log2) of a positive integer of 64 bits."""
     alone = U64(integer & ~U64(integer >> _ONE))  # without the bit below, it is not rounded up to the next
     return np.int64(np.float64(alone).view(U64) >> U64(52)) - 1023
 
 
-@function
 def shifted_left(high, low, count):
     """An integer of 128 bits times 2^count, which it holds."""
     if count >= 64:
@@ -45,7 +45,6 @@ def shifted_left(high, low, count):
     return U64(U64(high << U64(count)) | U64(low >> U64(64 - count))), U64(low << U64(count))
 
 
-@function
 def shifted_right(high, low, count):
     """An integer of 128 bits over 2^count, cut, and whether any bit of it was."""
     if count == 0:
@@ -60,13 +59,11 @@ def shifted_right(high, low, count):
     return U64(high >> U64(count)), U64(U64(low >> U64(count)) | U64(high << U64(64 - count))), cut != _NONE
 
 
-@function
 def leading_bit_of_two(high, low):
     """floor(log2) of a positive integer of 128 bits."""
     return 64 + leading_bit_of(high) if high != _NONE else leading_bit_of(low)
 
 
-@function
 def normalized(high, low, place, lost):
     """A positive integer of 128 bits times 2^place, and something below it if ``lost``, as a significand."""
     shift = leading_bit_of_two(high, low) - LEADING
@@ -77,7 +74,6 @@ def normalized(high, low, place, lost):
     return U64(significand | (_ONE if cut or lost else _NONE)), place + shift
 
 
-@function
 def taken_apart(bits):
     """The integer and the exponent of its last place that a finite pattern stands for."""
     field = np.int64(U64(bits & _INFINITY) >> U64(52))
@@ -87,7 +83,6 @@ def taken_apart(bits):
     return U64(digits | _HIDDEN), field - 1075
 
 
-@function
 def multiplied(x, y):
     """The product of two integers of 64 bits, in 128."""
     x_high, x_low = U64(x >> U64(32)), U64(x & _LOW)
@@ -98,7 +93,6 @@ def multiplied(x, y):
     return high, U64(x * y)
 
 
-@function
 def stand_in(bits):
     """The number itself if it is zero or none, else a one of its sign, which changes no infinity or NaN."""
     magnitude = U64(bits & U64(_SIGN - _ONE))
@@ -107,19 +101,17 @@ def stand_in(bits):
     return U64(U64(bits & _SIGN) | U64(1023 << 52)).view(np.float64)
 
 
-@function
 def is_number(bits):
     """Whether a pattern is finite."""
     return U64(bits & _INFINITY) != _INFINITY
 
 
-@function
 def special(x):
-    """What stands for a zero, an infinity or NaN."""
-    return _NONE, np.float64(x).view(np.int64), False
+    """What stands for a zero, an infinity or NaN, of which there is one."""
+    bits = np.float64(x).view(np.int64)
+    return _NONE, bits if x == x else np.int64(_NAN), False
 
 
-@function
 def fused_exactly(x, y, z, down):
     """``x * y + z``; an exact zero of terms that are none, or of either sign, is -0 if ``down``."""
     if not (is_number(x) and is_number(y)):
@@ -168,7 +160,6 @@ def fused_exactly(x, y, z, down):
     return significand, place, negative
 
 
-@function
 def quotient_exactly(x, y, _z, _down):
     """``x / y``."""
     x_digits, x_place = taken_apart(x)
@@ -188,42 +179,38 @@ def quotient_exactly(x, y, _z, _down):
     return significand, place, U64(x ^ y) >= _SIGN
 
 
-@function
 def root_exactly(x, _y, _z, _down):
     """The square root; NaN of what is below zero, -0 of -0."""
     digits, place = taken_apart(x)
     if not is_number(x) or digits == _NONE or x >= _SIGN:
-        return special(np.sqrt(stand_in(x)))
+        return special(root(stand_in(x)))
     digits, place = normalized(_NONE, digits, place, False)
     digits, place = U64(digits << _ONE), place - 1  # the leading bit at 63
     if place % 2 != 0:
         digits, place = U64(digits >> _ONE), place + 1  # of 53 bits none is lost
-    root = rest = _NONE
+    found = rest = _NONE
     for _ in range(EXACT):  # two bits of the number for each of its root
         rest = U64(U64(rest << U64(2)) | U64(digits >> U64(62)))
         digits = U64(digits << U64(2))
-        trial = U64(U64(root << U64(2)) | _ONE)
-        root = U64(root << _ONE)
+        trial = U64(U64(found << U64(2)) | _ONE)
+        found = U64(found << _ONE)
         if rest >= trial:
             rest = U64(rest - trial)
-            root = U64(root | _ONE)
-    significand, place = normalized(_NONE, root, (place + 64 - 2 * EXACT) // 2, rest != _NONE)
+            found = U64(found | _ONE)
+    significand, place = normalized(_NONE, found, (place + 64 - 2 * EXACT) // 2, rest != _NONE)
     return significand, place, False
 
 
-@function
 def sum_exactly(x, y, _z, down):
     """``x + y``, as for ``fused_exactly``."""
     return fused_exactly(x, U64(1023 << 52), y, down)
 
 
-@function
 def product_exactly(x, y, _z, down):
     """``x * y``, to which a zero of its sign adds nothing."""
     return fused_exactly(x, y, U64(U64(x ^ y) & _SIGN), down)
 
 
-@function
 def to_odd(significand, place, negative):
     """The pattern of binary64 of an exact result, to odd: past the largest number that number."""
     sign = _SIGN if negative else _NONE
@@ -239,7 +226,6 @@ def to_odd(significand, place, negative):
     return U64(U64(U64(field << U64(52)) + digits) | sign)
 
 
-@function
 def pattern_of(integer, place):
     """The magnitude of an integer times 2^place as a pattern that holds it; of infinity past all of them."""
     if integer == _NONE:
@@ -256,10 +242,10 @@ def pattern_of(integer, place):
 
 
 EXACTLY = {
-    ADD: sum_exactly,
-    MULTIPLY: product_exactly,
-    DIVIDE: quotient_exactly,
-    ROOT: root_exactly,
-    FUSE: fused_exactly,
+    ADD: "sum_exactly",
+    MULTIPLY: "product_exactly",
+    DIVIDE: "quotient_exactly",
+    ROOT: "root_exactly",
+    FUSE: "fused_exactly",
 }
 """The functions of patterns, and whether an exact zero sum is -0, that give a significand and so on."""

@@ -5,7 +5,7 @@ Multiply-adds that round once are instructions: Numba has no name for them.
 
 from typing import Any
 
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 
@@ -21,7 +21,6 @@ def fused(context, a, b, c):
     return kind(kind, kind, kind), generate
 
 
-@njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def times(a, b):
     """``a * b``, rounded by itself: compilers for CUDA devices would fuse it with a sum that follows."""
     return a * b

@@ -4,7 +4,7 @@ A compiler prunes a branch on a global constant before it looks at what the bran
 costs a fraction of the whole to compile, and no rounding mode is decided at run time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -13,9 +13,9 @@ import numpy as np
 from numba import njit
 
 from lowprec.errors import type_error
-from lowprec.kernels import codes, groups, posits, quotients, scalar, stairs, sums, tables, wide
+from lowprec.kernels import codes, fused, groups, posits, quotients, scalar, stairs, sums, tables, wide
 
-DECISIONS = (scalar, codes, groups, quotients, tables, posits, stairs, sums, wide)
+DECISIONS = (scalar, codes, fused, groups, quotients, tables, posits, stairs, sums, wide)
 """The modules of plain functions."""
 
 # What takes the place of scalar.py's decisions.
@@ -137,17 +137,19 @@ def specialized(
     if is_listed(depth):
         for name, other in (_TAPERED if depth == posits.TAPERED else _LISTED).items():
             names[name] = names[_DRAWN.get(other, other) if mode >= scalar.STOCHASTIC else other]
-    return _compiled(names, compiler)
+    return compiled_from(names, _MODULES, compiler)
 
 
-def _compiled(names: dict[str, Any], compiler: Callable[..., Any]) -> dict[str, Any]:
-    """The same names with all decisions compiled."""
+def compiled_from(
+    names: dict[str, Any], modules: Collection[str], compiler: Callable[..., Any] = inline
+) -> dict[str, Any]:
+    """The same names with all functions of some modules compiled, for what these names say."""
     done: dict[str, Any] = {}
 
     def found(name: str) -> Any:
         if name not in done:
             value = names[name]
-            if isinstance(value, FunctionType) and value.__module__ in _MODULES:
+            if isinstance(value, FunctionType) and value.__module__ in modules:
                 value = compiled_with(
                     value, {other: found(other) for other in _looked_up(value, names)}, compiler
                 )

@@ -107,5 +107,5 @@ def steps_of(
         instructions: What takes the place of the CPU's own, by name.
     """
     names = {**globals(), **{name.upper(): value for name, value in kind._asdict().items()}}
-    names |= {"NUMBER": np.dtype(carrier).type, **(instructions or {})}
+    names |= {"NUMBER": np.dtype(carrier).type, "times": compiler(times), **(instructions or {})}
     return {f.__name__: compiler(rebound(f, names)) for f in (descended, moved, largest_so_far, stepped)}

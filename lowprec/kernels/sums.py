@@ -7,6 +7,7 @@ rounded to nearest does so only where paths.py can tell that it does.
 
 import numpy as np
 
+from lowprec.kernels.fused import times
 from lowprec.kernels.quotients import (
     SOURCE_INFINITY,
     SOURCE_MANTISSA,
@@ -145,11 +146,6 @@ def rest_of_sum(x, y):
     total = FLOAT(x + y)
     part = FLOAT(total - x)
     return FLOAT(FLOAT(x - FLOAT(total - part)) + FLOAT(y - part))
-
-
-def times(x, y):
-    """The product rounded by itself, which no compiler may join with a sum that follows."""
-    return FLOAT(x * y)
 
 
 def rest_of_product(x, y):

@@ -7,8 +7,8 @@
 
 import numbers
 from collections.abc import Sequence
-from functools import lru_cache, reduce
-from typing import Any
+from functools import lru_cache, partial, reduce
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from lowprec.kernels.operate import is_quick, is_wide, most_random_bits, overflo
 from lowprec.modes import Overflow, Rounding
 from lowprec.ops.carriers import CARRIERS
 from lowprec.ops.constant import constant
-from lowprec.ops.devices import refuse_device
 from lowprec.ops.quantize import (
     Spec,
     check_out,
@@ -51,10 +50,9 @@ def _elementary(
 ) -> Tensor:  # fmt: skip
     """The CPU kernel."""
     dtype = operands[0].dtype
-    read = [x.to(_COMPUTED.get(dtype, dtype)).contiguous() for x in operands]
+    operation, given = _without_difference(operation, operands)
+    read = [x.to(_COMPUTED.get(dtype, dtype)).contiguous() for x in given]
     out = torch.empty(operands[0].shape, dtype=dtype)
-    if operation == "sub":
-        operation, read = "add", [read[0], -read[1]]
     known = operate(
         operation, [x.data_ptr() for x in read], CARRIERS[read[0].dtype], out.data_ptr(), CARRIERS[dtype],
         out.numel(), format, rounding,
@@ -64,18 +62,37 @@ def _elementary(
         threads=torch.get_num_threads(),
     )  # fmt: skip
     if not known:
-        must = "wrap only numbers whose integer part takes fewer than 60 bits, noise included"
-        raise value_error("format", must, format, "Use smaller operands, or a format that saturates.")
+        _refuse_unknown(format)
     return out
 
 
-def _elementary_elsewhere(operation: str, operands: Sequence[Tensor], *_: Any) -> Tensor:
-    """The kernel of other devices: none."""
-    refuse_device(operands[0], operation)
+def _elementary_on_device(
+    operation: str, operands: Sequence[Tensor], seed: Tensor | None, format: str, rounding: str,
+    random_bits: int, stream: int,
+) -> Tensor:  # fmt: skip
+    """The kernel of CUDA devices."""
+    from lowprec.ops.cuda.elementary import operate as on_device
+
+    out = operands[0].new_empty(operands[0].shape)
+    operation, given = _without_difference(operation, operands)
+    refuse = partial(_refuse_unknown, format)
+    on_device(operation, given, out, seed, format, rounding, random_bits, stream, refuse)
+    return out
+
+
+def _without_difference(operation: str, operands: Sequence[Tensor]) -> tuple[str, Sequence[Tensor]]:
+    """An operation that kernels have, and its operands."""
+    return ("add", [operands[0], -operands[1]]) if operation == "sub" else (operation, operands)
+
+
+def _refuse_unknown(format: str) -> NoReturn:
+    """The error of wrapped results that are too large."""
+    must = "wrap only numbers whose integer part takes fewer than 60 bits, noise included"
+    raise value_error("format", must, format, "Use smaller operands, or a format that saturates.")
 
 
 _library.impl("elementary", _elementary, "CPU")
-_library.impl("elementary", _elementary_elsewhere, "CUDA")
+_library.impl("elementary", _elementary_on_device, "CUDA")
 
 
 @torch.library.register_fake("lowprec::elementary", lib=_library)

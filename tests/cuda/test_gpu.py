@@ -249,6 +249,37 @@ def test_codes_both_ways(format: str) -> None:
     assert same_bits(lowprec.decode(codes, format).cpu(), lowprec.decode(codes.cpu(), format))
 
 
+@pytest.mark.parametrize("carrier", list(CARRIERS), ids=str)
+@pytest.mark.parametrize("operation", ["add", "sub", "mul", "div", "sqrt", "fma"])
+def test_single_operations(operation: str, carrier: torch.dtype) -> None:
+    x = in_carrier(resolve("e5m2"), carrier, 3000)
+    count = {"sqrt": 1, "fma": 3}.get(operation, 2)
+    given = [x, x.flip(0), x.roll(700)][:count]
+    for format in ("e4m3fn", "posit8", "normalfloat4", "fixed8f4<wrap>", "binary32"):
+        for rounding in Rounding:
+            source = {"seed": 5} if rounding.is_stochastic else {}
+            try:
+                want = getattr(lowprec, operation)(*given, format=format, rounding=rounding, **source)
+            except ValueError:  # a format without room for so many random bits
+                continue
+            there = [y.cuda() for y in given]
+            got = getattr(lowprec, operation)(*there, format=format, rounding=rounding, **source)
+            assert same_bits(got.cpu(), want), (format, rounding)
+
+
+def test_means() -> None:
+    x = drawn(40, 50)
+    for arithmetic in ("bfloat16", "e4m3fn"):
+        got, want = lowprec.mean(x.cuda(), arithmetic, dim=1), lowprec.mean(x, arithmetic, dim=1)
+        assert same_bits(got.cpu(), want)
+
+
+def test_wrapped_results_that_are_not_known_are_refused() -> None:
+    x, y = torch.tensor([2.0**62], dtype=torch.float64), torch.tensor([0.75], dtype=torch.float64)
+    with pytest.raises(ValueError, match="`format` must wrap only numbers whose integer part takes fewer"):
+        lowprec.add(x.cuda(), y.cuda(), format="fixed8f2<wrap>")
+
+
 def test_a_seed_elsewhere_is_an_error() -> None:
     with pytest.raises(ValueError, match="`seed` must be a tensor of one element on cuda:0"):
         quantize(torch.ones(3, device="cuda"), "e4m3fn", rounding=STOCHASTIC, seed=torch.tensor([1]))

@@ -14,11 +14,12 @@ from elementary_cases import OPERATIONS, operands, results, words_at
 from lowprec import reference
 from lowprec.formats import FixedPoint, FloatingPoint, parse
 from lowprec.formats.carriers import CARRIERS
-from lowprec.kernels.elementary import UNIT, on_grid, operating
+from lowprec.kernels.elementary import UNIT, operating
 from lowprec.kernels.exact import LEADING
 from lowprec.kernels.numbers import MODES, describe
 from lowprec.kernels.operate import OPERATIONS as KINDS
 from lowprec.kernels.operate import is_quick, is_wide
+from lowprec.kernels.operations import on_grid
 from lowprec.kernels.scalar import ABOVE
 from lowprec.kernels.specialize import rebound, specialized
 from lowprec.modes import Rounding
@@ -84,6 +85,19 @@ def test_results_in_binary64_itself(operation: str) -> None:
     given = operands(operation, np.float64, seed=4, count=60)
     got = results(operation, given, "binary64", "nearest_even")
     assert_same_bits(got, reference.elementary(operation, given, "binary64"))
+
+
+@pytest.mark.parametrize("name", ["e5m2", "binary32"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_nan_is_one_pattern_whatever_nan_it_comes_from(operation: str, name: str) -> None:
+    for dtype in DTYPES:
+        rows = [np.array(row, dtype) for row in product([np.nan, -np.nan, 1, -np.inf], repeat=3)]
+        given = [np.ascontiguousarray(x) for x in np.array(rows).T[: OPERATIONS[operation]]]
+        got = results(operation, given, name, "nearest_even")
+        of_nan = got[np.isnan(got)]
+        assert of_nan.size > 20
+        assert set(of_nan.tobytes()) == set(np.array(np.nan, dtype).tobytes())
+        assert len(np.unique(of_nan.view(f"u{of_nan.itemsize}"))) == 1
 
 
 @pytest.mark.parametrize("operation", ["add", "mul", "div", "fma"])

@@ -17,6 +17,7 @@ from lowprec.kernels.cuda.memory import INSTRUCTIONS, load, store
 from lowprec.kernels.cuda.twin import Twin, device, tuple_of
 from lowprec.kernels.cuda.words import word_at
 from lowprec.kernels.cuda.wrapping import folded
+from lowprec.kernels.fused import times
 from lowprec.kernels.noise import ceiling_at
 from lowprec.kernels.products import (
     BIAS,
@@ -41,7 +42,6 @@ from lowprec.kernels.sums import (
     from_source,
     number,
     pattern,
-    times,
     to_source,
 )
 
