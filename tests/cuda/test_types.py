@@ -85,12 +85,17 @@ def all_differences(
             if getattr(module, make.__name__, None) is make:
                 monkeypatch.setattr(module, make.__name__, recording(make))
     text_of(getattr(owner, name.split(".")[1]).__wrapped__(*constants))
-    found, seen = [], set()
-    for on_device, on_cpu in made:
-        for key, dispatcher in on_device.items():
-            if getattr(dispatcher, "overloads", None):
-                found += differences(key, dispatcher, on_cpu[key])
-                seen.add(f"{dispatcher.py_func.__module__.rpartition('.')[2]}.{dispatcher.py_func.__name__}")
+    found, seen, done = [], set(), set()
+    left = [(key, on_device[key], on_cpu.get(key)) for on_device, on_cpu in made for key in on_device]
+    while left:
+        key, on_device, on_cpu = left.pop()
+        if not getattr(on_device, "overloads", None) or id(on_device) in done:
+            continue
+        done.add(id(on_device))
+        found += differences(key, on_device, on_cpu)
+        own, other = on_device.py_func.__globals__, on_cpu.py_func.__globals__
+        left += [(one, own[one], other[one]) for one in on_device.py_func.__code__.co_names if one in own]
+        seen.add(f"{on_device.py_func.__module__.rpartition('.')[2]}.{on_device.py_func.__name__}")
     return found, seen
 
 

@@ -32,6 +32,8 @@ HOW: dict[str, Any] = {"compiler": device, "instructions": INSTRUCTIONS | {"root
 
 exactly = to_odd = make = quantize_bits
 """What each kernel has its own of."""
+_LAST = {True: "quantize_bits", False: "rounded_result"}
+"""What rounds a result to the format, by whether the way is quick."""
 
 
 @cache
@@ -79,12 +81,12 @@ def operating(
                     make(x, y, z, out, unknown, j, down, U32(~word), numbers)
                 j += LANES
 
-    own = elementary.operations_of(operation, carrier, **HOW)
     if quick:
-        names = specialized("float64", mode, depth, ending, full=full, **HOW)
-        own["quantize_bits"] = names["quantize_bits"]
+        last = specialized("float64", mode, depth, ending, full=full, **HOW)
     else:
-        own |= elementary.roundings_of(mode, ending, full=full, **HOW)
+        last = elementary.roundings_of(mode, ending, full=full, **HOW)
+    own = elementary.operations_of(operation, carrier, **HOW)
+    own = {**own, _LAST[quick]: last[_LAST[quick]]}
     decisions = {"make": device(rebound(one, {**globals(), **own}))}
     parameters = (types.int64,) * 7 + (tuple_of(np.uint64, COUNT), types.int64, types.int64)
     return Twin(parameters, kernel, decisions, operation, carrier, mode, depth, ending, full, quick)
