@@ -113,6 +113,11 @@ def innermost(blocks: list[Block]) -> list[frozenset[int]]:
     return [loop for loop in every if not any(other < loop for other in every)]
 
 
+def inner_loops(ptx: str) -> list[list[Instruction]]:
+    """The instructions of every loop without another one in it, of all functions."""
+    return [inside(blocks, loop) for blocks in blocks_of(ptx) for loop in innermost(blocks)]
+
+
 def inside(blocks: list[Block], loop: frozenset[int]) -> list[Instruction]:
     """The instructions of a loop, those of loops in it too."""
     return [one for number in sorted(loop) for one in blocks[number].instructions]

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from ptx import CAPABILITIES, assemble, assembler, text_of
+from ptx_flow import Instruction, blocks_of, inner_loops
 from simulator import SIMULATED
 
 pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
@@ -71,29 +72,25 @@ def twin_of(name: str):
     return products.multiplying(*constants, **folding)
 
 
-def opcodes(lines: list[str]) -> list[str]:
-    """The instructions of some lines."""
-    return [found[1] for line in lines if (found := re.match(r"\t(?:@!?%\w+ )?([a-z][\w.]*)\s", line))]
+def opcodes(instructions: list[Instruction]) -> list[str]:
+    """Their names."""
+    return [one.opcode for one in instructions]
 
 
-def inner_loops(text: str) -> list[list[str]]:
-    """The lines of the innermost loops that read shared memory: those over k."""
-    lines, labels, loops = text.splitlines(), {}, []
-    for number, line in enumerate(lines):
-        if label := re.match(r"(\$L\w+):", line):
-            labels[label[1]] = number
-        elif (branch := re.search(r"\sbra(?:\.uni)?\s+(\$L\w+);", line)) and branch[1] in labels:
-            loops.append((labels[branch[1]], number))
-    inner = [
-        loop for loop in loops if not any(loop[0] <= a and b <= loop[1] for a, b in loops if (a, b) != loop)
-    ]
-    bodies = [lines[a : b + 1] for a, b in inner]
-    return [body for body in bodies if any("ld.shared" in line for line in body)]
+def every(text: str) -> list[str]:
+    """The names of all instructions."""
+    return [code for blocks in blocks_of(text) for block in blocks for code in opcodes(block.instructions)]
+
+
+def loops_over_k(text: str) -> list[list[str]]:
+    """The names of the instructions of innermost loops that read shared memory."""
+    found = map(opcodes, inner_loops(text))
+    return [codes for codes in found if any(code.startswith("ld.shared") for code in codes)]
 
 
 def check_text(name: str, text: str) -> None:
     """Roundings stay apart, and the loop over k does nothing slow."""
-    codes = opcodes(text.splitlines())
+    codes = every(text)
     # No decision of these kernels asks for a fused multiply-add, and every product names its rounding; so
     # between a product and a sum there is the rounding that the decision puts there.
     assert not [code for code in codes if code.startswith("fma.r")]
@@ -101,11 +98,10 @@ def check_text(name: str, text: str) -> None:
     computed = "f64" if (CASES | FURTHER)[name][3] == "float64" else "f32"
     assert f"mul.rn.{computed}" in codes
     assert not [code for code in codes if ".ftz" in code or ".approx" in code]
-    loops = inner_loops(text)
+    loops = loops_over_k(text)
     if name != "pairwise":  # it adds pairs in a loop further inside
         assert loops
-    for loop in loops:
-        inside = opcodes(loop)
+    for inside in loops:
         assert not [code for code in inside if re.match(r"(div|rem|call)\b", code)]
         assert not [code for code in inside if "local" in code]
         if computed == "f32" and name != "blocks":  # a block's sum is scaled in binary64
@@ -149,7 +145,7 @@ def test_exact_sums_have_one(tmp_path) -> None:
     from lowprec.kernels.cuda import quire
 
     text = text_of(quire.summing(*constants_of_exact()))
-    codes = opcodes(text.splitlines())
+    codes = every(text)
     assert not [code for code in codes if code.startswith("fma.r")]
     assert {code for code in codes if re.match(r"mul\..*f(32|64)", code)} == {"mul.rn.f64"}
     if assembler() is None:
