@@ -13,9 +13,13 @@ from hard_inputs import hard_values
 from lowprec.formats import Format
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+EXECUTED = os.environ.get("RUN_PTX") == "1" and not SIMULATED
+"""Whether the machine for PTX runs what the simulator runs else."""
 simulated = [
     pytest.mark.cudasim,
-    pytest.mark.skipif(not SIMULATED, reason="needs NUMBA_ENABLE_CUDASIM=1 and the extra `cuda`"),
+    pytest.mark.skipif(
+        not (SIMULATED or EXECUTED), reason="needs NUMBA_ENABLE_CUDASIM=1 or RUN_PTX=1, and the extra `cuda`"
+    ),
 ]
 """The marks of a module of such tests."""
 if SIMULATED:
