@@ -6,7 +6,8 @@ block run one after the other until each waits or has ended, so an error of wait
 
 import ctypes
 import re
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,11 +33,31 @@ class Statement(NamedTuple):
 class Thread:
     """One thread: its registers and memory, where it is, and what it waits for."""
 
-    def __init__(self, registers: int, local: int, shared: bytearray, place: dict[str, int]) -> None:
+    def __init__(self, registers: int, local: int, shared: bytearray, place: dict[str, Any]) -> None:
         self.registers: list[Any] = [None] * registers  # nothing may read what nothing wrote
         self.local, self.shared = bytearray(local), shared
         self.at, self.waits = 0, ()
         self.__dict__.update(place)
+
+
+class Regions:
+    """The global memory that a kernel was given: no other may be read or written."""
+
+    def __init__(self) -> None:
+        self.ends: dict[int, int] = {}
+        self.starts: list[int] = []
+
+    def add(self, start: int, size: int) -> None:
+        """So many bytes."""
+        if self.ends.get(start, -1) < start + size:
+            self.ends[start] = start + size
+            self.starts = sorted(self.ends)
+
+    def check(self, address: int, size: int) -> None:
+        """Refuse what lies outside."""
+        before = self.starts[: bisect_right(self.starts, address)]
+        if not any(address + size <= self.ends[start] for start in before[::-1]):
+            raise AssertionError(f"the kernel was given no global memory at {address}")
 
 
 def load(thread: Thread, space: str, address: int, size: int) -> int:
@@ -44,6 +65,7 @@ def load(thread: Thread, space: str, address: int, size: int) -> int:
     if address % size:
         raise AssertionError(f"{space} memory at {address} is not aligned to {size}")
     if space == "global":
+        thread.regions.check(address, size)
         return _WORDS[size].from_address(address).value
     room = getattr(thread, space)
     if address + size > len(room):
@@ -208,20 +230,29 @@ def flattened(kind: types.Type, value: Any) -> list[int]:
 _programs: dict[Any, Program] = {}
 
 
-def launch(twin: Twin, blocks: int, threads: tuple[int, int], *arguments: Any) -> None:
+def launch(
+    twin: Twin, blocks: int, threads: tuple[int, int], arguments: Sequence[Any], regions: Regions
+) -> None:
     """Run a kernel on all threads of a grid."""
     if twin.function not in _programs:
         _programs[twin.function] = Program(text_of(twin))
-    program, (wide, high) = _programs[twin.function], threads
     kinds = zip(twin.parameters, arguments, strict=True)
     parameters = [bits for kind, value in kinds for bits in flattened(kind, value)]
+    execute(_programs[twin.function], blocks, threads, parameters, regions)
+
+
+def execute(
+    program: Program, blocks: int, threads: tuple[int, int], parameters: list[int], regions: Regions
+) -> None:
+    """Run a program on all threads of a grid."""
+    wide, high = threads
     size = {"ntid_x": wide, "ntid_y": high, "ntid_z": 1, "nctaid_x": blocks, "nctaid_y": 1, "nctaid_z": 1}
     with np.errstate(all="ignore"):
         for block in range(blocks):
             shared = bytearray(program.sizes["shared"])
             places = [
                 {**size, "tid_x": n % wide, "tid_y": n // wide, "tid_z": 0, "ctaid_x": block, "ctaid_y": 0}
-                | {"ctaid_z": 0, "parameters": parameters}
+                | {"ctaid_z": 0, "parameters": parameters, "regions": regions}
                 for n in range(wide * high)
             ]
             count = len(program.registers)
@@ -251,7 +282,8 @@ def _exchange(warp: list[Thread]) -> None:
     for lane, thread in asking.items():
         _, into, told, _, distance, bounds, members = given[lane]
         there = {other for other in range(len(warp)) if members >> other & 1}
-        if there != set(asking) or bounds != WARP - 1:
+        together = there == set(asking) and len({one.at for one in asking.values()}) == 1
+        if not together or bounds != WARP - 1:
             raise AssertionError(f"lanes {sorted(there)} are to exchange values, and {sorted(asking)} do")
         known = lane ^ distance in given
         thread.registers[into] = given[lane ^ distance if known else lane][3]
