@@ -26,9 +26,9 @@ everything() {
     date -u
     git log -1 --format='commit %H' 2>/dev/null || true
     part "device" 20 nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total,clocks.max.sm --format=csv
-    part "packages" 60 "$python" -c "$versions"
-    part "tests" 260 "$python" -m pytest "${options[@]}" tests/cuda
-    part "bench" 120 "$python" -c "$lowprec" bench --device cuda
+    part "packages" 40 "$python" -c "$versions"
+    part "tests" 250 "$python" -m pytest "${options[@]}" tests/cuda
+    part "bench" 160 "$python" -c "$lowprec" bench --device cuda
     if ((${#failed[@]})); then
         printf '\nfailed: %s\n' "${failed[*]}"
         return 1

@@ -11,7 +11,18 @@ import torch
 
 import lowprec
 from lowprec.app import checkpoint
-from lowprec.app.bench import child, kernels, on_device, optimizers, packing, peers, processes, products, step
+from lowprec.app.bench import (
+    child,
+    kernels,
+    on_device,
+    optimizers,
+    packing,
+    peers,
+    processes,
+    products,
+    report,
+    step,
+)
 from lowprec.app.bench.figure import Limit, Probe, Unavailable
 from lowprec.app.bench.measure import FULL, QUICK
 from lowprec.formats import parse
@@ -253,5 +264,9 @@ def test_every_kernel_of_a_device_is_measured():
     expected = {row for row in kernels.rows(complete=True) if row[1] in on_device._MODES}
     assert rows == {" ".join(row) for row in expected}
     assert {row[0] for row in expected} == {row[0] for row in kernels.rows(complete=True)}
+    assert {probe.row for probe in probes if probe.section == on_device.PRODUCTS} == {
+        case.row for case in products.CASES
+    }
+    assert all(probe.section in report.CAPTIONS for probe in probes)
     figures = [probe.take() for probe in on_device.probes(QUICK, torch.device("cpu"))]
     assert [figure for figure in figures if not figure.value] == []

@@ -1,4 +1,4 @@
-"""Every kernel on a CUDA device as a ratio to its own copy of the same bytes, by its own clock."""
+"""Kernels on a CUDA device beside copies and what torch computes there, by the device's own clock."""
 
 import importlib
 from collections.abc import Callable, Iterator
@@ -8,7 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lowprec.app.bench import kernels
+from lowprec import elementary
+from lowprec.app.bench import kernels, optimizers, products
 from lowprec.app.bench.figure import Probe
 from lowprec.app.bench.measure import Effort, in_turns, microseconds_per_call, seconds
 from lowprec.errors import value_error
@@ -16,10 +17,16 @@ from lowprec.modes import Rounding
 from lowprec.ops import quantize
 
 KERNELS, CALLS = "kernels on the device", "64 elements on the device"
+OPERATIONS, PRODUCTS = "single operations on the device", "matrix products on the device"
+STEPS = "optimizer step on the device"
 _SIDE = 1 << 14
 """Of the matrices of a complete run: many times what a device's cache holds."""
 _MODES = (Rounding.NEAREST_EVEN, Rounding.TOWARD_ZERO, Rounding.STOCHASTIC)
 """The others take as long as one of these."""
+_OPERATIONS = {"add": 2, "mul": 2, "div": 2, "sqrt": 1}
+"""By how many operands they have."""
+_SIZE: products.Size = (1024, 1024, 1024)
+"""Of the products of a complete run."""
 _AT_ONCE = 10
 """Calls between two marks of the device's clock, so that it does not wait for the host between them."""
 
@@ -72,8 +79,8 @@ def probes(effort: Effort, device: torch.device) -> Iterator[Probe]:
 
     Example:
         >>> from lowprec.app.bench.measure import QUICK
-        >>> {probe.section for probe in probes(QUICK, torch.device("cpu"))} == {KERNELS, CALLS}
-        True
+        >>> sorted({probe.section for probe in probes(QUICK, torch.device("cpu"))})[-1]
+        'single operations on the device'
     """
     effort = replace(effort, side=_SIDE) if effort.complete else effort
     for format, mode, carrier in kernels.rows(complete=effort.complete):
@@ -81,6 +88,17 @@ def probes(effort: Effort, device: torch.device) -> Iterator[Probe]:
             continue
         measure = _into(format, mode, carrier, effort, device)
         yield Probe(KERNELS, f"{format} {mode} {carrier}", kernels.INTO, "of copy_", measure)
+    for name in _OPERATIONS if effort.complete else ("mul",):
+        for format, mode in (("e4m3fn", Rounding.NEAREST_EVEN), ("bfloat16", Rounding.STOCHASTIC)):
+            measure = _operation(name, format, mode, effort, device)
+            yield Probe(OPERATIONS, f"{name}, {format} {mode}", "float32", "of torch", measure)
+    for case in products.CASES if effort.complete else products.CASES[:1]:
+        size = _SIZE if effort.complete else (8, 8, 8)
+        measure = _product(case, size, effort, device)
+        yield Probe(PRODUCTS, case.row, " × ".join(map(str, size)), "of torch", measure)
+    for kind in ("SGD", "AdamW") if effort.complete else ("SGD",):
+        measure = _step(kind, effort, device)
+        yield Probe(STEPS, f"{kind}, {optimizers.PARAMETERS}", optimizers.ONE_PASS, "of float32", measure)
     for format in kernels.FAMILIES if effort.complete else kernels.FAMILIES[:1]:
         for mode in (Rounding.NEAREST_EVEN, Rounding.STOCHASTIC):
             yield Probe(CALLS, f"{format} {mode}", "", "µs", _small(format, mode, effort, device))
@@ -142,6 +160,50 @@ def _into(
             return quantize(x, format, rounding=mode, seed=seed, out=out)
 
         return in_turns(lambda: out.copy_(x), call, effort.repeats, clock_of(device))
+
+    return measure
+
+
+def _operation(
+    name: str, format: str, mode: Rounding, effort: Effort, device: torch.device
+) -> Callable[[], float]:
+    """Measures a single operation beside torch's, which writes as many bytes."""
+
+    def measure() -> float:
+        x, _ = _operands("float32", effort.side, device)
+        given, seed = (x.abs(), x)[: _OPERATIONS[name]], _seed(mode, device)
+        own, other = getattr(elementary, name), getattr(torch, name)
+        options = {"format": format, "rounding": mode, "seed": seed}
+        return in_turns(
+            lambda: own(*given, **options), lambda: other(*given), effort.repeats, clock_of(device)
+        )
+
+    return measure
+
+
+def _product(
+    case: products.Case, size: products.Size, effort: Effort, device: torch.device
+) -> Callable[[], float]:
+    """Measures a product beside torch's in float32."""
+
+    def measure() -> float:
+        a, b = products.pair(case.operands, size, device)
+        own = products.multiplying(case, a, b)
+        return in_turns(own, lambda: torch.bmm(a, b), effort.repeats, clock_of(device))
+
+    return measure
+
+
+def _step(kind: str, effort: Effort, device: torch.device) -> Callable[[], float]:
+    """Measures a step beside torch's foreach step in float32."""
+
+    def measure() -> float:
+        divisor = 1 if effort.complete else 64
+        own, other = (
+            optimizers.stepping(kind, how, divisor=divisor, device=device)
+            for how in (optimizers.ONE_PASS, None)
+        )
+        return in_turns(own, other, effort.repeats, clock_of(device))
 
     return measure
 

@@ -17,6 +17,8 @@ OPTIMIZERS = "optimizer step"
 ONE_PASS, EACH, QTORCH = "lowprec.optim", "LowPrecision around foreach", "qtorch OptimLP"
 """Steps in one pass; the roundings before and after torch's own step; the same by QPyTorch."""
 
+PARAMETERS = "parameters of ResNet-18, every role e5m2 stochastic"
+"""What is stepped."""
 _STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
 """Output channels and stride of each stage of two blocks."""
 
@@ -43,13 +45,16 @@ def shapes() -> list[tuple[int, ...]]:
     return [*found, (1000, before), (1000,)]
 
 
-def stepping(kind: str, how: str | None, *, divisor: int = 1) -> Callable[[], Any]:
+def stepping(
+    kind: str, how: str | None, *, divisor: int = 1, device: torch.device | None = None
+) -> Callable[[], Any]:
     """A step with its states made, ready to be repeated.
 
     Args:
         kind: ``"SGD"`` or ``"AdamW"``.
         how: One of the columns; None for torch's foreach step in float32.
         divisor: What the largest size of each parameter is divided by.
+        device: Where the parameters lie; None for the CPU.
 
     Returns:
         The step.
@@ -65,8 +70,8 @@ def stepping(kind: str, how: str | None, *, divisor: int = 1) -> Callable[[], An
     parameters = []
     for first, *rest in shapes():
         shape = max(first // divisor, 1), *rest
-        p = nn.Parameter(0.05 * torch.randn(shape, generator=generator))
-        p.grad = 0.01 * torch.randn(shape, generator=generator)
+        p = nn.Parameter((0.05 * torch.randn(shape, generator=generator)).to(device))
+        p.grad = (0.01 * torch.randn(shape, generator=generator)).to(device)
         parameters.append(p)
     optimizer = _optimizer(kind, how, parameters)
     optimizer.step()
@@ -111,7 +116,7 @@ def probes(effort: Effort) -> Iterator[Probe]:
     """
     limits = {ONE_PASS: floors.ONE_PASS, EACH: floors.EACH}
     for kind in ("SGD", "AdamW") if effort.complete else ("SGD",):
-        row = f"{kind}, parameters of ResNet-18, every role e5m2 stochastic"
+        row = f"{kind}, {PARAMETERS}"
         for how in (ONE_PASS, EACH, QTORCH):
             limit = Limit(limits[how], at_least=False) if how in limits else None
             yield Probe(OPTIMIZERS, row, how, "of float32", _measuring(kind, how, effort), limit)

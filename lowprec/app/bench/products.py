@@ -63,12 +63,13 @@ CASES = tuple(_cases())
 """The rows, in their order."""
 
 
-def pair(operands: str, size: Size) -> tuple[Tensor, Tensor]:
+def pair(operands: str, size: Size, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Two normally distributed matrices.
 
     Args:
         operands: The format that they are rounded to, or ``"raw"``; for integers they are scaled up before.
         size: Rows, products of a sum, columns.
+        device: Where they lie; None for the CPU.
 
     Returns:
         Both, float32, as batches of one.
@@ -79,7 +80,7 @@ def pair(operands: str, size: Size) -> tuple[Tensor, Tensor]:
     """
     generator = torch.Generator().manual_seed(0)
     m, k, n = size
-    factors = [torch.randn(1, *shape, generator=generator) for shape in ((m, k), (k, n))]
+    factors = [torch.randn(1, *shape, generator=generator).to(device) for shape in ((m, k), (k, n))]
     if operands != RAW:
         scale = 40.0 if operands.startswith("fixed") else 1.0
         factors = [quantize(x * scale, operands) for x in factors]
@@ -102,7 +103,7 @@ def multiplying(case: Case, a: Tensor, b: Tensor) -> Callable[[], Tensor]:
         16.0
     """
     sums = make_sums(case.arithmetic)
-    seed = torch.tensor(1) if sums.is_stochastic else None
+    seed = torch.tensor(1, device=a.device) if sums.is_stochastic else None
     return lambda: product(a, b, None, seed, sums, 0)
 
 

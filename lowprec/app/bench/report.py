@@ -25,6 +25,9 @@ CAPTIONS = {
         "with it by the device's clock; 1 is as fast as the copy."
     ),
     on_device.CALLS: "Microseconds that the host spends on one call, the device's work not awaited.",
+    on_device.OPERATIONS: "Time relative to torch's operation in float32 there, timed in turns with it.",
+    on_device.PRODUCTS: "Time relative to torch's float32 product there, timed in turns with it.",
+    on_device.STEPS: "Time relative to torch's foreach step in float32 there, timed in turns with it.",
     packing.PACKING: (
         "Speed relative to copy_ of the codes, uint8, timed in turns with it; a new output is made."
     ),
