@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("numba_cuda", reason="needs numba-cuda, the extra `cuda`")
 
@@ -14,9 +15,11 @@ from ptx import compiled
 from ptx_machine import Program, Regions, execute
 from ptx_meaning import NAMES as MEANINGS
 from ptx_meaning import exactly, number, value_of
+from simulator import queue, same_bits
 from twins import cases, factories
 
-from lowprec import reference
+from lowprec import Rounding, reference
+from lowprec.kernels.cpu import VALUES
 
 pytestmark = compiled
 
@@ -24,6 +27,31 @@ pytestmark = compiled
 @pytest.mark.parametrize("name", factories())
 def test_every_kernel_gives_the_bits_of_the_cpu(name: str, machine, monkeypatch) -> None:
     cases("simulated")[name](monkeypatch)
+
+
+def check_all_of_16_bits(format: str, mode: str) -> None:
+    """All numbers of bfloat16 are rounded as the CPU rounds them, NaN among them."""
+    from lowprec.kernels.cuda import elementwise
+
+    x = torch.arange(1 << 16).to(torch.uint16).view(torch.bfloat16)
+    seed, out = torch.tensor([7]), torch.empty_like(x)
+    elementwise.quantize(
+        queue((3, (32, 1))), x.data_ptr(), out.data_ptr(), "bfloat16", tuple(x.shape), x.stride(),
+        out.stride(), format, mode, 32, VALUES, (seed.data_ptr(), 0, -1),
+    )  # fmt: skip
+    assert same_bits(out, torch.ops.lowprec.quantize(x, seed, format, mode, 32))
+
+
+@pytest.mark.parametrize("mode", ["nearest_even", "stochastic"])
+def test_all_numbers_of_16_bits(mode: str, machine) -> None:
+    check_all_of_16_bits("e4m3fn", mode)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("mode", list(Rounding), ids=str)
+@pytest.mark.parametrize("format", ["e4m3fn", "e5m2<saturate>", "fixed8f4<wrap>", "posit8", "log4f3"])
+def test_all_numbers_of_16_bits_in_every_family_and_mode(format: str, mode: Rounding, machine) -> None:
+    check_all_of_16_bits(format, str(mode))
 
 
 def meaning(opcode: str, *operands: int) -> int:
