@@ -8,6 +8,7 @@ says. A step that the carrier cannot decide in some column is done again in bina
 to odd.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from lowprec.kernels.memory import TURNED, at, get, put, read_apart, turn
 from lowprec.kernels.noise import ceiling_at, lay_out
 from lowprec.kernels.philox import word_at
 from lowprec.kernels.scalar import ABOVE, COUNT, NEAREST_EVEN, PLAIN, U32, quantize_bits, smaller
-from lowprec.kernels.specialize import WIDTHS, specialized
+from lowprec.kernels.specialize import WIDTHS, compiled_with, inline, specialized
 from lowprec.kernels.sums import (
     ADDED,
     added,
@@ -78,6 +79,17 @@ class Kind(NamedTuple):
     out: str
     scaled: bool = False
     """Whether sums of chunks are multiplied by scales."""
+
+
+def compensated(total, lost, term, ceilings, numbers):
+    """Kahan's step: the sum with a term from which what the last one lost is taken, and what this one loses.
+
+    The complements of words are those of the sum, of the term, of what the sum gained, and of what it lost.
+    """
+    y = number(added(term, -lost, ceilings[1], numbers))
+    after = number(added_rest(total, y, ceilings[0], numbers))
+    gain = number(added_rest(after, -total, ceilings[2], numbers))
+    return after, number(added_rest(gain, -y, ceilings[3], numbers))
 
 
 @cache
@@ -180,18 +192,17 @@ def multiplying(kind: Kind) -> Any:
                                     put(kept, j, before)
                                     unsure |= is_doubtful(bits_of_sum(before, y), ceiling, numbers)
                                 if kahan:
-                                    lost, other = get(carried, here), U32(0)
-                                    index = position + column * depth + k
+                                    of_term = of_gain = of_lost = U32(0)
                                     if draws_sums:
-                                        other = ceiling_at(seed, stream + TERM, index)
-                                    y = number(added(y, value(-lost), other, numbers))
-                                    after = number(added_rest(before, y, ceiling, numbers))
-                                    if draws_sums:
-                                        other = ceiling_at(seed, stream + GAIN, index)
-                                    gain = number(added_rest(after, value(-before), other, numbers))
-                                    if draws_sums:
-                                        other = ceiling_at(seed, stream + LOST, index)
-                                    put(carried, here, number(added_rest(gain, value(-y), other, numbers)))
+                                        index = position + column * depth + k
+                                        of_term = ceiling_at(seed, stream + TERM, index)
+                                        of_gain = ceiling_at(seed, stream + GAIN, index)
+                                        of_lost = ceiling_at(seed, stream + LOST, index)
+                                    ceilings = ceiling, of_term, of_gain, of_lost
+                                    after, rest = compensated(
+                                        before, get(carried, here), y, ceilings, numbers
+                                    )
+                                    put(carried, here, rest)
                                 else:
                                     after = number(added(before, y, ceiling, numbers))
                                 y = after
@@ -289,12 +300,14 @@ def adding(family: Family, out: str) -> Any:
     return jit(9, loop, decisions | conversions(out), "adding", *family, out)
 
 
-def decisions_of(kind: Kind, **compiler: Any) -> dict[str, Any]:
-    """The functions that a loop calls; ``compiler`` is what ``specialized`` takes for another one."""
+def decisions_of(
+    kind: Kind, compiler: Callable[..., Any] = inline, instructions: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The functions that a loop calls; the further arguments are those of ``specialized``."""
 
     def of(carrier: str, family: Family, *, odd: bool = False) -> dict[str, Any]:
         """The decisions for a family."""
-        return specialized_for(carrier, family, odd=odd, **compiler)
+        return specialized_for(carrier, family, odd=odd, compiler=compiler, instructions=instructions)
 
     own = of(kind.carrier, kind.step, odd=kind.odd)
     decisions = {name: own[name] for name in ("added", "pattern", "number", "smaller")}
@@ -307,7 +320,9 @@ def decisions_of(kind: Kind, **compiler: Any) -> dict[str, Any]:
         decisions["bits_of_sum"] = own["bits_of_sum"]
         decisions["is_doubtful"] = own["is_tie" if kind.step.depth == ADDED else "is_doubtful"]
     if kind.kahan:
-        decisions["added_rest"] = of(kind.carrier, kind.step, odd=kind.rest_odd)["added"]
+        rest = of(kind.carrier, kind.step, odd=kind.rest_odd)["added"]
+        own_names = {**decisions, "added_rest": rest}
+        decisions["compensated"] = compiled_with(compensated, own_names, compiler)
     if kind.chunk is not None:
         of_chunks = of("float64", kind.chunk, odd=True)
         decisions["added_chunks"] = of_chunks["added"]
@@ -317,7 +332,7 @@ def decisions_of(kind: Kind, **compiler: Any) -> dict[str, Any]:
                 "bits_of_blocks": of_chunks["bits_of_fused"],
                 "bits_of_scaled": of_chunks["bits_of_product"],
             }
-    return decisions | conversions(kind.out, **compiler)
+    return decisions | conversions(kind.out, compiler=compiler, instructions=instructions)
 
 
 def conversions(carrier: str, **compiler: Any) -> dict[str, Any]:
