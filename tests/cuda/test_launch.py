@@ -108,7 +108,7 @@ def test_what_no_type_holds_is_refused(arguments, message: str) -> None:
 
 
 def test_devices_streams_and_kernels_on_disk(pretended, tmp_path: Path) -> None:
-    """What holds of few kernels; other processes find them on disk."""
+    """What holds of few kernels; a later process finds them on disk, and needs no folder for others."""
     few = pretended("few", cache=tmp_path)
     launched, linked = few["every_queue"]
     check_queues(launched)
@@ -117,10 +117,14 @@ def test_devices_streams_and_kernels_on_disk(pretended, tmp_path: Path) -> None:
     assert "CUDA_ERROR_INVALID_VALUE" in few["refused"]
     assert few["contexts"] == [pretend_driver.CONTEXT + 1]
     assert few["counted"]["optimized at link time"] == 0
-    counted, again = pretended("kept", cache=tmp_path)
+    files = sorted(tmp_path.rglob("*.nb?"))
+    later = pretended("later", cache=tmp_path)
+    counted, again = later["kept"]
     assert not counted, "compiled again"
     assert [one.architecture for one in again] == [90, 80]
     assert [one.parameters[2:] for one in again] == [one.parameters[2:] for one in launched[:2]]
+    assert len(later["without_folder"]) == 2
+    assert sorted(tmp_path.rglob("*.nb?")) == files, "kept without a folder"
 
 
 def check_queues(launched: list) -> None:
@@ -154,13 +158,6 @@ def check_types(put) -> None:
     assert first == b"\xfb" + 7 * b"\xff"
     assert large == b"\x39\x30" + 5 * b"\0" + b"\x80"
     assert small == b"\7" + 7 * b"\0"
-
-
-def test_kernels_need_no_folder(pretended, tmp_path: Path) -> None:
-    counted, launched = pretended("without_folder", cache=tmp_path)
-    assert counted["linked"] >= 2
-    assert len(launched) == 2
-    assert not list(tmp_path.rglob("*.nbi"))
 
 
 @pytest.mark.parametrize("name", NAMES)
