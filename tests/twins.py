@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,29 @@ def made_by(name: str, constants: tuple[Any, ...]) -> Any:
     """What a function makes of constants."""
     module, function = name.split(".")
     return getattr(importlib.import_module(f"lowprec.kernels.cuda.{module}"), function)(*constants)
+
+
+def watched(name: str, monkeypatch: Any) -> tuple[list[Any], list[Any]]:
+    """What a function makes from now on, and what is launched."""
+    from lowprec.kernels.cuda.twin import Twin
+
+    module, function = name.split(".")
+    own = getattr(importlib.import_module(f"lowprec.kernels.cuda.{module}"), function)
+    launch = Twin.launch
+    made, launched = [], []
+
+    def make(*constants: Any, **further: Any) -> Any:
+        """Note what that function makes,"""
+        made.append(own(*constants, **further))
+        return made[-1]
+
+    def note(self: Any, *arguments: Any) -> None:
+        """and what is launched."""
+        launched.append(self)
+        launch(self, *arguments)
+
+    for known, one in list(sys.modules.items()):
+        if known.startswith("lowprec.kernels.cuda.") and getattr(one, function, None) is own:
+            monkeypatch.setattr(one, function, make)
+    monkeypatch.setattr(Twin, "launch", note)
+    return made, launched

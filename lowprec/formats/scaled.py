@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -260,6 +261,7 @@ def _scale(scale: Any) -> "str | Scaled":
     return format
 
 
+@lru_cache(maxsize=64)  # asked for by each call that scales
 def _name(format: object) -> str:
     """The name of a floating-point format of scales, whatever its overflow; empty for others."""
     if not isinstance(format, FloatingPoint):

@@ -1,8 +1,6 @@
 """Every function that makes a kernel has cases: one that the simulator runs, one that is compiled."""
 
-import importlib
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ import ptx
 import simulator
 from numba import types
 from ptx import CAPABILITIES, assemble, assembler, text_of
-from twins import cases, factories, made_by
+from twins import cases, factories, made_by, watched
 
 NAMES = factories()
 
@@ -46,27 +44,7 @@ def test_every_function_that_makes_a_kernel_has_cases(kind: str) -> None:
 @pytest.mark.skipif(not simulator.SIMULATED, reason="needs NUMBA_ENABLE_CUDASIM=1 and the extra `cuda`")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_simulated_case_launches_that_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lowprec.kernels.cuda.twin import Twin
-
-    module, function = name.split(".")
-    owner = importlib.import_module(f"lowprec.kernels.cuda.{module}")
-    own, launch = getattr(owner, function), Twin.launch
-    made, launched = [], []
-
-    def make(*constants, **further):
-        """Note what that function makes,"""
-        made.append(own(*constants, **further))
-        return made[-1]
-
-    def note(self, *arguments) -> None:
-        """and what is launched."""
-        launched.append(self)
-        launch(self, *arguments)
-
-    for known, one in list(sys.modules.items()):
-        if known.startswith("lowprec.kernels.cuda.") and getattr(one, function, None) is own:
-            monkeypatch.setattr(one, function, make)
-    monkeypatch.setattr(Twin, "launch", note)
+    made, launched = watched(name, monkeypatch)
     cases("simulated")[name](monkeypatch)
     assert any(twin in made for twin in launched)
 

@@ -1,6 +1,6 @@
 """The twins of cpu.py's loops: formats whose values do not depend on other elements, and their codes."""
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -140,11 +140,14 @@ def encoding(carrier: str, kind: int, floating: bool, code: str, depth: int = DE
     return Twin(parameters, kernel, own, carrier, kind, floating, code, depth)
 
 
+_described = lru_cache(maxsize=1024)(describe)
+
+
 def described(
     format: Format, rounding: Rounding, random_bits: int, carrier: str, queue: Queue
 ) -> tuple[tuple[Any, ...], int, int]:
     """The numbers of a format without groups as kernels take them, its depth and ending."""
-    numbers, depth, ending = describe(format, rounding, random_bits, carrier)
+    numbers, depth, ending = _described(format, rounding, random_bits, carrier)
     if depth > TAPERED:
         numbers = on_device(numbers, queue)
     return tuple(numbers), depth, ending

@@ -16,13 +16,25 @@ import numpy.typing as npt
 from numba import cuda, types
 
 from lowprec.kernels.cpu import source_hash
+from lowprec.kernels.cuda.arguments import Packing
 from lowprec.kernels.cuda.memory import SIMULATED
 from lowprec.kernels.specialize import rebound
 
-Kernels = dict[tuple[int, int], Any]
-LEAST_BLOCKS, MOST_BLOCKS = 128, 1 << 16
-"""Of a grid. Numba warns of fewer, and one without work ends at once; each goes on with what is left."""
+if not SIMULATED:
+    from numba.cuda.cudadrv.driver import driver
+
+MOST_BLOCKS = 1 << 16
+"""Of a grid; each goes on with what is left."""
 THREADS = 256
+
+
+class Loaded(NamedTuple):
+    """A kernel on a device, as the driver knows it."""
+
+    context: Any
+    function: Any
+    owner: object
+    """What unloads it."""
 
 
 class Memory(NamedTuple):
@@ -72,29 +84,56 @@ class Twin:
         self.function = rebound(body, {**body.__globals__, **decisions})
         digest = hashlib.sha256(repr((_hash(), *identity)).encode()).hexdigest()
         self.function.__qualname__ = f"{body.__qualname__.split('.')[0]}_{digest[:16]}"
-        self._compiled: Kernels = {}
+        self._packing = Packing(self.parameters)
+        self._compiled: dict[tuple[int, int], Any] = {}
+        self._loaded: dict[int, Loaded] = {}
 
     def launch(self, queue: Queue, blocks: int, threads: tuple[int, int], *arguments: Any) -> None:
-        """Put the kernel on a stream."""
+        """Put the kernel on a stream.
+
+        Numba compiles and loads it; what Numba does for a launch, number by number, would take a hundred
+        microseconds.
+        """
         blocks, threads = queue.grid or (max(1, min(blocks, MOST_BLOCKS)), threads)
         if SIMULATED:
             _simulated(self.function)[blocks, threads](*arguments)
             return
-        with cuda.gpus[queue.device]:
-            stream = cuda.external_stream(queue.stream) if queue.stream else cuda.default_stream()
-            self._here()[max(blocks, LEAST_BLOCKS), threads, stream](*arguments)
+        context, function, _ = self._loaded.get(queue.device) or self._load(queue.device)
+        addresses, memory = self._packing.packed(arguments)
+        driver.cuCtxPushCurrent(context)
+        try:
+            driver.cuLaunchKernel(
+                function, blocks, 1, 1, *threads, 1, 0, queue.stream, addresses.ctypes.data, 0
+            )
+        finally:
+            driver.cuCtxPopCurrent()
+        del memory  # which the driver has copied
 
-    def _here(self) -> Any:
-        """The kernel compiled for the current device."""
-        capability = cuda.get_current_device().compute_capability
-        if capability not in self._compiled:
-            signature = types.void(*self.parameters)
-            try:
-                made = cuda.jit(signature, cache=True)(self.function)
-            except RuntimeError:  # Numba found no folder to write to
-                made = cuda.jit(signature)(self.function)
-            self._compiled[capability] = made
-        return self._compiled[capability]
+    def _load(self, number: int) -> Loaded:
+        """The kernel on a device, which is compiled for the first of its capability."""
+        chosen, current = cuda.gpus[number], driver.cuCtxGetCurrent()
+        try:
+            with chosen:
+                capability = tuple(chosen.compute_capability)
+                if capability not in self._compiled:
+                    self._compiled[capability] = _compiled(self.function, types.void(*self.parameters))
+                (kernel,) = self._compiled[capability].overloads.values()
+                own = kernel.library.get_cufunc()
+                self._loaded[number] = Loaded(chosen.get_primary_context().handle, own.handle, own)
+        finally:  # Numba replaces another device's the first time
+            driver.cuCtxSetCurrent(current)
+        return self._loaded[number]
+
+
+def _compiled(function: Callable[..., None], signature: types.Type) -> Any:
+    """A kernel for the current device, kept on disk where there is a folder for it.
+
+    Without optimization at link time, which would make it once more, and not from the PTX that tests look at.
+    """
+    try:
+        return cuda.jit(signature, cache=True, lto=False)(function)
+    except (OSError, RuntimeError):  # Numba found no folder, or no room, to write to
+        return cuda.jit(signature, lto=False)(function)
 
 
 @cache
