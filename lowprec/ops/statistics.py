@@ -45,7 +45,7 @@ def _split(x: Tensor, tiles: Sequence[int], fill: float) -> Tensor:
     return x.reshape([n for size, tile in zip(x.shape, tiles, strict=True) for n in (size // tile, tile)])
 
 
-def _rows(x: Tensor, tiles: Sequence[int], fill: float) -> Tensor:
+def rows_of(x: Tensor, tiles: Sequence[int], fill: float) -> Tensor:
     """A row of elements for each tile."""
     split = _split(x, tiles, fill)
     over, within = range(0, split.dim(), 2), range(1, split.dim(), 2)
@@ -87,7 +87,7 @@ def largest_magnitudes(x: Tensor, tiles: Sequence[int]) -> Tensor:
 
 def _percentiles(x: Tensor, format: Scaled, percent: Fraction) -> Tensor:
     """The smallest values that ``percent`` of the finite ones do not exceed."""
-    rows = _rows(x, _tiles(format, x.shape), math.nan)
+    rows = rows_of(x, _tiles(format, x.shape), math.nan)
     finite = rows.isfinite()
     # In exact fractions, and one rank after the other: this waits for a device.
     ranks = torch.tensor([math.ceil(count * percent / 100) for count in finite.sum(1).tolist()])
@@ -111,7 +111,7 @@ def _least_error(x: Tensor, format: Scaled, steps: int) -> Tensor:
     """The clipping magnitudes of least squared error; of equal ones the larger."""
     x = x.nan_to_num(0.0, 0.0, 0.0)  # zeros have no error
     tiles, largest = _tiles(format, x.shape), _largest(x, format)
-    rows = _rows(x, tiles, 0.0).double()
+    rows = rows_of(x, tiles, 0.0).double()
     unit = (largest.amax(-1) if format.zero_point else largest).reshape(-1, 1)
     unit = unit.where(unit > 0, 1.0)
     inner = [None] if isinstance(format.scale, Scaled) else []
@@ -120,7 +120,7 @@ def _least_error(x: Tensor, format: Scaled, steps: int) -> Tensor:
         clipped = largest * (step / steps)
         levels = [*inner, *_scales_from(clipped, str(format))]
         y = torch.ops.lowprec.quantize_with(x, levels, None, str(format), "nearest_even", 32)
-        errors = rows - _rows(y, tiles, 0.0)
+        errors = rows - rows_of(y, tiles, 0.0)
         if x.dtype == torch.float64:  # whose squares may overflow
             errors /= unit
         total = errors.square_().numpy().sum(1)  # torch's sums depend on the number of threads
