@@ -21,7 +21,6 @@ from torch import Tensor
 
 from lowprec.formats import PerGroup, Scaled, resolve
 from lowprec.ops import scaling
-from lowprec.ops.devices import refuse_device
 
 _library = torch.library.Library("lowprec", "FRAGMENT")
 _library.define("statistic(Tensor x, str format, str percent, int steps) -> Tensor")
@@ -115,7 +114,7 @@ def _least_error(x: Tensor, format: Scaled, steps: int) -> Tensor:
     unit = (largest.amax(-1) if format.zero_point else largest).reshape(-1, 1)
     unit = unit.where(unit > 0, 1.0)
     inner = [None] if isinstance(format.scale, Scaled) else []
-    best, least = largest.clone(), torch.full((len(rows),), math.inf, dtype=torch.float64)
+    best, least = largest.clone(), torch.full_like(unit[:, 0], math.inf)
     for step in range(steps, 0, -1):
         clipped = largest * (step / steps)
         levels = [*inner, *_scales_from(clipped, str(format))]
@@ -123,20 +122,26 @@ def _least_error(x: Tensor, format: Scaled, steps: int) -> Tensor:
         errors = rows - rows_of(y, tiles, 0.0)
         if x.dtype == torch.float64:  # whose squares may overflow
             errors /= unit
-        total = errors.square_().numpy().sum(1)  # torch's sums depend on the number of threads
-        sums = torch.from_numpy(total).nan_to_num(math.inf, math.inf)
+        sums = _sums_of(errors.square_()).nan_to_num(math.inf, math.inf)
         less = (sums < least).reshape(largest.shape[: -1 if format.zero_point else None])
         least = torch.minimum(least, sums)
         best = torch.where(less.unsqueeze(-1) if format.zero_point else less, clipped, best)
     return best
 
 
+def _sums_of(rows: Tensor) -> Tensor:
+    """The sum of each row, by halves, in place: torch's depends on the device and the number of threads."""
+    while (size := rows.shape[1]) > 1:
+        half = -(-size // 2)
+        rows[:, : size - half] += rows[:, half:]
+        rows = rows[:, :half]
+    return rows[:, 0]
+
+
 def _statistic(x: Tensor, format: str, percent: str, steps: int) -> Tensor:
     """The kernel of statistic."""
     parsed: Any = resolve(format)
     if steps > 1:
-        if x.is_cuda:
-            refuse_device(x, "clipping with the least squared error")
         return _least_error(x, parsed, steps)
     share = Fraction(percent)
     found = _largest(x, parsed) if share == 100 else _percentiles(x, parsed, share)
