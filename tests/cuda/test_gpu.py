@@ -242,6 +242,20 @@ def test_observers_see_what_they_see_on_the_cpu(format: str, carrier: torch.dtyp
         assert all(same_bits(*pair) for pair in zip(*found, strict=True))
 
 
+def test_products_of_float64_operands_are_those_of_the_cpu_or_an_error() -> None:
+    scheme = lowprec.Scheme(arithmetic=lowprec.Arithmetic("e5m20ieee", rounding=STOCHASTIC))
+    found = []
+    for device in ("cpu", "cuda"):
+        x, weight = (drawn(40, 50, seed=seed).double().to(device).requires_grad_() for seed in (3, 4))
+        bias = (drawn(40, seed=5).double() / 3).to(device)
+        y = lowprec.functional.linear(x, weight, bias, scheme=scheme, seed=8)
+        y.backward(drawn(40, 40, seed=6).double().to(device))
+        found.append([y.detach().cpu(), x.grad.cpu(), weight.grad.cpu()])
+    assert all(same_bits(*pair) for pair in zip(*found, strict=True))
+    with pytest.raises(ValueError, match="`input` must be values of e8m25ieee where products or sums"):
+        lowprec.functional.linear(x / 3, weight, scheme=scheme, seed=8)
+
+
 @pytest.mark.parametrize("casts", [
     {"weight": lowprec.Cast("e4m3fn", rounding=STOCHASTIC)},
     {"weight": "bfloat16", "gradient": "e5m2", "state": "e4m3fn"},
