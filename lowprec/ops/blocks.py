@@ -5,7 +5,7 @@
     tensor, which is 1 where scales have none.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,17 @@ def _widened(x: Tensor) -> Doubles:
     return pack(operand, 1)[0].reshape(x.shape)
 
 
+def is_scale(scales: Any) -> Any:
+    """Which scales have exact products with sums."""
+    return (scales >= LEAST) & (scales < _MOST)
+
+
+def refuse_scale(scale: float) -> NoReturn:
+    """Say which they are."""
+    must = f"have groups whose scales lie between {LEAST:g} and {_MOST:g}"
+    raise value_error("input", must, scale, "Scale it, or use another format.")
+
+
 def over_scales(a: Operand, b: Operand, blocks: Blocks) -> tuple[tuple[Tensor, Tensor], BlockScales]:
     """The elements of two operands, and their scales as kernels take them."""
     threads, depth = torch.get_num_threads(), a.shape[2]
@@ -68,10 +79,9 @@ def over_scales(a: Operand, b: Operand, blocks: Blocks) -> tuple[tuple[Tensor, T
     left, right = (x.contiguous().numpy() for x in blocks.scales[:2])
     of_left, of_right = (x.item() for x in blocks.scales[2:])
     for scales in (left, right):
-        outside = (scales < LEAST) | (scales >= _MOST)
+        outside = ~is_scale(scales)
         if outside.any():
-            must = f"have groups whose scales lie between {LEAST:g} and {_MOST:g}"
-            raise value_error("input", must, scales[outside][0], "Scale it, or use another format.")
+            refuse_scale(scales[outside][0])
     index = np.arange(depth) // size
     elements = (
         _elements(pack(a, threads)[0], left[:, :, index], of_left, blocks.elements[0]),

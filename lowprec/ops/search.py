@@ -1,6 +1,13 @@
-"""Scales found by trying: those with the least squared error, decided exactly."""
+"""Scales found by trying: those with the least squared error, decided exactly.
 
+Which of two candidates is better is the sign of an integer: squared errors in units so small that all are
+whole. Its windows of bits are added apart, so no order of additions shows, on no device, and nothing is
+looked at on the way.
+"""
+
+from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -8,116 +15,164 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lowprec.formats import Scaled, resolve
+from lowprec.formats import Codebook, Scaled, resolve
+from lowprec.formats.carriers import CARRIERS as RANGES
+from lowprec.formats.format import floor_log2
 from lowprec.kernels import dispatch
+from lowprec.kernels.layout import row_major
 from lowprec.modes import ScaleRule
-from lowprec.ops import scaling
+from lowprec.ops.statistics import rows_of
 
-Floats = npt.NDArray[np.float64]
+_HALF = 26
+"""Bits of the lower half of a significand; the upper has one more."""
+_ROOM = 57
+"""Bits of a sum of 16 terms, each a bit longer than the window that it is shifted into, in 64 bits."""
+
+
+def is_by_trying(format: object) -> bool:
+    """Whether no formula gives the scales of a format."""
+    return isinstance(format, Scaled) and format.scale_rule is ScaleRule.MSE
 
 
 def found_by_trying(x: Tensor, carrier: str, format: str) -> tuple[npt.NDArray[Any], ...] | None:
-    """The scales that no formula gives, as codes; None for formats whose rule has one."""
-    parsed = resolve(format)
-    if not isinstance(parsed, Scaled) or parsed.scale_rule is not ScaleRule.MSE or x.numel() == 0:
+    """The scales of a tensor on the CPU that no formula gives, as codes; None where a formula does."""
+    parsed: Any = resolve(format)
+    if not is_by_trying(parsed) or x.numel() == 0:
         return None
-    return least_squared_error(x, parsed, carrier)
-
-
-def least_squared_error(x: Tensor, format: Scaled, carrier: str) -> tuple[npt.NDArray[Any], ...]:
-    """The codes of the scales of each group of a tensor that is not empty, under the rule ``mse``."""
     shape = tuple(x.shape)
     values = _widened(x.contiguous(), carrier)
-    members = _members(values, format, shape)
-    finite = np.isfinite(members)
-    kept = np.where(finite, members, 0.0)
-    largest = np.abs(kept).max(axis=1)
-    _, exponents = np.frexp(largest)
-    lowest, highest = format.lowest_group_exponent, format.highest_group_exponent
-    floor = np.where(largest > 0, exponents - 1 - format.element_exponent, lowest - 1)
-    # From the largest to the smallest: of equally good candidates the first one stays.
-    candidates = [np.clip(floor + step, lowest, highest) for step in (1, 0, -1)]
-    rounded = []
-    for candidate in candidates:
-        quantized = np.empty_like(values)
-        codes = _codes(candidate, format)
+    steps = row_major(shape)
+
+    def rounded(exponents: Tensor) -> Tensor:
+        """The numbers over such scales."""
+        out = torch.empty_like(values)
         dispatch.quantize(
-            values.ctypes.data, quantized.ctypes.data, "float64", shape, _steps(shape), _steps(shape),
-            str(format), "nearest_even", scales=(codes,),
+            values.data_ptr(), out.data_ptr(), "float64", shape, steps, steps, format, "nearest_even",
+            threads=torch.get_num_threads(), scales=(_codes(exponents, parsed),),
         )  # fmt: skip
-        rounded.append(np.where(finite, _members(quantized, format, shape), 0.0))
-    best, chosen = rounded[0], candidates[0].copy()
-    for candidate, other in zip(candidates[1:], rounded[1:], strict=True):
-        better = _closer(kept, other, best)
-        chosen[better], best[better] = candidate[better], other[better]
-    return (_codes(chosen, format),)
+        return out
+
+    return (_codes(least_squared_error(values, parsed, carrier, rounded), parsed),)
 
 
-def _closer(x: Floats, other: Floats, best: Floats) -> npt.NDArray[np.bool_]:
-    """In which rows ``other`` has a smaller squared error than ``best``, exactly."""
-    errors, bounds = [], []
-    # A common power of two, so that no square leaves the range of float64.
-    _, exponents = np.frexp(np.abs(x).max(axis=1, keepdims=True))
-    for rounded in (other, best):
-        with np.errstate(invalid="ignore"):
-            difference = x - np.where(np.isfinite(rounded), rounded, np.inf)  # exact
-        squares = np.square(np.ldexp(difference, -exponents))
-        total = squares.sum(axis=1)
-        errors.append(total)
-        bounds.append(total * (x.shape[1] + 4) * 2.0**-52 + 2.0**-1000)
-    better = errors[0] < errors[1]
-    differ = (other != best).any(axis=1)
-    with np.errstate(invalid="ignore"):
-        unsure = differ & (np.abs(errors[0] - errors[1]) <= bounds[0] + bounds[1])
-    for row in np.flatnonzero(unsure):
-        exact = [_squared_error(x[row], rounded[row]) for rounded in (other, best)]
-        better[row] = exact[0] < exact[1]
-    return better & differ
+def least_squared_error(
+    x: Tensor, format: Scaled, carrier: str, rounded: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The exponents of the scales of each group under the rule ``mse``.
+
+    Args:
+        x: Numbers of a carrier in float64, not none.
+        format: The format.
+        carrier: The carrier.
+        rounded: What gives x rounded to nearest even over scales with such exponents.
+    """
+    tiles = format.granularity.tiles(tuple(x.shape))
+    members = rows_of(x, tiles, 0.0)
+    finite = members.isfinite()
+    kept = members.where(finite, 0.0)
+    largest = kept.abs().amax(1)
+    lowest, highest = format.lowest_group_exponent, format.highest_group_exponent
+    floor = torch.frexp(largest).exponent.long() - (1 + format.element_exponent)
+    floor = floor.where(largest > 0, lowest - 1)
+    # From the largest to the smallest: of equally good candidates the first one stays.
+    candidates = [(floor + step).clamp(lowest, highest) for step in (1, 0, -1)]
+    tried = [rows_of(rounded(candidate), tiles, 0.0).where(finite, 0.0) for candidate in candidates]
+    chosen, best = candidates[0], tried[0]
+    for candidate, other in zip(candidates[1:], tried[1:], strict=True):
+        closer = _is_closer(kept, other, best, candidate, format, carrier)
+        chosen, best = candidate.where(closer, chosen), other.where(closer[:, None], best)
+    return chosen
 
 
-def _squared_error(x: Floats, rounded: Floats) -> Fraction | float:
-    """The sum of squares as a fraction; infinite where a value did not stay finite."""
-    if not np.isfinite(rounded).all():
-        return float("inf")
-    pairs = zip(x.tolist(), rounded.tolist(), strict=True)
-    return sum(((Fraction(a) - Fraction(b)) ** 2 for a, b in pairs), Fraction(0))
+def _is_closer(
+    x: Tensor, other: Tensor, best: Tensor, exponent: Tensor, format: Scaled, carrier: str
+) -> Tensor:
+    """In which rows ``other`` has a smaller squared error than ``best``, over scales that are no smaller.
+
+    The error of what did not stay finite is infinite. ``exponent`` is that of the scales of ``other``.
+    """
+    ends = [rounded.isfinite().all(1) for rounded in (other, best)]
+    differ = other != best
+    low, high = _span(format, carrier)
+    of_x = _parts(x, RANGES[carrier].precision)
+    terms = []  # of other^2 - best^2 - 2 x other + 2 x best
+    for rounded, sign in ((other, 1), (best, -1)):
+        own = _parts(rounded.where(differ, 0.0), format.precision)
+        terms += [(sign * a * b, i + j) for a, i in own for b, j in own]
+        terms += [(-2 * sign * a * b, i + j) for a, i in of_x for b, j in own]
+    less = _is_negative(terms, 2 * exponent[:, None] + low, high - low)
+    return ends[0] & (less | ~ends[1])
 
 
-def _widened(x: Tensor, carrier: str) -> Floats:
+@lru_cache(maxsize=256)
+def _span(format: Scaled, carrier: str) -> tuple[int, int]:
+    """Of which power of two all terms are multiples, and below which one they lie, over the scale squared.
+
+    Only of elements that two candidates round differently: from half the least magnitude on if there is a
+    zero. The scale is the smaller one of two, of which the larger is at most four times as large; where both
+    are not the same, the largest element lies below twice the largest value over twice the scale.
+    """
+    element, of_carrier = format.element, RANGES[carrier]
+    values = [Fraction(0), Fraction(element.smallest_subnormal)]
+    if isinstance(element, Codebook):
+        values = list(element.table.exact)
+    others = [abs(value) for value in values if value]
+    unit = min(1 - value.denominator.bit_length() for value in others)
+    if 0 in values:
+        least = floor_log2(min(others)) - of_carrier.precision
+    else:
+        least = of_carrier.lowest_exponent - format.highest_group_exponent
+    return min(unit, least) + unit, 2 * format.element_exponent + 7
+
+
+def _parts(x: Tensor, digits: int) -> list[tuple[Tensor, Tensor]]:
+    """Integers of at most 27 bits, and exponents, whose sum is a number of so many significant bits."""
+    bits = x.view(torch.int64)
+    field = bits >> 52 & 0x7FF
+    significand = bits & (1 << 52) - 1 | (field > 0).long() << 52
+    signed = torch.where(bits < 0, -significand, significand)
+    exponent = field.clamp(min=1) - 1075
+    upper = signed >> _HALF, exponent + _HALF
+    return [upper] if digits <= 53 - _HALF else [upper, (signed & (1 << _HALF) - 1, exponent)]
+
+
+def _is_negative(terms: list[tuple[Tensor, Tensor]], place: Tensor, span: int) -> Tensor:
+    """Whether the sum of a row's terms, integers times powers of two, lies below zero.
+
+    All are multiples of 2^place, and below 2^(place + span).
+    """
+    window = min(_ROOM - terms[0][0].shape[1].bit_length(), span)
+    carry: Tensor | int = 0
+    for low in range(0, span, window):  # from the lowest, which are never negative but for the last
+        digits: Tensor | int = 0
+        for integer, exponent in terms:
+            shift = exponent - (place + low)
+            digit = integer << shift.clamp(0, window) >> (-shift).clamp(0, 63)
+            digits = digits + (digit & (1 << window) - 1 if low + window < span else digit)
+        total = digits.sum(1) + carry  # type: ignore[union-attr]
+        carry = total >> window
+    return total < 0
+
+
+def _widened(x: Tensor, carrier: str) -> Tensor:
     """The numbers in float64, by integers: hardware may take subnormals for zeros."""
     if carrier == "float64":
-        return x.numpy().copy()
+        return x.clone()
     patterns = x.view({2: torch.uint16, 4: torch.uint32}[x.element_size()]).numpy()
-    out = np.empty(x.shape, np.float64)
+    out = torch.empty(x.shape, dtype=torch.float64)
     name = {"float32": "binary32", "float16": "binary16"}.get(carrier, carrier)
     dispatch.encode(
-        patterns.ctypes.data, out.ctypes.data, "float64", str(patterns.dtype), x.numel(), name, decode=True
+        patterns.ctypes.data, out.data_ptr(), "float64", str(patterns.dtype), x.numel(), name, decode=True
     )
     return out
 
 
-def _members(values: Floats, format: Scaled, shape: tuple[int, ...]) -> Floats:
-    """The elements of each group as a row, short groups filled up with zeros."""
-    tiles = format.granularity.tiles(shape)
-    grid = scaling.grid_of(format, shape)
-    room = np.zeros([count * tile for count, tile in zip(grid, tiles, strict=True)])
-    room[tuple(slice(0, size) for size in shape)] = values.reshape(shape)
-    split = room.reshape([n for count, tile in zip(grid, tiles, strict=True) for n in (count, tile)])
-    order = [*range(0, 2 * len(shape), 2), *range(1, 2 * len(shape), 2)]
-    return split.transpose(order).reshape(int(np.prod(grid)), -1)
-
-
-def _codes(exponents: npt.NDArray[Any], format: Scaled) -> npt.NDArray[Any]:
+def _codes(exponents: Tensor, format: Scaled) -> npt.NDArray[Any]:
     """The codes of scales that are powers of two."""
     if not format.levels:
-        return (exponents + 127).astype(np.uint8)
-    powers = np.ldexp(1.0, exponents)
+        return (exponents + 127).numpy().astype(np.uint8)
+    powers = np.ldexp(1.0, exponents.numpy())
     level = format.levels[0]
     codes = np.empty(powers.size, f"uint{next(width for width in (8, 16, 32) if level.bits <= width)}")
     dispatch.encode(powers.ctypes.data, codes.ctypes.data, "float64", str(codes.dtype), powers.size, level)
     return codes
-
-
-def _steps(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of a contiguous tensor."""
-    return torch.empty(shape, device="meta").stride()

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from lowprec.formats import PerGroup, Scaled, resolve
 from lowprec.ops import scaling
-from lowprec.ops.devices import refuse_device
 
 _library = torch.library.Library("lowprec", "FRAGMENT")
 _library.define("statistic(Tensor x, str format, str percent, int steps) -> Tensor")
@@ -45,7 +44,7 @@ def _split(x: Tensor, tiles: Sequence[int], fill: float) -> Tensor:
     return x.reshape([n for size, tile in zip(x.shape, tiles, strict=True) for n in (size // tile, tile)])
 
 
-def _rows(x: Tensor, tiles: Sequence[int], fill: float) -> Tensor:
+def rows_of(x: Tensor, tiles: Sequence[int], fill: float) -> Tensor:
     """A row of elements for each tile."""
     split = _split(x, tiles, fill)
     over, within = range(0, split.dim(), 2), range(1, split.dim(), 2)
@@ -87,7 +86,7 @@ def largest_magnitudes(x: Tensor, tiles: Sequence[int]) -> Tensor:
 
 def _percentiles(x: Tensor, format: Scaled, percent: Fraction) -> Tensor:
     """The smallest values that ``percent`` of the finite ones do not exceed."""
-    rows = _rows(x, _tiles(format, x.shape), math.nan)
+    rows = rows_of(x, _tiles(format, x.shape), math.nan)
     finite = rows.isfinite()
     # In exact fractions, and one rank after the other: this waits for a device.
     ranks = torch.tensor([math.ceil(count * percent / 100) for count in finite.sum(1).tolist()])
@@ -111,32 +110,38 @@ def _least_error(x: Tensor, format: Scaled, steps: int) -> Tensor:
     """The clipping magnitudes of least squared error; of equal ones the larger."""
     x = x.nan_to_num(0.0, 0.0, 0.0)  # zeros have no error
     tiles, largest = _tiles(format, x.shape), _largest(x, format)
-    rows = _rows(x, tiles, 0.0).double()
+    rows = rows_of(x, tiles, 0.0).double()
     unit = (largest.amax(-1) if format.zero_point else largest).reshape(-1, 1)
     unit = unit.where(unit > 0, 1.0)
     inner = [None] if isinstance(format.scale, Scaled) else []
-    best, least = largest.clone(), torch.full((len(rows),), math.inf, dtype=torch.float64)
+    best, least = largest.clone(), torch.full_like(unit[:, 0], math.inf)
     for step in range(steps, 0, -1):
         clipped = largest * (step / steps)
         levels = [*inner, *_scales_from(clipped, str(format))]
         y = torch.ops.lowprec.quantize_with(x, levels, None, str(format), "nearest_even", 32)
-        errors = rows - _rows(y, tiles, 0.0)
+        errors = rows - rows_of(y, tiles, 0.0)
         if x.dtype == torch.float64:  # whose squares may overflow
             errors /= unit
-        total = errors.square_().numpy().sum(1)  # torch's sums depend on the number of threads
-        sums = torch.from_numpy(total).nan_to_num(math.inf, math.inf)
+        sums = _sums_of(errors.square_()).nan_to_num(math.inf, math.inf)
         less = (sums < least).reshape(largest.shape[: -1 if format.zero_point else None])
         least = torch.minimum(least, sums)
         best = torch.where(less.unsqueeze(-1) if format.zero_point else less, clipped, best)
     return best
 
 
+def _sums_of(rows: Tensor) -> Tensor:
+    """The sum of each row, by halves, in place: torch's depends on the device and the number of threads."""
+    while (size := rows.shape[1]) > 1:
+        half = -(-size // 2)
+        rows[:, : size - half] += rows[:, half:]
+        rows = rows[:, :half]
+    return rows[:, 0]
+
+
 def _statistic(x: Tensor, format: str, percent: str, steps: int) -> Tensor:
     """The kernel of statistic."""
     parsed: Any = resolve(format)
     if steps > 1:
-        if x.is_cuda:
-            refuse_device(x, "clipping with the least squared error")
         return _least_error(x, parsed, steps)
     share = Fraction(percent)
     found = _largest(x, parsed) if share == 100 else _percentiles(x, parsed, share)

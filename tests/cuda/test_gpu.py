@@ -10,6 +10,7 @@ import lowprec
 from lowprec import Rounding, quantize
 from lowprec.formats import GroupedFormat, resolve
 from lowprec.formats.names import NAMED
+from lowprec.observers import MeanSquaredError, MinMax, Percentile
 from lowprec.ops.carriers import CARRIERS
 
 _MISSING = [
@@ -22,7 +23,12 @@ pytestmark = [
     pytest.mark.skipif(bool(_MISSING), reason=f"needs {' and '.join(_MISSING)}"),
 ]
 FURTHER = ("fixed8f4", "fixed8f4<wrap>", "e5m2<saturate>", "e8m3fn<bias140>", "posit8", "log4f3", "ternary")
-FORMATS = sorted({*NAMED, *FURTHER, "bfp8<group32>", "bfp8<channel0>"})
+TRIED = (
+    "scaled<e2m1,e8m0,group32,mse>",
+    "scaled<fixed4f0<symmetric>,e4m3fn,channel1,mse>",
+    "scaled<e5m2,e8m0,mse>",
+)
+FORMATS = sorted({*NAMED, *FURTHER, *TRIED, "bfp8<group32>", "bfp8<channel0>"})
 STOCHASTIC = "stochastic"
 
 
@@ -124,6 +130,7 @@ def test_work_is_put_on_the_current_stream() -> None:
 def test_a_call_does_not_wait_for_the_device() -> None:
     x, seed = drawn(1000).cuda(), torch.tensor([5], device="cuda")
     quantize(x, "e4m3fn", rounding=STOCHASTIC, seed=seed)
+    quantize(x, TRIED[0])
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")  # torch's own functions that wait raise
     try:
@@ -131,6 +138,7 @@ def test_a_call_does_not_wait_for_the_device() -> None:
         mark = torch.cuda.Event()
         quantize(x, "e4m3fn", rounding=STOCHASTIC, seed=seed)
         quantize(x, "e4m3fn", rounding=STOCHASTIC)
+        quantize(x, TRIED[0])
         mark.record()
         assert not mark.query()  # neither did ours
     finally:
@@ -220,6 +228,32 @@ def test_gradients_are_those_of_the_cpu() -> None:
         quantizer(x).backward(drawn(1000, seed=4).to(device))
         found.append(x.grad.cpu())
     assert same_bits(*found)
+
+
+@pytest.mark.parametrize("carrier", [torch.float32, torch.float64])
+@pytest.mark.parametrize("format", ["int8", "uint8", "nvfp4", "scaled<e4m3fn,float32,channel0,amax>"])
+def test_observers_see_what_they_see_on_the_cpu(format: str, carrier: torch.dtype) -> None:
+    for observer in (MinMax(), Percentile(99), MeanSquaredError(20)):
+        found = []
+        for device in ("cpu", "cuda"):
+            layer = lowprec.Quantizer(format, observer=observer)
+            y = layer(drawn(64, 250).to(carrier).to(device))
+            found.append((y.cpu(), layer.observed.statistic.cpu()))
+        assert all(same_bits(*pair) for pair in zip(*found, strict=True))
+
+
+def test_products_of_float64_operands_are_those_of_the_cpu_or_an_error() -> None:
+    scheme = lowprec.Scheme(arithmetic=lowprec.Arithmetic("e5m20ieee", rounding=STOCHASTIC))
+    found = []
+    for device in ("cpu", "cuda"):
+        x, weight = (drawn(40, 50, seed=seed).double().to(device).requires_grad_() for seed in (3, 4))
+        bias = (drawn(40, seed=5).double() / 3).to(device)
+        y = lowprec.functional.linear(x, weight, bias, scheme=scheme, seed=8)
+        y.backward(drawn(40, 40, seed=6).double().to(device))
+        found.append([y.detach().cpu(), x.grad.cpu(), weight.grad.cpu()])
+    assert all(same_bits(*pair) for pair in zip(*found, strict=True))
+    with pytest.raises(ValueError, match="`input` must be values of e8m25ieee where products or sums"):
+        lowprec.functional.linear(x / 3, weight, scheme=scheme, seed=8)
 
 
 @pytest.mark.parametrize("casts", [

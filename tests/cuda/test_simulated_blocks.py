@@ -72,10 +72,30 @@ def test_scales_are_found_as_on_the_cpu(name: str) -> None:
             assert same_bits(got, want)
 
 
-def test_numbers_whose_elements_are_not_known_are_refused() -> None:
+@pytest.mark.parametrize("name", ["MX", "NVFP4", "block floating point"])
+def test_float64_in_blocks(name: str) -> None:
+    from lowprec.ops.cuda.products import product
+
+    format, size, arithmetic = CASES[name]
+    a, b, elements, scales = operands(format, torch.float64)
+    want = torch.ops.lowprec.product(
+        a, b, None, None, make_sums(arithmetic).key, 0, 1, "", size, elements, scales
+    )
+    blocks = Blocks(size, elements, scales)
+    assert same_bits(product(a, b, None, None, arithmetic, 0, 1, None, blocks), want)
+    scales[1][0, 1, 2] = 2.0**128
+    with pytest.raises(ValueError, match="`input` must have groups whose scales lie between"):
+        product(a, b, None, None, arithmetic, 0, 1, None, blocks)
+
+
+def test_numbers_that_are_no_elements_over_scales_are_refused() -> None:
     from lowprec.ops.cuda.products import product
 
     format, size, arithmetic = CASES["MX"]
-    a, b, elements, scales = operands(format, torch.float32)
-    with pytest.raises(ValueError, match="`input` must be float32 or narrower in blocks on a CUDA device"):
-        product(a.double(), b.double(), None, None, arithmetic, 0, 1, None, Blocks(size, elements, scales))
+    a, b, elements, scales = operands(format, torch.float64)
+    for x in (a, b):
+        kept = x[1, 0, 0].item()
+        x[1, 0, 0] = 1 / 3
+        with pytest.raises(ValueError, match="`input` must be values of e9m23ieee where products or sums"):
+            product(a, b, None, None, arithmetic, 0, 1, None, Blocks(size, elements, scales))
+        x[1, 0, 0] = kept

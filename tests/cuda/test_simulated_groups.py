@@ -22,6 +22,9 @@ CARRIERS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 # One format of each kind that kernels tell apart.
 POWERS = ("bfp8<group32>", "mxfp4", "mxfp8_e5m2", "scaled<fixed8f6<symmetric>,e8m0,group5>")
 QUOTIENTS = ("nvfp4", "scaled<fixed8f0<symmetric>,float32,group9,amax>", "uint8", "nf4")
+NESTED = "scaled<e2m1,scaled<e5m2,bfloat16,channel0,amax>,group4,amax>"
+# Scales that are found by trying, which are powers of two of either kind.
+TRIED = ("scaled<e2m1,e8m0,group5,mse>", "scaled<fixed4f0<symmetric>,e4m3fn,channel1,mse>")
 # Groups along every axis and in several dimensions, of all elements, and of one.
 GRANULARITIES = ("group7", "group32", "channel0", "channel1", "block2x7", "group1", "group4@0")
 
@@ -66,7 +69,7 @@ def normal(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 @pytest.mark.parametrize("rounding", [str(mode) for mode in Rounding])
-@pytest.mark.parametrize("format", POWERS + QUOTIENTS)
+@pytest.mark.parametrize("format", [*POWERS, *QUOTIENTS, TRIED[0]])
 def test_every_family_and_mode_gives_what_is_defined(run, format: str, rounding: str) -> None:
     """The reference needs no kernels of the CPU, of which there are many."""
     if format == "nf4" and Rounding(rounding).is_stochastic:
@@ -151,7 +154,7 @@ def test_a_shard_draws_the_words_of_its_whole(run, format: str, bits: int) -> No
     check(run, x, format, "stochastic", bits=bits, stream=-3, offset=2**40 + 700, strides=(90, 1))
 
 
-@pytest.mark.parametrize("format", [*POWERS, *QUOTIENTS, "bfp4<group4,exponent4>", "bfp6<channel0>"])
+@pytest.mark.parametrize("format", [*POWERS, *QUOTIENTS, *TRIED, "bfp4<group4,exponent4>", "bfp6<channel0>"])
 def test_codes_and_scales_both_ways(run, format: str) -> None:
     parsed, x = resolve(format), spread(torch.float32).nan_to_num(1.0)
     want = torch.ops.lowprec.encode_groups(x, [], SEED, format, "nearest_even", 32)
@@ -164,9 +167,7 @@ def test_codes_and_scales_both_ways(run, format: str) -> None:
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
-@pytest.mark.parametrize(
-    "format", ["mxfp4", "nvfp4", "uint8", "scaled<e2m1,scaled<e5m2,bfloat16,channel0,amax>,group4,amax>"]
-)
+@pytest.mark.parametrize("format", [*TRIED, "mxfp4", "nvfp4", "uint8", NESTED])
 def test_scales_alone(run, format: str, carrier: torch.dtype) -> None:
     x = spread(carrier).t()
     levels = scaling.room_for(x, resolve(format))
@@ -248,15 +249,24 @@ def test_what_is_no_exponent_is_refused_as_on_the_cpu(run, carrier: torch.dtype,
     assert messages[0] == messages[1]
 
 
-def test_scales_by_trying_are_for_the_cpu(run) -> None:
-    x, format = normal(64), "scaled<e2m1,e8m0,group32,mse>"
-    with pytest.raises(ValueError, match="on the CPU for the scale rule mse"):
-        run(SMALL, "quantize", x, x.clone(), None, format, "nearest_even", 32, 0, 0, None, VALUES)
+@pytest.mark.parametrize(
+    ("format", "carrier"),
+    [
+        ("scaled<e2m1,e8m0,block2x7,mse>", torch.float32),
+        ("scaled<e5m2,e8m0,mse>", torch.float64),
+        ("scaled<normalfloat4,float32,group7,mse>", torch.float64),
+        ("scaled<codebook<-1,-0.25,0.5,1>,e5m2,channel0,mse>", torch.bfloat16),
+    ],
+)
+def test_scales_by_trying(run, format: str, carrier: torch.dtype) -> None:
+    x = normal(5, 16, dtype=carrier).t()[::2]
+    check(run, x, format, grid=None)
+    check(run, x[:0], format)
 
 
 def test_nothing_is_made_of_nothing(run) -> None:
     x, codes = torch.empty(0, 32), torch.empty(0, 32, dtype=torch.uint8)
-    for format in ("mxfp4", "nvfp4"):
+    for format in ("mxfp4", "nvfp4", *TRIED):
         levels = scaling.room_for(x, resolve(format))
         run(SMALL, "quantize", x, x, None, format, "nearest_even", 32, 0, 0, None, VALUES)
         run(SMALL, "encode", x, codes, levels, [], None, format, "nearest_even", 32, 0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lowprec.ops import elementary, statistics
+from lowprec.ops import elementary
 from lowprec.ops.devices import check_place
 
 
@@ -20,7 +20,6 @@ class Elsewhere:
             lambda x: elementary._elementary_elsewhere("add", [x, x], None, "e4m3fn", "nearest_even", 32, 0),
             "add",
         ),
-        (lambda x: statistics._statistic(x, "int8", "100", 7), "clipping with the least squared error"),
     ],
 )
 def test_what_only_the_cpu_does(call, operation) -> None:

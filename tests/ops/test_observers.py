@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 import lowprec
 from lowprec import Quantizer, record
 from lowprec.observers import Delayed, MeanSquaredError, MinMax, MovingAverage, Observer, Percentile
+from lowprec.ops import statistics
 
 CARRIERS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 ALL = (MinMax(), MovingAverage(0.75), Percentile(90.0), MeanSquaredError(8), Delayed(history=3, margin=1))
@@ -187,6 +188,11 @@ class TestStatistics:
             largest * ((20 - i) / 20) for i, largest in zip(chosen, measured(x, format), strict=True)
         ]))  # fmt: skip
         assert set(chosen) != {0} or format in ("int8", "uint8", CHANNELS)  # which are too fine
+
+    def test_squared_errors_are_added_by_halves(self) -> None:
+        """In the same order wherever they lie."""
+        rows = torch.tensor([[1e16, 1, -1e16, 1, 1], [1, 2, 3, 4, 5]], dtype=torch.float64)
+        assert statistics._sums_of(rows).tolist() == [2.0, 15.0]  # (1e16 + 1 - 1e16) + (1 + 1)
 
     @pytest.mark.parametrize("format", GROUPS)
     def test_delayed(self, format: str) -> None:

@@ -37,6 +37,11 @@ def measure_of(carrier: str, formats: tuple[str, ...] = ()) -> Measure:
     return Measure(end - 1, low, max(map(digits, known)), is_finite=False, has_nan=True)
 
 
+def multiplies_exactly(left: str, right: str, formats: tuple[str, ...] = ()) -> bool:
+    """Whether binary64 holds all products of two carriers' numbers."""
+    return in_float64(measure_of(left, formats), measure_of(right, formats))
+
+
 def _check(a: Measure, b: Measure) -> None:
     """Refuse operands whose products binary64 may not hold."""
     if not in_float64(a, b):
@@ -61,11 +66,11 @@ def _path(arithmetic: Arithmetic, a: Measure, b: Measure, depth: int) -> tuple[P
         ) from error
 
 
-def _fold_of_bias(arithmetic: Arithmetic, bias: Operand | None) -> Fold:
+def _fold_of_bias(arithmetic: Arithmetic, bias: Operand | None, formats: tuple[str, ...]) -> Fold:
     """What becomes of a bias; refused where its sums have too many bits."""
     if bias is None:
         return NEVER
-    measure = measure_of(bias.carrier)
+    measure = measure_of(bias.carrier, formats)
     fold = fold_of(arithmetic.final, measure.digits)
     check_bias(arithmetic, measure._replace(top=min(measure.top, fold.first - 1)))
     return fold
@@ -84,13 +89,13 @@ class Scales(NamedTuple):
 def multiply(
     queue: Queue, a: Operand, b: Operand, out: int, carrier: str, arithmetic: Arithmetic, *,
     bias: Operand | None = None, bias_step: int = 1, noise: Integers = (0, 0),
-    formats: tuple[str, ...] = (), scales: Scales | None = None,
+    formats: tuple[str, ...] = (), summands: tuple[str, ...] = (), scales: Scales | None = None,
 ) -> None:  # fmt: skip
     """Write the products of two batches of matrices, row-major, in the carrier.
 
     The arguments are those of the CPU's function. ``noise`` is the address of the seed, and the stream;
-    each operand is known to hold values of one of ``formats``, if there are any. Where chunks are blocks,
-    operands are elements over ``scales``.
+    each operand is known to hold values of one of ``formats``, if there are any, and a bias of one of
+    ``summands``. Where chunks are blocks, operands are elements over ``scales``.
     """
     batches, m, depth = a.shape
     n = b.shape[2]
@@ -98,12 +103,17 @@ def multiply(
         return
     left, right = measure_of(a.carrier, formats), measure_of(b.carrier, formats)
     if arithmetic.is_exact:
-        _exactly(queue, (a, left), (b, right), out, carrier, arithmetic, bias, bias_step, noise)
+        summand = None if bias is None else (bias, measure_of(bias.carrier, summands))
+        _exactly(queue, (a, left), (b, right), out, carrier, arithmetic, summand, bias_step, noise)
         return
     path, fold = _path(arithmetic, left, right, depth)
     kind, numbers = kind_of(arithmetic, path, carrier)
     step, product, *_ = (tuple(memory) for memory in numbers)
-    last, added, of_bias = numbers_of_last(arithmetic), (0, 1, 1, 0), _fold_of_bias(arithmetic, bias)
+    last, added, of_bias = (
+        numbers_of_last(arithmetic),
+        (0, 1, 1, 0),
+        _fold_of_bias(arithmetic, bias, summands),
+    )
     if bias is not None:
         added = bias.address, bias_step, bias.shape[2], bias.strides[2]
     twin = products.multiplying(
@@ -122,7 +132,7 @@ def multiply(
 
 def _exactly(
     queue: Queue, a: tuple[Operand, Measure], b: tuple[Operand, Measure], out: int, carrier: str,
-    arithmetic: Arithmetic, bias: Operand | None, bias_step: int, noise: Integers,
+    arithmetic: Arithmetic, bias: tuple[Operand, Measure] | None, bias_step: int, noise: Integers,
 ) -> None:  # fmt: skip
     """The same where sums are exact."""
     (left, of_left), (right, of_right) = a, b
@@ -137,8 +147,8 @@ def _exactly(
         spans.append((terms.low, terms.top + 1))
     added = 0, 1, 1, 0
     if bias is not None:
-        measure = measure_of(bias.carrier)
-        added = bias.address, bias_step, bias.shape[2], bias.strides[2]
+        summand, measure = bias
+        added = summand.address, bias_step, summand.shape[2], summand.strides[2]
         if chunked:
             check_bias(arithmetic, measure)
         else:
@@ -147,7 +157,7 @@ def _exactly(
     limbs = (max(end for _, end in spans) + depth.bit_length() - base) // 32 + 4
     twin = quire.summing(
         kind, kind.step if last is None else last.family, left.carrier, right.carrier,
-        None if bias is None else bias.carrier, -(-limbs // _LIMBS) * _LIMBS,
+        None if bias is None else bias[0].carrier, -(-limbs // _LIMBS) * _LIMBS,
     )  # fmt: skip
     chunk = arithmetic.chunk if isinstance(arithmetic.chunk, int) else max(depth, 1)
     of_last = numbers[0] if last is None else last.memory

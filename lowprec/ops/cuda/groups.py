@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lowprec.errors import value_error
 from lowprec.formats import BlockFloatingPoint, FloatingPoint, GroupedFormat, Scaled, resolve
-from lowprec.kernels.cpu import CODES, DECODED, is_drawn
+from lowprec.kernels.cpu import CODES, DECODED, VALUES, is_drawn
 from lowprec.kernels.cuda import elementwise, groups, scales
 from lowprec.kernels.groups import BOTH, NEGATIVE, POSITIVE
 from lowprec.kernels.layout import Layout, layout, row_major
@@ -22,6 +21,7 @@ from lowprec.ops import scaling
 from lowprec.ops.carriers import CARRIERS, Strides
 from lowprec.ops.cuda.given import checked_levels, checked_powers
 from lowprec.ops.cuda.queue import address_of, queue_of
+from lowprec.ops.search import is_by_trying, least_squared_error
 
 _ZERO_POINT = 0xFFFF
 """The low bits of a scale in binary64, which hold its zero point."""
@@ -52,12 +52,20 @@ def quantize(
     tiles = parsed.granularity.tiles(shape)
     plan = layout(shape, x.stride(), out.stride(), strides, index_offset, tiles)
     known = _known(x, parsed, plan, given, apart=kind == CODES)
+    _write(x, out, known, plan, parsed, rounding, random_bits, kind, address_of(seed), stream)
+    return known
+
+
+def _write(
+    x: Tensor, out: Tensor, known: Known, plan: Layout, format: GroupedFormat, rounding: str = "nearest_even",
+    random_bits: int = 32, kind: int = VALUES, seed: int = 0, stream: int = 0,
+) -> None:  # fmt: skip
+    """Write elements."""
     code = _name(out) if kind == CODES else "uint32"
     groups.quantize(
-        queue_of(x), x.data_ptr(), out.data_ptr(), CARRIERS[x.dtype], plan, parsed, rounding, random_bits,
-        kind, (address_of(seed), stream, -1), address_of(known.states), known.state, code,
+        queue_of(x), x.data_ptr(), out.data_ptr(), CARRIERS[x.dtype], plan, format, rounding, random_bits,
+        kind, (seed, stream, -1), address_of(known.states), known.state, code,
     )  # fmt: skip
-    return known
 
 
 def _name(codes: Tensor) -> str:
@@ -69,15 +77,16 @@ def _known(
     x: Tensor, format: Any, plan: Layout, given: Sequence[Tensor | None] | None, *, apart: bool
 ) -> Known:
     """What elements need to be told; ``apart``: what scales are made of is needed afterwards."""
+    if not given and is_by_trying(format):
+        return _tried(x, format)
     if isinstance(format, Scaled) and format.levels:
         return _scales_of(x, format, plan, given)
     if given:
         (codes,) = checked_levels("scale", given, format, x.shape, nan=False)
         return Known(codes, "uint8")
     if not apart and groups.is_whole(plan):
-        _refuse_trying(format, x)
         return Known()
-    return Known(_maxima(x, format, plan), _pattern(x))
+    return Known(_maxima(x, plan), _pattern(x))
 
 
 def _pattern(x: Tensor) -> str:
@@ -85,13 +94,7 @@ def _pattern(x: Tensor) -> str:
     return "uint64" if x.dtype == torch.float64 else "uint32"
 
 
-def _maxima(x: Tensor, format: GroupedFormat, plan: Layout, side: int = BOTH) -> Tensor:
-    """The largest finite magnitude of each group, as a pattern."""
-    _refuse_trying(format, x)
-    return maxima_of(x, plan, side)
-
-
-def maxima_of(x: Tensor, plan: Layout, side: int = BOTH) -> Tensor:
+def _maxima(x: Tensor, plan: Layout, side: int = BOTH) -> Tensor:
     """The largest finite magnitude of a side in each group of a plan, as a pattern."""
     maxima = _zeros(x, plan.groups)
     groups.collect(queue_of(x), x.data_ptr(), maxima.data_ptr(), CARRIERS[x.dtype], plan, side)
@@ -103,10 +106,27 @@ def _zeros(x: Tensor, count: int) -> Tensor:
     return torch.zeros(count, dtype=torch.int64 if x.dtype == torch.float64 else torch.int32, device=x.device)
 
 
-def _refuse_trying(format: GroupedFormat, x: Tensor) -> None:
-    """Refuse scales that are found by trying."""
-    if isinstance(format, Scaled) and format.scale_rule is ScaleRule.MSE:
-        raise value_error("x", "be on the CPU for the scale rule mse", str(x.device), "Use x.cpu().")
+def _tried(x: Tensor, format: Scaled) -> Known:
+    """The scales with the least squared error."""
+    values, shape = x.double().contiguous(), tuple(x.shape)
+    steps = row_major(shape)
+    plan = layout(shape, steps, steps, None, 0, format.granularity.tiles(shape))
+
+    def rounded(exponents: Tensor) -> Tensor:
+        """The numbers over such scales."""
+        out = torch.empty_like(values)
+        _write(values, out, _powers(exponents, format), plan, format)
+        return out
+
+    return _powers(least_squared_error(values, format, CARRIERS[x.dtype], rounded), format)
+
+
+def _powers(exponents: Tensor, format: Scaled) -> Known:
+    """Scales that are powers of two."""
+    if not format.levels:
+        return Known((exponents + 127).to(torch.uint8), "uint8")
+    powers = (exponents + 1023 << 52).view(torch.float64)
+    return Known(powers, "uint64", (powers,))
 
 
 def _scales_of(x: Tensor, format: Scaled, plan: Layout, given: Sequence[Tensor | None] | None) -> Known:
@@ -131,7 +151,7 @@ def _with_outer(inner: Tensor, outer: Tensor | None, format: Scaled, grid: Seque
 
 def _found(x: Tensor, format: Scaled, plan: Layout, outer: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """The scales that follow from x, and their own, where they have such."""
-    maxima = _maxima(x, format, plan)
+    maxima = _maxima(x, plan)
     if format.scale_rule is not ScaleRule.AMAX:
         inner = maxima.new_empty(plan.groups, dtype=torch.float64)
         scales.make_powers(
@@ -183,7 +203,7 @@ def _spread(outer: Tensor, scale: Any, grid: Sequence[int]) -> Tensor:
 
 def _affine(x: Tensor, format: Scaled, plan: Layout) -> Known:
     """Scales and zero points that follow from x."""
-    positive, negative = (_maxima(x, format, plan, side) for side in (POSITIVE, NEGATIVE))
+    positive, negative = (_maxima(x, plan, side) for side in (POSITIVE, NEGATIVE))
     states = torch.empty(plan.groups, dtype=torch.int64, device=x.device)
     scales.make_affine(
         queue_of(x), positive.data_ptr(), negative.data_ptr(), states.data_ptr(), CARRIERS[x.dtype], format,
@@ -217,7 +237,7 @@ def write_scales(x: Tensor, format: GroupedFormat, known: Known, levels: Sequenc
             elementwise.encode(
                 queue, values.data_ptr(), level.data_ptr(), "float64", code, values.numel(), plain
             )
-    elif known.state == "uint8":  # scales that were given
+    elif known.state == "uint8":  # scales that were given, or tried
         levels[0].view(torch.uint8).copy_(known.states.reshape(levels[0].shape))  # type: ignore[union-attr]
     else:
         states, count = address_of(known.states), levels[0].numel()
