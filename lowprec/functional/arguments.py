@@ -2,12 +2,20 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from lowprec.errors import type_error, value_error
 
 Size = int | Sequence[int]
 """One number for all spatial dimensions, or one for each."""
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """The dtype in which torch.autocast has a tensor's device compute, if any: none where all is meta."""
+    device = x.device.type
+    enabled = not x.is_meta and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if enabled else None
 
 
 def check_tensors(**operands: object) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lowprec.cast import Operands
 from lowprec.errors import type_error, value_error
+from lowprec.functional.arguments import autocast_dtype
 from lowprec.functional.bilinear import Gradients, MatmulProduct
 from lowprec.functional.plan import MATMUL_AXES, Axes, Plan, make_plan
 from lowprec.functional.products import check_plan, simulate
@@ -259,7 +260,7 @@ def check_operands(query: Tensor, key: Tensor, value: Tensor, *, grouped: bool) 
             raise type_error(name, "be no nested tensor", "a nested tensor", "Pad it and pass a mask.")
         if x.dim() < 2 + grouped:
             raise value_error(name, f"have {2 + grouped} dimensions or more", tuple(x.shape))
-        if x.dtype != query.dtype and not torch.is_autocast_enabled(x.device.type):
+        if x.dtype != query.dtype and autocast_dtype(x) is None:
             raise type_error(name, f"have the dtype of the query, {query.dtype}", x.dtype)
         if grouped and query.shape[-3] % x.shape[-3]:
             must = f"have a number of heads that divides the query's, {query.shape[-3]}"

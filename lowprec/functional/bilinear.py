@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import value_error
+from lowprec.functional.arguments import autocast_dtype
 from lowprec.functional.plan import Arithmetics
 from lowprec.ops.products import Sums, product
 
@@ -45,8 +46,8 @@ class Product:
         sums = (arithmetics or _NONE).forward
         if sums is None:
             return self.in_carrier(x, weight, bias)
-        if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # as torch itself does
-            dtype = torch.get_autocast_dtype(x.device.type)
+        dtype = autocast_dtype(x)
+        if dtype is not None and x.dtype != torch.float64:  # as torch itself does
             x, weight = x.to(dtype), weight.to(dtype)
             bias = None if bias is None else bias.to(dtype)
         return self.simulated(x, weight, bias, sums, seed)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lowprec.errors import value_error
+from lowprec.functional.arguments import autocast_dtype
 from lowprec.functional.bilinear import (
     FORWARD,
     GRAD_INPUT,
@@ -71,8 +72,8 @@ def forward(
     kind: Product, input: Rounded, other: Rounded, bias: Tensor | None, plan: Plan, seed: Tensor | None
 ) -> Tensor:
     """The product and the bias."""
-    if torch.is_autocast_enabled(input[1].device.type):
-        dtype = torch.get_autocast_dtype(input[1].device.type)
+    dtype = autocast_dtype(input[1])
+    if dtype is not None:
         input, other = (input[0], input[1].to(dtype)), (other[0], other[1].to(dtype))
         bias = None if bias is None else bias.to(dtype)
     x, weight = _blocked(input, plan.input, plan.axes.input), _blocked(other, plan.weight, plan.axes.weight)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lowprec.errors import type_error, value_error
 from lowprec.functional import blocks
+from lowprec.functional.arguments import autocast_dtype
 from lowprec.functional.bilinear import Product
 from lowprec.functional.plan import Arithmetics, Plan
 from lowprec.ops.constant import constant
@@ -224,8 +225,7 @@ def simulate(
 def _check_operands(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, second: str) -> None:
     """Refuse operands of different dtypes, and carriers or an autocast dtype that are too narrow."""
     check_tensor(x, "input")
-    device = x.device.type
-    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    autocast = autocast_dtype(x)
     for name, operand in ((second, weight), ("bias", bias)):
         if operand is None:
             continue

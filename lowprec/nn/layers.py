@@ -15,12 +15,10 @@ from lowprec.functional.arguments import check_convolution
 from lowprec.functional.layers import planned_conv, planned_linear
 from lowprec.functional.plan import LINEAR_AXES, Axes, Plan, conv_axes, conv_transpose_axes, make_plan
 from lowprec.functional.transposed import planned_conv_transpose
+from lowprec.nn.lent_seeds import LentSeeds
 from lowprec.ops.observation import owner_of
 from lowprec.ops.quantize import seed_tensor
 from lowprec.scheme import Scheme, scheme_of
-
-_REMEMBERED = 1 << 16
-"""Second readings of a layer's weight that may wait for their backward."""
 
 
 class Simulated(torch.nn.Module):
@@ -31,7 +29,7 @@ class Simulated(torch.nn.Module):
     _plans: tuple[Plan, Plan]
     _in_forward: bool
     _weight_seed: Tensor | None
-    _lent: dict[int, Tensor]
+    _lent: dict[torch.device, LentSeeds]
     _keeper: "tuple[Simulated, ...]"
 
     @classmethod
@@ -131,15 +129,17 @@ class Simulated(torch.nn.Module):
                 keeper._lend(seed, keeper._weight_seed)
             return seed, keeper._weight_seed
         rerun = not compiling and torch._C._current_graph_task_id() != -1  # it has no public name
-        if rerun and keeper._lent:  # a checkpointed part of an earlier forward, run by the backward
-            return seed, keeper._lent.get(int(seed), seed)
+        if rerun and seed.device in keeper._lent:  # a checkpointed part of an earlier forward
+            return seed, keeper._lent[seed.device].seed_for(seed)
         return seed, seed
 
     def _lend(self, seed: Tensor, weight_seed: Tensor) -> None:
         """Remember with which seed the weight was read by a call that drew another."""
-        if len(self._lent) == _REMEMBERED:
-            del self._lent[next(iter(self._lent))]
-        self._lent[int(seed)] = weight_seed
+        if torch.is_inference_mode_enabled():  # of which no backward runs a part again
+            return
+        if seed.device not in self._lent:
+            self._lent[seed.device] = LentSeeds(seed.device)
+        self._lent[seed.device].lend(seed, weight_seed)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the noise of the last forward, which is no part of a saved layer."""

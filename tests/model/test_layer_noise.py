@@ -7,6 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 import lowprec
 from lowprec import Cast, Scheme
+from lowprec.nn.lent_seeds import LentSeeds
 
 NOISY_WEIGHT = Scheme(weight=Cast("fixed8f3", "stochastic"))
 """A unit input makes the rounded weight visible."""
@@ -175,11 +176,35 @@ def test_checkpointing_single_layers_outside_a_model(use_reentrant):
 
 
 def test_what_is_remembered_for_the_backward_is_bounded(monkeypatch):
-    monkeypatch.setattr("lowprec.nn.layers._REMEMBERED", 3)
+    monkeypatch.setattr("lowprec.nn.lent_seeds.REMEMBERED", 3)
     model = lowprec.convert(Twice(), NOISY_WEIGHT)
     for _ in range(10):
         model(torch.eye(8))
-    assert len(model.layer._lent) == 3
+    assert len(model.layer._lent[torch.device("cpu")]) == 3
+
+
+def test_the_last_reading_with_a_seed_counts_and_the_oldest_is_forgotten(monkeypatch):
+    monkeypatch.setattr("lowprec.nn.lent_seeds.REMEMBERED", 4)
+    lent, kept = LentSeeds(torch.device("cpu")), {}
+    for number, drawn in enumerate([5, 6, 5, 7, 8, 5, 9, 10, -1, 6, 6, 5]):
+        lent.lend(torch.tensor([drawn]), torch.tensor([number]))
+        kept[number] = drawn
+        kept.pop(number - 4, None)
+        for sought in range(-2, 11):
+            known = [n for n, key in kept.items() if key == sought]
+            want = torch.tensor([known[-1] if known else sought])
+            assert torch.equal(lent.seed_for(torch.tensor([sought])), want)
+
+
+def test_no_reading_is_remembered_where_no_backward_can_follow(twice):
+    with torch.inference_mode():
+        twice(torch.eye(8))
+    assert not twice.layer._lent
+    first, second = twice(torch.eye(8))
+    assert torch.equal(first, second)
+    with torch.inference_mode():
+        twice(torch.eye(8))
+    assert len(twice.layer._lent[torch.device("cpu")]) == 1
 
 
 def test_layers_of_lowprec_nn_take_a_scheme_and_torch_options():
