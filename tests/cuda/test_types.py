@@ -23,12 +23,13 @@ from lowprec.kernels import philox
 from lowprec.kernels.counting import counters
 from lowprec.kernels.cuda.twin import device
 from lowprec.kernels.elementary import operations_of, roundings_of
+from lowprec.kernels.products import decisions_of
 from lowprec.kernels.specialize import specialized
 from lowprec.kernels.steps import steps_of
 from lowprec.kernels.updates import mixer
 
 pytestmark = compiled
-MAKERS = specialized, steps_of, mixer, counters, operations_of, roundings_of
+MAKERS = specialized, steps_of, mixer, counters, operations_of, roundings_of, decisions_of
 """The functions that make copies of decisions."""
 OWN = ("packing.",)
 """Kernels that call no decision."""

@@ -29,6 +29,7 @@ from lowprec.kernels.products import (
     TERM,
     Family,
     Kind,
+    compensated,
     conversions,
     decisions_of,
     specialized_for,
@@ -61,7 +62,7 @@ OF_LEFT, OF_RIGHT, TENSOR_OF_LEFT, TENSOR_OF_RIGHT, SCALES = range(5)
 # What each kernel has a copy of.
 round_alone = round_product = round_chunk = quantize_bits
 bits_of_blocks, bits_of_scaled = bits_of_fused, bits_of_product
-added_rest = added_chunks = added_last = added
+added_chunks = added_last = added
 number_of_left = number_of_right = number_of_bias = number
 
 HOW: dict[str, Any] = {"compiler": device, "instructions": INSTRUCTIONS}
@@ -150,18 +151,13 @@ def multiplying(
                         parts[top] = total
                         top += 1
                     elif kahan:
-                        lost, other = carried, U32(0)
+                        of_term = of_gain = of_lost = U32(0)
                         if draws_sums:
-                            other = ceiling_at(seed, stream + TERM, index)
-                        y = number(added(y, value(-lost), other, numbers))
-                        after = number(added_rest(total, y, ceiling, numbers))
-                        if draws_sums:
-                            other = ceiling_at(seed, stream + GAIN, index)
-                        gain = number(added_rest(after, value(-total), other, numbers))
-                        if draws_sums:
-                            other = ceiling_at(seed, stream + LOST, index)
-                        carried = number(added_rest(gain, value(-y), other, numbers))
-                        total = after
+                            of_term = ceiling_at(seed, stream + TERM, index)
+                            of_gain = ceiling_at(seed, stream + GAIN, index)
+                            of_lost = ceiling_at(seed, stream + LOST, index)
+                        ceilings = ceiling, of_term, of_gain, of_lost
+                        total, carried = compensated(total, carried, y, ceilings, numbers)
                     else:
                         total = number(added(total, y, ceiling, numbers))
                     if chunked and k + 1 == stop:
