@@ -136,6 +136,43 @@ def test_groups_longer_than_what_threads_take_at_a_time(run, format: str, grid) 
     check(run, x, format, grid=grid)
 
 
+SHARED = {
+    "bfp8<group32>": (2, (20, 2)),
+    "nvfp4": (3, (8, 3)),
+    "scaled<e4m3fn,float32,group1,amax>": (2, (3, 1)),
+    "mxfp8_e4m3": (1, (32, 1)),
+    "bfp8<group128>": (2, (33, 1)),
+    "bfp6<block2x16>": (1, (20, 1)),
+}
+"""Formats with groups of which quarters of a tile have many, and grids whose teams take one in few turns."""
+
+
+@pytest.mark.parametrize("kind", [VALUES, FLAGS])
+@pytest.mark.parametrize("format", SHARED)
+def test_a_counter_serves_elements_of_four_groups(run, format: str, kind: int) -> None:
+    long = normal(3, 1111)
+    for x, offset in ((long, 0), (long[:, 7:], 640), (long[:, ::1].reshape(-1)[:2080], 2**32 * 1024 - 1024)):
+        x = x if x.dim() == 2 else x[None]
+        check(run, x, format, "stochastic", kind, offset=offset, stream=5, grid=SHARED[format])
+
+
+def test_it_is_drawn_once(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lowprec.kernels.cuda import groups
+
+    drawn, words_of = [], groups.words_of
+
+    def counted(seed, stream, n):
+        drawn.append(int(n))
+        return words_of(seed, stream, n)
+
+    monkeypatch.setattr(groups, "words_of", counted)
+    monkeypatch.setattr(groups, "ceiling_at", None)
+    groups.rounding.cache_clear()
+    check(run, normal(2, 2048), "mxfp4", "stochastic", grid=(1, (32, 1)))
+    groups.rounding.cache_clear()
+    assert sorted(drawn) == list(range(1024))
+
+
 @pytest.mark.parametrize(("format", "size"), [("bfp8", 4300), ("bfp8<group1500>", 3003)])
 def test_a_counter_serves_four_elements_of_a_long_group(run, format: str, size: int) -> None:
     check(run, normal(size), format, "stochastic", offset=1005, stream=5, grid=(2, (16, 1)))

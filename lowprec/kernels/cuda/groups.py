@@ -14,18 +14,19 @@ from numba import cuda, types
 from lowprec.formats import GroupedFormat, Scaled
 from lowprec.kernels.blocks import BLOCK, INTEGERS, Family, decisions_of
 from lowprec.kernels.cpu import CODES, DECODED, FLAGS, VALUES, is_drawn
+from lowprec.kernels.cuda.elementwise import ceiling_at
 from lowprec.kernels.cuda.memory import INSTRUCTIONS, SIMULATED, largest_of, load, raise_to, store
 from lowprec.kernels.cuda.tables import on_device
-from lowprec.kernels.cuda.twin import Queue, Twin, device, tuple_of
+from lowprec.kernels.cuda.twin import THREADS, Queue, Twin, device, tuple_of
 from lowprec.kernels.cuda.walks import RUN, Walk, outer_type, walk_of
-from lowprec.kernels.cuda.words import word_at, words_of
+from lowprec.kernels.cuda.words import words_of
 from lowprec.kernels.groups import BLOCK_COUNT, BOTH, finite_magnitude, numbers_of_largest
 from lowprec.kernels.layout import Integers, Layout
 from lowprec.kernels.numbers import MODES, describe_block, describe_quotients
 from lowprec.kernels.philox import LANES, TILE
 from lowprec.kernels.posits import TAPERED
 from lowprec.kernels.scalar import COUNT, NEAREST_EVEN, U32, larger, quantize_bits, smaller
-from lowprec.kernels.specialize import WIDTHS, compiled_mode, specialized
+from lowprec.kernels.specialize import WIDTHS, compiled_mode, rebound, specialized
 from lowprec.kernels.walk import (
     GROUP_SIZE,
     GROUP_STEP,
@@ -41,17 +42,37 @@ from lowprec.kernels.walk import (
 )
 from lowprec.modes import Rounding
 
+
+def _shares_counters(run, lanes):
+    """Whether a team takes a group in a few turns of its lanes, and quarters of a tile are whole groups."""
+    size = run[GROUP_SIZE]
+    return size <= _EACH * lanes and size & (size - 1) == 0 and size < LANES and run[LENGTH] >= TILE
+
+
+def _draw(ceilings, slot, seed, stream, n):
+    """Keep the complements of a counter's words in four slots."""
+    w0, w1, w2, w3 = words_of(seed, np.uint64(np.int64(stream)), np.uint64(n))
+    ceilings[slot] = U32(~w0)
+    ceilings[U32(slot + U32(_NEXT))] = U32(~w1)
+    ceilings[U32(slot + U32(2 * _NEXT))] = U32(~w2)
+    ceilings[U32(slot + U32(3 * _NEXT))] = U32(~w3)
+
+
 larger_of, smaller_of = device(larger), device(smaller)
+shares_counters, draw = device(_shares_counters), device(_draw)
 run_at = device(locate)
 magnitude_of = finite_magnitude
 numbers_of = numbers_of_largest
-write = quantize_bits
-"""What makes one element, and the numbers of a group; a kernel has its own."""
+write = write_at = quantize_bits
+"""What makes one element, also in memory, and the numbers of a group; a kernel has its own."""
 
 _WARP = 32
 _EACH = 4
 """Elements of a group that a thread takes, where that leaves enough neighbors to read memory in a row."""
 _FEW = 8
+_NEXT = THREADS
+_SLOTS = 4 * _EACH * _NEXT
+"""Random words that a block keeps, so many apart of one thread; in registers there would be too many."""
 
 
 @cache
@@ -104,7 +125,11 @@ def _twin(
     wide = family.arithmetic != INTEGERS
     U = np.uint64 if wide else WIDTHS[carrier].unsigned
     I = np.int64 if wide else WIDTHS[carrier].signed  # noqa: E741
-    held, drawn = np.dtype(state or "uint8").type, is_drawn(mode)
+    held, drawn = np.dtype(state or "uint8").type, is_drawn(mode) and writes
+
+    def element(x, out, x_place, out_place, ceiling, numbers):
+        """One element."""
+        store(out, out_place, write(U(load(x, x_place, given)), ceiling, numbers), result)
 
     def kernel(x, out, states, block, run, outer, units, lanes, near, seed_address, stream, word):
         seed = np.uint64(load(seed_address, 0, np.int64)) if drawn and word < 0 else np.uint64(0)
@@ -112,6 +137,13 @@ def _twin(
         size, teams = run[GROUP_SIZE], cuda.blockDim.x // lanes
         team, lane = cuda.threadIdx.x // lanes, cuda.threadIdx.x % lanes
         row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+        own, power, sharing = U32(0), 0, False
+        if drawn:
+            own = U32(cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x)
+            ceilings = cuda.shared.array(_SLOTS, types.uint32)
+            sharing = word < 0 and index_step == 1 and shares_counters(run, lanes)
+            while 1 << power < size:
+                power += 1
         for unit in range(row, units, cuda.gridDim.x * cuda.blockDim.y):
             x_at, out_at, index_at, group_at = run_at(outer, unit // run[SEGMENTS])
             begin = unit % run[SEGMENTS] * run[SEGMENT]
@@ -119,9 +151,23 @@ def _twin(
             index_at += run[INDEX_OFFSET]
             first = begin // size
             pieces = (end - 1) // size - first + 1
+            counter, quarter, in_turns = np.int64(0), 0, sharing and index_at % size == 0
+            if in_turns:
+                # A counter gives the words of four elements, each in its own quarter of a tile: a team takes
+                # four pieces one after the other, and draws their words at the first.
+                counter = (index_at + begin) // TILE * LANES
+                pieces = (((index_at + end - 1) // TILE + 1) * LANES - counter) >> power
             done = 0
             while done < pieces:  # as often by all threads of a row; a range would divide for its length
                 piece = first + done + team
+                if drawn and in_turns:
+                    n = counter + ((done + team) << power)
+                    piece = (n // LANES * TILE + quarter * LANES + n % LANES - index_at) >> power
+                    if quarter == 0 and team < teams and done + team < pieces:
+                        slot, n, last = own, n + lane, n + size
+                        while n < last:
+                            draw(ceilings, slot, seed, stream, n)
+                            slot, n = U32(slot + U32(4 * _NEXT)), n + lanes
                 start, stop = larger_of(begin, piece * size), smaller_of(end, (piece + 1) * size)
                 if team >= teams:
                     stop = start
@@ -139,39 +185,42 @@ def _twin(
                 elif start < stop:
                     numbers = numbers_of(largest if reads else U(load(states, group, held)), block)
                     j = start + lane
-                    if drawn and word < 0 and index_step == 1 and size >= TILE:
-                        # A counter gives the words of four elements, each in its own quarter of a tile.
-                        last = index_at + stop
+                    if drawn and in_turns:
+                        slot = U32(own + U32(quarter * _NEXT))
+                        while j < stop:
+                            place, ceiling = out_at + j * out_step, ceilings[slot]
+                            write_at(x, out, x_at + j * x_step, place, ceiling, numbers)
+                            slot, j = U32(slot + U32(4 * _NEXT)), j + lanes
+                    elif drawn and word < 0 and index_step == 1 and size >= TILE:
                         n = (index_at + start) // TILE * LANES + lane
-                        while n < ((last - 1) // TILE + 1) * LANES:
-                            words = words_of(seed, np.uint64(np.int64(stream)), np.uint64(n))
-                            index = n // LANES * TILE + n % LANES
-                            for quarter in range(4):
-                                j = index - index_at
+                        last = ((index_at + stop - 1) // TILE + 1) * LANES
+                        while n < last:
+                            draw(ceilings, own, seed, stream, n)
+                            slot, j = own, n // LANES * TILE + n % LANES - index_at
+                            for _ in range(4):
                                 if start <= j < stop:
-                                    bits = U(load(x, x_at + j * x_step, given))
-                                    ceiling = U32(~words[quarter])
-                                    store(out, out_at + j * out_step, write(bits, ceiling, numbers), result)
-                                index += LANES
+                                    place, ceiling = out_at + j * out_step, ceilings[slot]
+                                    write_at(x, out, x_at + j * x_step, place, ceiling, numbers)
+                                slot, j = U32(slot + U32(_NEXT)), j + LANES
                             n += lanes
                         j = stop
                     while j < stop:
                         ceiling = U32(0)
                         if drawn:
-                            own = np.uint64(index_at + j * index_step)
-                            drawn_word = (
-                                word_at(seed, np.uint64(np.int64(stream)), own) if word < 0 else U32(word)
-                            )
-                            ceiling = U32(~drawn_word)
-                        bits = U(load(x, x_at + j * x_step, given))
-                        store(out, out_at + j * out_step, write(bits, ceiling, numbers), result)
+                            ceiling = ceiling_at(seed, stream, word, index_at + j * index_step)
+                        write_at(x, out, x_at + j * x_step, out_at + j * out_step, ceiling, numbers)
                         j += lanes
-                done += teams
+                quarter = quarter + 1 & 3
+                if quarter == 0 or not in_turns:
+                    quarter, done = 0, done + teams
 
+    own = {**decisions}
+    if writes:
+        own["write_at"] = device(rebound(element, {**globals(), "write": decisions["write"]}))
     described = tuple_of(U, COUNT) if wide else tuple_of(np.int64, BLOCK_COUNT)
     parameters = *(types.int64,) * 3, described, RUN, outer_type(dimensions), *(types.int64,) * 6
     identity = carrier, mode, kind, full, *family, dimensions, np.dtype(given), np.dtype(result), state
-    return Twin(parameters, kernel, decisions, *identity, reads, writes)
+    return Twin(parameters, kernel, own, *identity, reads, writes)
 
 
 def _teams(queue: Queue, way: Walk, size: int) -> tuple[int, int]:
@@ -185,9 +234,15 @@ def _teams(queue: Queue, way: Walk, size: int) -> tuple[int, int]:
     return lanes, lanes
 
 
-def _walk(queue: Queue, plan: Layout) -> tuple[Walk, tuple[int, int]]:
+def _walk(queue: Queue, plan: Layout, *, drawn: bool = False) -> tuple[Walk, tuple[int, int]]:
     """How the grid goes through a tensor, and its teams."""
     way = walk_of(plan, groups=True)
+    if drawn and _shares_counters(way.run, _WARP):  # of four pieces to a team, a row of threads needs fewer
+        wide = _WARP
+        while wide < way.threads[0] and wide * 4 * _EACH < way.run[SEGMENT]:
+            wide *= 2
+        rows = THREADS // wide
+        way = way._replace(threads=(wide, rows), blocks=-(-way.units // rows))
     return way, _teams(queue, way, way.run[GROUP_SIZE])
 
 
@@ -229,7 +284,8 @@ def quantize(
             numbers = on_device(numbers, queue)
     else:
         numbers, family = describe_block(format, mode, random_bits, carrier)
-    way, teams = _walk(queue, plan)
+    drawn = noise[2] < 0 and is_drawn(MODES[mode])
+    way, teams = _walk(queue, plan, drawn=drawn)
     compiled = compiled_mode(MODES[mode], family.depth, flags=kind == FLAGS)
     twin = rounding(carrier, compiled, kind, code, random_bits == 32, family, state, way.dimensions)
     twin.launch(
