@@ -155,8 +155,8 @@ class MeanSquaredError(_Averaged):
 
     Of ``steps`` equally spaced magnitudes up to the group's largest, the one whose scale quantizes the
     group's own values to nearest even with the least mean squared error; of equal ones the larger. Every
-    training call quantizes its input ``steps`` times. Both ends of a range shrink together. Errors are summed
-    on the CPU: an input on a CUDA device is refused.
+    training call quantizes its input ``steps`` times. Both ends of a range shrink together. It waits
+    for a CUDA device.
 
     Args:
         steps: How many magnitudes are tried, at least 1.
@@ -164,7 +164,7 @@ class MeanSquaredError(_Averaged):
 
     Raises:
         TypeError: If ``steps`` is not an integer or ``momentum`` not a number.
-        ValueError: If one lies outside; in a training call, if the input is on a CUDA device.
+        ValueError: If one lies outside.
 
     Example:
         >>> from lowprec import Quantizer

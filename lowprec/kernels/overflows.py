@@ -5,9 +5,10 @@ are compensated sums, exact ones, those of blocks, and those of which binary64 d
 """
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from lowprec.arithmetic import Accumulator, Arithmetic
@@ -15,12 +16,11 @@ from lowprec.kernels.cpu import is_drawn, jit
 from lowprec.kernels.memory import at
 from lowprec.kernels.multiply import SERIAL_BELOW
 from lowprec.kernels.numbers import MODES, describe
-from lowprec.kernels.operands import Operand, pack
+from lowprec.kernels.operands import Measure, Operand, pack
 from lowprec.kernels.paths import fits_to_odd, path_of
 from lowprec.kernels.philox import word_at
-from lowprec.kernels.products import ACCUMULATE, CHUNKS, MULTIPLY, Family
+from lowprec.kernels.products import ACCUMULATE, CHUNKS, MULTIPLY, Family, specialized_for
 from lowprec.kernels.scalar import COUNT, U32, overflow_fired, quantize_bits, smaller
-from lowprec.kernels.specialize import specialized
 from lowprec.kernels.sums import bits_of_sum
 from lowprec.kernels.threads import PARTS, ranges, share
 from lowprec.kernels.wide import WIDE
@@ -35,54 +35,73 @@ fires = chunk_fires = overflow_fired
 chunk_bits = bits_of_sum
 
 
-def count(
-    a: Operand, b: Operand, arithmetic: Arithmetic, *, seed: int = 0, stream: int = 0, threads: int = 1
-) -> tuple[int, int] | None:
-    """How many sums there are in the products of two batches of matrices, and how many of them overflow.
+class Format(NamedTuple):
+    """What a loop reads of a format, and what it is compiled for."""
 
-    A product that pairwise sums round by itself is one of them, and so are sums of chunks. None where they
-    are not counted.
-    """
-    if not _is_counted(arithmetic):
+    memory: npt.NDArray[Any]
+    family: Family
+
+
+class Plan(NamedTuple):
+    """The formats of sums, of products and of sums of chunks, where these are rounded; and the order."""
+
+    step: Format
+    product: Format | None
+    total: Format | None
+    pairwise: bool
+    chunk: int
+    """Products of a chunk."""
+    sums: int
+    """How many there are: a product that pairwise sums round by itself is one, and so are those of chunks."""
+
+
+def plan_of(arithmetic: Arithmetic, a: Measure, b: Measure, results: int, depth: int) -> Plan | None:
+    """What sums are counted by, of operands that have so much in common; None where they are not counted."""
+    if not _is_counted(arithmetic) or not (results * depth == 0 or _is_rounded_once(arithmetic, a, b, depth)):
         return None
-    batches, m, depth = a.shape
-    n = b.shape[2]
-    if batches * m * n * depth == 0:
-        return 0, 0
-    (left, of_left), (right, of_right) = pack(a, threads), pack(b, threads)
-    try:
-        path = path_of(arithmetic, of_left, of_right, depth)
-    except ValueError:  # integers.py may know a result without any of its sums
-        return None
-    if path.depth == WIDE:
-        return None
-    chunk = min(arithmetic.chunk, depth) if isinstance(arithmetic.chunk, int) else depth
-    pairwise, chunked = arithmetic.order == "pairwise", arithmetic.chunk is not None
-    mode, bits = arithmetic.rounding, arithmetic.random_bits
-    step = _numbers(arithmetic.sum_format, mode, bits)
+    chunk = max(min(arithmetic.chunk, depth) if isinstance(arithmetic.chunk, int) else depth, 1)
+    pairwise, mode, bits = arithmetic.order == "pairwise", arithmetic.rounding, arithmetic.random_bits
     product = total = None
     if arithmetic.multiply is not None and arithmetic.multiply_rounding is not None:
         product = _numbers(arithmetic.multiply, arithmetic.multiply_rounding, bits)
     if arithmetic.chunk_accumulate is not None:
         total = _numbers(arithmetic.chunk_accumulate, mode, bits)
-    families = [None if x is None else x[1] for x in (product, total)]
-    geometry = np.array([m, n, depth, chunk, n * (chunk if pairwise else 1)], np.int64)
+    sizes = [min(chunk, depth - start) for start in range(0, depth, chunk)]
+    each = sum(max(size - 1, 1) if pairwise else size for size in sizes)
+    each += len(sizes) if arithmetic.chunk is not None else 0
+    return Plan(_numbers(arithmetic.sum_format, mode, bits), product, total, pairwise, chunk, results * each)
+
+
+def count(
+    a: Operand, b: Operand, arithmetic: Arithmetic, *, seed: int = 0, stream: int = 0, threads: int = 1
+) -> tuple[int, int] | None:
+    """How many sums there are in the products of two batches of matrices, and how many of them overflow.
+
+    None where they are not counted.
+    """
+    batches, m, depth = a.shape
+    n = b.shape[2]
+    (left, of_left), (right, of_right) = pack(a, threads), pack(b, threads)
+    plan = plan_of(arithmetic, of_left, of_right, batches * m * n, depth)
+    if plan is None or not plan.sums:
+        return None if plan is None else (0, 0)
+    room = plan.chunk if plan.pairwise else 1
+    geometry = np.array([m, n, depth, plan.chunk, n * room], np.int64)
     parts = ranges(batches * m, 1 if batches * m * n * depth < SERIAL_BELOW else PARTS * threads)
-    scratch = np.empty((len(parts), n * (1 + (chunk if pairwise else 1))))
+    scratch = np.empty((len(parts), n * (1 + room)))
     found = np.zeros(len(parts), np.int64)
     fixed = (
         left.ctypes.data, right.ctypes.data,
-        *((step if x is None else x)[0].ctypes.data for x in (step, product, total)),
+        *((plan.step if x is None else x).memory.ctypes.data for x in plan[:3]),
         geometry.ctypes.data,
     )  # fmt: skip
     calls = [
         (*fixed, scratch[i:].ctypes.data, found[i:].ctypes.data, *part, seed, stream)
         for i, part in enumerate(parts)
     ]
-    share(_counting(step[1], *families, pairwise), calls, threads)
-    sizes = [min(chunk, depth - start) for start in range(0, depth, chunk)]
-    each = sum(max(size - 1, 1) if pairwise else size for size in sizes) + (len(sizes) if chunked else 0)
-    return batches * m * n * each, int(found.sum())
+    families = [None if x is None else x.family for x in plan[1:3]]
+    share(_counting(plan.step.family, *families, plan.pairwise), calls, threads)
+    return plan.sums, int(found.sum())
 
 
 def _is_counted(arithmetic: Arithmetic) -> bool:
@@ -93,11 +112,19 @@ def _is_counted(arithmetic: Arithmetic) -> bool:
     return all(format is None or fits_to_odd(arithmetic, format) for format in formats)
 
 
-def _numbers(format: Accumulator, rounding: Rounding, random_bits: int | None) -> tuple[Any, Family]:
-    """What a loop reads of a format, and what it is compiled for."""
+def _is_rounded_once(arithmetic: Arithmetic, a: Measure, b: Measure, depth: int) -> bool:
+    """Whether binary64 rounded to odd tells how each sum is rounded."""
+    try:
+        return path_of(arithmetic, a, b, depth).depth != WIDE
+    except ValueError:  # integers.py may know a result without any of its sums
+        return False
+
+
+def _numbers(format: Accumulator, rounding: Rounding, random_bits: int | None) -> Format:
+    """A format and mode in binary64."""
     bits = 32 if random_bits is None or not rounding.takes_random_bits else random_bits
     memory, depth, ending = describe(format, rounding, bits, "float64")
-    return memory, Family(MODES[rounding], depth, ending, bits == 32)
+    return Format(memory, Family(MODES[rounding], depth, ending, bits == 32))
 
 
 @cache
@@ -182,16 +209,17 @@ def _counting(step: Family, product: Family | None, chunk: Family | None, pairwi
                         totals[j] = bits.view(np.float64)
         found[0] = fired
 
-    return jit(12, loop, _decisions(step, product, chunk), "overflows", step, product, chunk, pairwise)
+    return jit(12, loop, decisions_of(step, product, chunk), "overflows", step, product, chunk, pairwise)
 
 
-def _decisions(step: Family, product: Family | None, chunk: Family | None) -> dict[str, Any]:
-    """The functions that a loop calls."""
+def decisions_of(
+    step: Family, product: Family | None, chunk: Family | None, **compiler: Any
+) -> dict[str, Any]:
+    """The functions that a loop calls; ``compiler`` is what ``specialized`` takes for another one."""
 
     def of(family: Family | None) -> dict[str, Any]:
         """Those of a format."""
-        mode, depth, ending, full = step if family is None else family
-        return specialized("float64", mode, depth, ending, full=full, odd=True)
+        return specialized_for("float64", step if family is None else family, odd=True, **compiler)
 
     own, of_chunks = of(step), of(chunk)
     return {

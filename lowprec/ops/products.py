@@ -115,14 +115,18 @@ def product(
 def _count(a: Tensor, b: Tensor, seed: Tensor | None, sums: Sums, stream: int, roles: str) -> None:
     """Tell who looks on how many sums overflow in fixed point, which nothing in their result shows."""
     own = arithmetic_of(sums.key)
-    if not any(isinstance(format, FixedPoint) for format in (own.accumulate, own.chunk_accumulate)):
+    fixed = any(isinstance(format, FixedPoint) for format in (own.accumulate, own.chunk_accumulate))
+    if a.is_meta or not fixed:
         return  # counting sums takes many times as long as adding them
-    if not a.is_cpu:
-        raise value_error(
-            "input", "be on the CPU where overflows of sums are recorded", str(a.device), "Use x.cpu()."
+    if a.is_cuda:
+        from lowprec.ops.cuda.counting import count_overflows as count_there
+
+        found = count_there(a, b, own, seed, stream)
+    else:
+        number, threads = 0 if seed is None else int(seed), torch.get_num_threads()
+        found = count_overflows(
+            operand_of(a), operand_of(b), own, seed=number, stream=stream, threads=threads
         )
-    number, threads = 0 if seed is None else int(seed), torch.get_num_threads()
-    found = count_overflows(operand_of(a), operand_of(b), own, seed=number, stream=stream, threads=threads)
     if found is not None:
         observe_product(roles, *found)
 

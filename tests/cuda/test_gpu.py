@@ -1,5 +1,6 @@
 """On a CUDA device: the CPU's bits, torch's streams, graphs and compiler. Skipped where there is none."""
 
+import dataclasses
 import importlib.util
 
 import pytest
@@ -10,8 +11,10 @@ import lowprec
 from lowprec import Rounding, quantize
 from lowprec.formats import GroupedFormat, resolve
 from lowprec.formats.names import NAMED
+from lowprec.kernels import overflows
 from lowprec.observers import MeanSquaredError, MinMax, Percentile
 from lowprec.ops.carriers import CARRIERS
+from lowprec.ops.products import operand_of
 
 _MISSING = [
     *(["a CUDA device"] if not torch.cuda.is_available() else []),
@@ -254,6 +257,29 @@ def test_products_of_float64_operands_are_those_of_the_cpu_or_an_error() -> None
     assert all(same_bits(*pair) for pair in zip(*found, strict=True))
     with pytest.raises(ValueError, match="`input` must be values of e8m25ieee where products or sums"):
         lowprec.functional.linear(x / 3, weight, scheme=scheme, seed=8)
+
+
+@pytest.mark.parametrize("order", ["sequential", "pairwise"])
+def test_overflows_of_sums_are_counted_as_on_the_cpu(order: str) -> None:
+    arithmetic = lowprec.Arithmetic("fixed9f6<wrap>", order=order)
+    found = []
+    for device in ("cpu", "cuda"):
+        layer = torch.nn.Linear(24, 5, bias=False)
+        with torch.no_grad():
+            layer.weight.copy_(drawn(5, 24))
+        scheme = lowprec.Scheme(input="fixed8f3", weight="fixed8f3", error="fixed8f3", arithmetic=arithmetic)
+        model = lowprec.convert(torch.nn.Sequential(layer), scheme).to(device)
+        with lowprec.record(model) as recording:
+            model(drawn(7, 24, seed=4).to(device).requires_grad_()).sum().backward()
+        found.append({key: count for key, count in recording.counters.items() if key[1].endswith("sums")})
+    assert found[0] == found[1]
+    assert len(found[0]) == 3
+    assert all(count.saturation > 0 for count in found[0].values())
+    from lowprec.ops.cuda.counting import count_overflows
+
+    a, b, own = drawn(2, 70, 90), drawn(2, 90, 60), dataclasses.replace(arithmetic, rounding=STOCHASTIC)
+    want = overflows.count(operand_of(a), operand_of(b), own, seed=7, stream=3)
+    assert count_overflows(a.cuda(), b.cuda(), own, torch.tensor([7], device="cuda"), 3) == want
 
 
 @pytest.mark.parametrize("casts", [

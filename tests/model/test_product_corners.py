@@ -134,8 +134,8 @@ def test_what_lies_on_another_device_is_refused() -> None:
     }.items():
         with pytest.raises(ValueError, match=f"`{name}` must be on the device of `a`, cpu, got 'meta'"):
             products._product(x, *others, key)
-    with pytest.raises(ValueError, match="`input` must be on the CPU where overflows of sums are recorded"):
-        products._count(x.to("meta"), x.to("meta"), None, make_sums(Arithmetic("fixed8f4")), 0, "")
+    meta = x.to("meta")
+    products._count(meta, meta, None, make_sums(Arithmetic("fixed8f4")), 0, "")  # counts nothing of nothing
 
 
 def test_nothing_on_the_way_to_a_kernel_reads_numbers() -> None:
