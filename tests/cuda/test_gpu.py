@@ -8,7 +8,7 @@ import torch
 from simulator import SIMULATED, STRIDED, in_carrier, same_bits
 
 import lowprec
-from lowprec import Rounding, quantize
+from lowprec import Cast, Rounding, Scheme, quantize
 from lowprec.formats import GroupedFormat, resolve
 from lowprec.formats.names import NAMED
 from lowprec.kernels import overflows
@@ -179,6 +179,23 @@ def test_a_graph_that_draws_its_seed_has_fresh_noise_at_each_replay() -> None:
         graph.replay()
         found.append(out.clone())
     assert not any(torch.equal(found[one], found[other]) for one, other in ((0, 1), (1, 2), (0, 2)))
+
+
+def test_a_graph_holds_a_layer_that_is_read_twice() -> None:
+    layer = torch.nn.Linear(8, 8, bias=False, device="cuda")
+    model = lowprec.convert(torch.nn.Sequential(layer, layer), Scheme(weight=Cast("fixed8f3", STOCHASTIC)))
+    x, found = torch.eye(8, device="cuda"), []
+
+    def work() -> None:
+        found[:] = [model(x)]
+
+    with torch.no_grad():
+        graph = captured(work)
+    results = []
+    for _ in range(2):
+        graph.replay()
+        results.append(found[0].clone())
+    assert not same_bits(*results)
 
 
 def test_a_graph_of_a_format_that_lists_its_values_holds_no_copy_of_its_table() -> None:

@@ -15,6 +15,7 @@ from lowprec.kernels.blocks import INTEGERS, QUOTIENTS
 from lowprec.kernels.cpu import CODES, DECODED, FLAGS, VALUES
 from lowprec.kernels.groups import BOTH, POSITIVE
 from lowprec.kernels.numbers import MODES, describe_block, describe_quotients, describe_scale
+from lowprec.kernels.philox import MULTIPLIERS
 from lowprec.modes import Rounding
 
 pytestmark = compiled
@@ -108,6 +109,22 @@ def test_quotients_are_rounded_once(name: str, tmp_path: Path) -> None:
     assert divisions > 0
     assert fused == (divisions if name in EXACT else 0)
     assert not any(i.startswith("rcp") for i in used)
+
+
+def test_words_of_small_groups_are_drawn_outside_of_the_loop_over_elements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One call of Philox is for four elements, which another loop writes."""
+    device = SimpleNamespace(compute_capability=CAPABILITIES[1])
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: device)
+    loops = inner_loops(text_of(INTEGER["mxfp8 by words"](), CAPABILITIES[1]))
+    drawing = [str(MULTIPLIERS[0] - 2**32) in loop for loop in loops]
+    writing, keeping, kept = (
+        [name in loop for loop in loops] for name in ("st.global", "st.shared", "ld.shared")
+    )
+    found = list(zip(drawing, writing, keeping, kept, strict=True))
+    assert (True, False, True, False) in found
+    assert (False, True, False, True) in found
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)

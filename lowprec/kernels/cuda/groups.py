@@ -151,7 +151,7 @@ def _twin(
             index_at += run[INDEX_OFFSET]
             first = begin // size
             pieces = (end - 1) // size - first + 1
-            counter, quarter, in_turns = np.int64(0), 0, sharing and index_at % size == 0
+            counter, lowest, quarter, in_turns = np.int64(0), np.int64(0), 0, sharing and index_at % size == 0
             if in_turns:
                 # A counter gives the words of four elements, each in its own quarter of a tile: a team takes
                 # four pieces one after the other, and draws their words at the first.
@@ -161,13 +161,15 @@ def _twin(
             while done < pieces:  # as often by all threads of a row; a range would divide for its length
                 piece = first + done + team
                 if drawn and in_turns:
-                    n = counter + ((done + team) << power)
-                    piece = (n // LANES * TILE + quarter * LANES + n % LANES - index_at) >> power
-                    if quarter == 0 and team < teams and done + team < pieces:
-                        slot, n, last = own, n + lane, n + size
+                    if quarter == 0:
+                        n = counter + ((done + team) << power)
+                        lowest = (n // LANES * TILE + n % LANES - index_at) >> power
+                        slot, last = own, n + size if team < teams and done + team < pieces else n
+                        n += lane
                         while n < last:
                             draw(ceilings, slot, seed, stream, n)
                             slot, n = U32(slot + U32(4 * _NEXT)), n + lanes
+                    piece = lowest + (quarter * LANES >> power)
                 start, stop = larger_of(begin, piece * size), smaller_of(end, (piece + 1) * size)
                 if team >= teams:
                     stop = start
