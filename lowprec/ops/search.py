@@ -27,6 +27,8 @@ _HALF = 26
 """Bits of the lower half of a significand; the upper has one more."""
 _ROOM = 57
 """Bits of a sum of 16 terms, each a bit longer than the window that it is shifted into, in 64 bits."""
+_ON_CPU, _ELSEWHERE = 14, 24
+"""How many elements are compared at a time, as powers of two: they stay in a cache; or fill a device."""
 
 
 def is_by_trying(format: object) -> bool:
@@ -92,16 +94,32 @@ def _is_closer(
     The error of what did not stay finite is infinite. ``exponent`` is that of the scales of ``other``.
     """
     ends = [rounded.isfinite().all(1) for rounded in (other, best)]
-    differ = other != best
     low, high = _span(format, carrier)
+    place, size = 2 * exponent + low, x.shape[1]
+    window = min(_ROOM - size.bit_length(), high - low)
+    places = range(0, high - low, window)
+    many = 1 << (_ON_CPU if x.is_cpu else _ELSEWHERE)
+    less = []
+    for *rows, base in zip(*(t.split(max(many // size, 1)) for t in (x, other, best, place)), strict=True):
+        sums: Any = 0
+        for one, two, three in zip(*(t.split(many, 1) for t in rows), strict=True):
+            sums = sums + _sums(_terms(one, two, three, format, carrier), base[:, None], places)
+        less.append(_is_negative(sums, window))
+    return ends[0] & (torch.cat(less) | ~ends[1])
+
+
+def _terms(
+    x: Tensor, other: Tensor, best: Tensor, format: Scaled, carrier: str
+) -> list[tuple[Tensor, Tensor]]:
+    """Of other^2 - best^2 - 2 x other + 2 x best, in integers and exponents."""
+    differ = other != best
     of_x = _parts(x, RANGES[carrier].precision)
-    terms = []  # of other^2 - best^2 - 2 x other + 2 x best
+    terms = []
     for rounded, sign in ((other, 1), (best, -1)):
         own = _parts(rounded.where(differ, 0.0), format.precision)
         terms += [(sign * a * b, i + j) for a, i in own for b, j in own]
         terms += [(-2 * sign * a * b, i + j) for a, i in of_x for b, j in own]
-    less = _is_negative(terms, 2 * exponent[:, None] + low, high - low)
-    return ends[0] & (less | ~ends[1])
+    return terms
 
 
 @lru_cache(maxsize=256)
@@ -136,21 +154,27 @@ def _parts(x: Tensor, digits: int) -> list[tuple[Tensor, Tensor]]:
     return [upper] if digits <= 53 - _HALF else [upper, (signed & (1 << _HALF) - 1, exponent)]
 
 
-def _is_negative(terms: list[tuple[Tensor, Tensor]], place: Tensor, span: int) -> Tensor:
-    """Whether the sum of a row's terms, integers times powers of two, lies below zero.
+def _sums(terms: list[tuple[Tensor, Tensor]], base: Tensor, places: range) -> Tensor:
+    """The sums of each row in windows of bits, the lowest first, which begin so many places above 2^base.
 
-    All are multiples of 2^place, and below 2^(place + span).
+    All terms are multiples of that, and go no further than the last window, which alone has a sign.
     """
-    window = min(_ROOM - terms[0][0].shape[1].bit_length(), span)
-    carry: Tensor | int = 0
-    for low in range(0, span, window):  # from the lowest, which are never negative but for the last
-        digits: Tensor | int = 0
+    sums = []
+    for low in places:
+        digits: Any = 0
         for integer, exponent in terms:
-            shift = exponent - (place + low)
-            digit = integer << shift.clamp(0, window) >> (-shift).clamp(0, 63)
-            digits = digits + (digit & (1 << window) - 1 if low + window < span else digit)
-        total = digits.sum(1) + carry  # type: ignore[union-attr]
-        carry = total >> window
+            shift = exponent - (base + low)
+            digit = integer << shift.clamp(0, places.step) >> (-shift).clamp(0, 63)
+            digits = digits + (digit if low == places[-1] else digit & (1 << places.step) - 1)
+        sums.append(digits.sum(1))
+    return torch.stack(sums)
+
+
+def _is_negative(sums: Tensor, window: int) -> Tensor:
+    """Whether all windows of a row together lie below zero."""
+    total = sums[0]
+    for higher in sums[1:]:
+        total = higher + (total >> window)
     return total < 0
 
 

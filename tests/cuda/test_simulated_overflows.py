@@ -18,10 +18,10 @@ COUNTED = [
     Arithmetic("fixed8f4"),
     Arithmetic("fixed6f2<wrap>", chunk=5, chunk_accumulate="fixed5f2<wrap>"),
     Arithmetic("ufixed4f2", order="pairwise"),
-    Arithmetic("fixed6f2<wrap>", rounding="stochastic", random_bits=7, order="pairwise"),
-    Arithmetic("fixed7f2", rounding="stochastic", multiply="e2m1", chunk=5, chunk_accumulate="fixed6f2"),
-    Arithmetic("fixed5f2", multiply="fixed6f3", multiply_rounding="stochastic", order="pairwise", chunk=6,
-               chunk_accumulate="e2m1"),
+    Arithmetic("fixed3f0<wrap>", rounding="stochastic", random_bits=7, order="pairwise"),
+    Arithmetic("fixed7f2", rounding="stochastic", multiply="e2m1", chunk=2, chunk_accumulate="fixed3f0"),
+    Arithmetic("fixed5f2", multiply="fixed6f3", multiply_rounding="stochastic", order="pairwise"),
+    Arithmetic("e3m1ieee", rounding="stochastic", order="pairwise", chunk=7, chunk_accumulate="fixed6f2"),
 ]  # fmt: skip
 
 

@@ -99,11 +99,16 @@ def test_values_are_those_of_the_reference(element: str, carrier: str) -> None:
         assert_same(lowprec.quantize(x, format), expected(x, format, "nearest_even"))
 
 
-@pytest.mark.parametrize("room", [57, 20])  # in one window of bits or two, and in many
+@pytest.mark.parametrize(
+    ("room", "many"), [(57, 14), (20, 3), (57, 8)]
+)  # windows of bits; elements at a time
 @pytest.mark.parametrize("carrier", ["bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("element", ELEMENTS)
-def test_the_last_bit_decides(element: str, carrier: str, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_bit_decides(
+    element: str, carrier: str, room: int, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(search, "_ROOM", room)
+    monkeypatch.setattr(search, "_ON_CPU", many)
     format = scaled(element)
     exponent = format.highest_group_exponent
     rows = rows_that_nearly_tie(format, carrier, Fraction(2) ** exponent)
