@@ -10,7 +10,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run compiled kernels in place of a device, on the memory of tensors that were asked where they lie."""
     from ptx_machine import Regions, launch
 
-    from lowprec.kernels.cuda import twin
+    from lowprec.kernels.cuda import tables, twin
 
     regions, place, memory = Regions(), torch.Tensor.data_ptr, twin.Memory
 
@@ -31,3 +31,4 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twin.Twin, "launch", run)
     monkeypatch.setattr(torch.Tensor, "data_ptr", noted)
     monkeypatch.setattr(twin, "Memory", allocated)
+    monkeypatch.setattr(tables, "_copies", {})  # those of other tests are not noted
