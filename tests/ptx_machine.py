@@ -8,14 +8,15 @@ import ctypes
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import ptx_meaning
 from numba import types
 from ptx import text_of
 
-from lowprec.kernels.cuda.twin import Twin
+if TYPE_CHECKING:  # it needs the extra `cuda`
+    from lowprec.kernels.cuda.twin import Twin
 
 WARP = 32
 _WORDS = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
@@ -231,7 +232,7 @@ _programs: dict[Any, Program] = {}
 
 
 def launch(
-    twin: Twin, blocks: int, threads: tuple[int, int], arguments: Sequence[Any], regions: Regions
+    twin: "Twin", blocks: int, threads: tuple[int, int], arguments: Sequence[Any], regions: Regions
 ) -> None:
     """Run a kernel on all threads of a grid."""
     if twin.function not in _programs:
