@@ -5,7 +5,6 @@ import torch
 
 from lowprec.ops.devices import check_place
 
-
 OPERATORS = ["count", "elementary", "statistic", "scales_from", "digest", "pack", "unpack"]
 
 
