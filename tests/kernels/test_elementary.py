@@ -100,6 +100,12 @@ def test_nan_is_one_pattern_whatever_nan_it_comes_from(operation: str, name: str
         assert len(np.unique(of_nan.view(f"u{of_nan.itemsize}"))) == 1
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nan_is_that_pattern_where_the_processor_makes_it(dtype: type) -> None:
+    got = results("sqrt", [np.array([-1, -4, 4], dtype)], "e5m2", "nearest_even")
+    assert got.tobytes() == np.array([np.nan, np.nan, 2], dtype).tobytes()
+
+
 @pytest.mark.parametrize("operation", ["add", "mul", "div", "fma"])
 def test_wrapped_results_are_exact_or_refused(operation: str) -> None:
     rng = np.random.default_rng(5)
