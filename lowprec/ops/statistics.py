@@ -49,7 +49,7 @@ def rows_of(x: Tensor, tiles: Sequence[int], fill: float) -> Tensor:
     split = _split(x, tiles, fill)
     over, within = range(0, split.dim(), 2), range(1, split.dim(), 2)
     rows = math.prod(split.shape[axis] for axis in over)
-    return split.permute(*over, *within).reshape(rows, -1)
+    return split.permute((*over, *within)).reshape(rows, -1)
 
 
 def _sides(low: Tensor, high: Tensor, format: Scaled) -> Tensor:

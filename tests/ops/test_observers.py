@@ -318,6 +318,14 @@ class TestScales:
         want = layer(x)
         assert_same(layer(x[:2]), want[:2])
 
+    @pytest.mark.parametrize("observer", [MinMax, MeanSquaredError, Percentile], ids=lambda o: o.__name__)
+    @pytest.mark.parametrize("format", ["int8", "uint8", "scaled<e4m3fn,float32,amax>"])
+    def test_a_number_alone_is_observed_as_a_vector_of_one(self, format: str, observer) -> None:
+        alone, vector = (Quantizer(format, observer=observer()) for _ in range(2))
+        x = torch.tensor(-0.7)
+        assert torch.equal(alone(x).reshape(1), vector(x.reshape(1)))
+        assert torch.equal(alone.observed.statistic, vector.observed.statistic[0])
+
     def test_nothing_is_observed_in_evaluation_nor_of_nothing(self) -> None:
         layer = Quantizer("int8", observer=MinMax())
         assert layer(torch.zeros(0, 3)).shape == (0, 3)

@@ -128,3 +128,11 @@ def test_what_did_not_stay_finite_is_worst(ends: tuple[float, float]) -> None:
     x = torch.tensor([[3.0, 1e300]], dtype=torch.float64)
     got = search._is_closer(x, other, best, torch.tensor([0]), scaled("e5m2"), "float64")
     assert got.tolist() == [np.isfinite(ends[0])]
+
+
+@pytest.mark.parametrize("value", [0.3, -5.0, 0.0, math.inf])
+def test_a_number_alone_is_rounded_as_in_a_vector(value: float) -> None:
+    x = torch.tensor(value)
+    y = lowprec.quantize(x, "scaled<e2m1,e8m0,mse>")
+    assert y.shape == ()
+    assert torch.equal(y.reshape(1), lowprec.quantize(x.reshape(1), "scaled<e2m1,e8m0,mse>"))
